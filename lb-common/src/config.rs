@@ -1,0 +1,92 @@
+//! `CONFIG`: the numbers the program needs that are not in its code.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Version of every layout in this crate. A daemon that finds another one
+/// pinned replaces the data path instead of adopting it.
+pub const ABI_VERSION: u32 = 1;
+
+/// Idle limits of flows, in ticks (see [`crate::time`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IdleLimits {
+    /// A flow nobody has answered, or whose handshake has not finished.
+    pub unconfirmed: u16,
+    /// An established TCP connection.
+    pub tcp: u16,
+    /// A TCP connection one side has closed or that was reset.
+    pub tcp_closing: u16,
+    /// A UDP flow with packets in both directions.
+    pub udp: u16,
+}
+
+impl IdleLimits {
+    /// Packs the limits into one word.
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        self.unconfirmed as u64 | (self.tcp as u64) << 16 | (self.tcp_closing as u64) << 32 | (self.udp as u64) << 48
+    }
+
+    /// Unpacks them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(w: u64) -> Self {
+        Self { unconfirmed: w as u16, tcp: (w >> 16) as u16, tcp_closing: (w >> 32) as u16, udp: (w >> 48) as u16 }
+    }
+}
+
+/// The one entry of the map, 64 bytes.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Config {
+    /// [`ABI_VERSION`] in the lower half, the tick shift (see
+    /// [`crate::time::shift_for_hz`]) in the upper. Zero: not configured. Stored last.
+    pub version: AtomicU64,
+    /// Seed of every hash over what clients can choose.
+    pub seed: AtomicU64,
+    /// Lines of `FLOWS4` (lower half) and of `FLOWS6` (upper half), less one:
+    /// both counts are powers of two.
+    pub flow_masks: AtomicU64,
+    /// Entries of `RETURNS4` (lower half) and `RETURNS6` (upper half), less one.
+    pub return_masks: AtomicU64,
+    /// The lowest SNAT port in bits 0–15, how many there are in bits 16–32.
+    pub snat_ports: AtomicU64,
+    /// [`IdleLimits`].
+    pub idle_limits: AtomicU64,
+    /// `CONFIG_HZ` of the kernel the program was loaded into.
+    pub hz: AtomicU64,
+    /// Room in the line.
+    pub reserved: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Config>() == 64);
+
+impl Config {
+    /// Whether userspace has filled the entry in.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.version.load(Relaxed) as u32 == ABI_VERSION
+    }
+
+    /// Jiffies are shifted right by this for ticks.
+    #[inline(always)]
+    #[must_use]
+    pub fn tick_shift(&self) -> u32 {
+        (self.version.load(Relaxed) >> 32) as u32
+    }
+
+    /// The lowest SNAT port and the number of them.
+    #[inline(always)]
+    #[must_use]
+    pub fn snat_ports(&self) -> (u16, u32) {
+        let w = self.snat_ports.load(Relaxed);
+        (w as u16, (w >> 16) as u32)
+    }
+
+    /// The idle limits.
+    #[inline(always)]
+    #[must_use]
+    pub fn idle_limits(&self) -> IdleLimits {
+        IdleLimits::from_word(self.idle_limits.load(Relaxed))
+    }
+}

@@ -1,0 +1,93 @@
+//! Why a packet ended here. One append-only list that yields the counter, the
+//! metric label and the text an operator reads.
+
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $label:literal;)+) => {
+        /// A reason to drop a packet. Numbers are never reused or changed.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $($(#[doc = $doc])+ $name = $number,)+
+        }
+
+        impl DropReason {
+            /// Every reason, in numeric order.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The name in metrics and on the command line.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)+ }
+            }
+
+            /// What it means and what to look at, for `lbctl drops`.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// An IPv4 header to a VIP is cut short or contradicts the frame's length: a broken sender or a broken link.
+    MalformedIpv4 = 1, "malformed_ipv4";
+    /// An IPv6 header to a VIP is cut short or contradicts the frame's length: a broken sender or a broken link.
+    MalformedIpv6 = 2, "malformed_ipv6";
+    /// A TCP or UDP header to a VIP is cut short or has an impossible length.
+    MalformedTransport = 3, "malformed_transport";
+    /// A fragment was sent to a VIP: only whole datagrams are balanced; look for a path MTU below the sender's.
+    Fragment = 4, "fragment";
+    /// An IPv6 packet to a VIP has more extension headers than are looked through, or one that cannot be skipped.
+    ExtensionHeaders = 5, "extension_headers";
+    /// A packet to a VIP is neither TCP, UDP, ICMP nor ICMPv6.
+    UnsupportedProtocol = 6, "unsupported_protocol";
+    /// A packet to a VIP is for a port without listener and belongs to no flow: a port scan, a late reply, or a missing listener.
+    NoListener = 7, "no_listener";
+    /// A listener's pool had no member to take a new flow: look at the members' health and administrative state.
+    PoolEmpty = 8, "pool_empty";
+    /// A TCP reset from a client belongs to no flow; there is nobody to pass it to.
+    FlowUnknown = 9, "flow_unknown";
+    /// No place for a new flow that would not displace a confirmed one: raise max_flows.
+    FlowTableFull = 10, "flow_table_full";
+    /// No SNAT port towards a member was free among those tried: add members, or SNAT addresses, or widen snat_ports.
+    SnatPortsExhausted = 11, "snat_ports_exhausted";
+    /// The next hop of the chosen member has no known link-layer address: look at the route and the neighbour entry.
+    MemberUnresolved = 12, "member_unresolved";
+    /// The TTL or hop limit would have become zero: a routing loop, or a traceroute.
+    TtlExpired = 13, "ttl_expired";
+    /// The interface a client's flow came in by is gone from the data path.
+    ClientPathGone = 14, "client_path_gone";
+    /// A table named a member that does not exist; this is a defect, please report it.
+    MemberMissing = 15, "member_missing";
+    /// The data path has no configuration yet; this passes as soon as lbd has started.
+    NotConfigured = 16, "not_configured";
+    /// An ICMP message to a VIP that is no echo request: errors about balanced flows are not translated yet.
+    IcmpUnsupported = 17, "icmp_unsupported";
+    /// An ICMP, ARP or neighbour discovery message for a VIP is cut short or contradicts itself.
+    MalformedControl = 18, "malformed_control";
+    /// A frame whose checksum the sender left to its hardware is longer than the program can sum up: switch tx checksum offload off at the sender.
+    ChecksumTooLong = 19, "checksum_too_long";
+    /// A packet came in by an interface the data path was not told about.
+    InterfaceUnknown = 20, "interface_unknown";
+    /// A flow entry changed hands while a packet was using it; the sender's retransmission finds the new one.
+    FlowChanged = 21, "flow_changed";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Event;
+
+    #[test]
+    fn numbers_rise_labels_differ_and_answers_stay_clear_of_them() {
+        let mut last = 0;
+        for (i, reason) in DropReason::ALL.iter().enumerate() {
+            assert!(*reason as u8 > last);
+            last = *reason as u8;
+            assert!(DropReason::ALL[..i].iter().all(|r| r.label() != reason.label()));
+            assert!(!reason.meaning().is_empty());
+        }
+        assert!(Event::ANSWERS.iter().all(|(e, ..)| e.index() > u32::from(last) && e.index() < crate::counters::EVENTS));
+    }
+}

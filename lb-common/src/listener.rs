@@ -1,0 +1,99 @@
+//! `LISTENERS`: which listener has this VIP, port and protocol?
+//!
+//! The same kind of bucketed index as the VIPs'. A way is published by its
+//! `entry` word, whose `VALID` bit alone says whether it is in use.
+
+use core::sync::atomic::AtomicU64;
+
+use crate::{hash, protocol::Transport};
+
+/// What is looked up: VIP id, protocol and port. Never zero.
+#[inline(always)]
+#[must_use]
+pub const fn key(vip: u16, transport: Transport, port: u16) -> u64 {
+    ((vip as u64) << 32) | ((transport.code() as u64) << 16) | port as u64
+}
+
+/// The VIP id, transport and port (host order) of a key.
+#[must_use]
+pub const fn parts(key: u64) -> Option<(u16, Transport, u16)> {
+    match Transport::from_code((key >> 16) as u16) {
+        Some(transport) => Some(((key >> 32) as u16, transport, key as u16)),
+        None => None,
+    }
+}
+
+/// The word that says what a listener does. Zero: the way is free.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(transparent)]
+pub struct ListenerEntry(pub u64);
+
+impl ListenerEntry {
+    const VALID: u64 = 1 << 63;
+    const SNAT_RANGE: u64 = 1 << 62;
+
+    /// A listener with its id and its pool's. `in_snat_range` says that its
+    /// port is one a flow's SNAT port could have been before the listener came:
+    /// replies to such flows are then looked for first.
+    #[must_use]
+    pub const fn new(id: u16, pool: u16, in_snat_range: bool) -> Self {
+        Self(Self::VALID | if in_snat_range { Self::SNAT_RANGE } else { 0 } | ((pool as u64) << 16) | id as u64)
+    }
+
+    /// Whether the way is in use.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_valid(self) -> bool {
+        self.0 & Self::VALID != 0
+    }
+
+    /// Whether replies may arrive at the listener's own port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_in_snat_range(self) -> bool {
+        self.0 & Self::SNAT_RANGE != 0
+    }
+
+    /// The listener's id.
+    #[inline(always)]
+    #[must_use]
+    pub const fn id(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// The pool's id; [`crate::pool::NO_POOL`] refuses every new flow.
+    #[inline(always)]
+    #[must_use]
+    pub const fn pool(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+}
+
+/// A listener.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Listener {
+    /// A [`key`].
+    pub key: AtomicU64,
+    /// A [`ListenerEntry`].
+    pub entry: AtomicU64,
+}
+
+/// A cache line of listeners.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct ListenerLine {
+    /// The ways.
+    pub ways: [Listener; 4],
+}
+
+const _: () = assert!(size_of::<ListenerLine>() == 64);
+
+const SEED: u64 = 0x6c69_7374_656e_6572;
+
+/// The first line a key may lie in; `lines` is a power of two.
+#[inline(always)]
+#[must_use]
+pub const fn line(key: u64, lines: u32) -> u32 {
+    hash::one(SEED, key) as u32 & (lines - 1)
+}

@@ -1,0 +1,149 @@
+//! `MEMBERS`: where a member is and how a frame reaches it.
+//!
+//! A member's id is bound to its address and port for as long as any flow may
+//! name it, so only the words about its state and its next hop ever change.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::mac::Mac;
+
+/// The member id that no member has: a slot or a flow of zeros names nobody.
+pub const NO_MEMBER: u16 = 0;
+
+/// State and identity of a member, in one word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(transparent)]
+pub struct MemberState(pub u64);
+
+impl MemberState {
+    /// The entry is in use.
+    pub const VALID: u64 = 1 << 63;
+    /// The member takes traffic: flows that could move (UDP, unanswered SYNs)
+    /// leave a member without this bit, established ones stay.
+    pub const UP: u64 = 1 << 62;
+    /// The address is an IPv6 address.
+    pub const IPV6: u64 = 1 << 61;
+    /// No flow is sent here any more once it ends; the id waits to be freed.
+    pub const RETIRED: u64 = 1 << 60;
+    /// The operator switched the member off (`admin_state_up = false`).
+    pub const DISABLED: u64 = 1 << 59;
+    /// The operator drains the member: old flows stay, new ones go elsewhere.
+    pub const DRAINING: u64 = 1 << 58;
+    /// The health monitor found the member down.
+    pub const UNHEALTHY: u64 = 1 << 57;
+    /// The member is used only when no other is left (`backup = true`).
+    pub const BACKUP: u64 = 1 << 56;
+
+    /// Port (host order), pool id and weight beside `flags`.
+    #[must_use]
+    pub const fn new(flags: u64, port: u16, pool: u16, weight: u16) -> Self {
+        Self(flags & (0xff << 56) | ((weight as u64) << 32) | ((pool as u64) << 16) | port as u64)
+    }
+
+    /// Whether all bits of `flags` are set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, flags: u64) -> bool {
+        self.0 & flags == flags
+    }
+
+    /// The flags alone.
+    #[must_use]
+    pub const fn flags(self) -> u64 {
+        self.0 & (0xff << 56)
+    }
+
+    /// `protocol_port`, host order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// The pool's id.
+    #[must_use]
+    pub const fn pool(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    /// The configured weight, 0 to 256.
+    #[must_use]
+    pub const fn weight(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+}
+
+/// How frames to a member leave: addresses and port, from two words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NextHop {
+    /// The next hop's own address.
+    pub destination: Mac,
+    /// The address of our interface.
+    pub source: Mac,
+    /// Number of our interface in `PORTS`.
+    pub port: u16,
+}
+
+impl NextHop {
+    /// The two words of a map entry. The port is kept plus one, so that zero
+    /// means unresolved.
+    #[must_use]
+    pub const fn to_words(self) -> [u64; 2] {
+        [self.destination.with_low(self.port + 1), self.source.with_low(0)]
+    }
+
+    /// Back from the two words; `None` while unresolved.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(words: [u64; 2]) -> Option<Self> {
+        let port = words[0] as u16;
+        if port == 0 {
+            return None;
+        }
+        Some(Self { destination: Mac::from_high(words[0]), source: Mac::from_high(words[1]), port: port - 1 })
+    }
+}
+
+/// A member.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Member {
+    /// A [`MemberState`]; written last when the entry comes into use.
+    pub state: AtomicU64,
+    /// The address as its bytes lie in memory; an IPv4 address in the lower
+    /// half of the first word.
+    pub address: [AtomicU64; 2],
+    /// A [`NextHop`] as two words. To change it the first becomes zero, then
+    /// the second is stored, then the first.
+    pub next_hop: [AtomicU64; 2],
+    /// Room in the line.
+    pub reserved: [AtomicU64; 3],
+}
+
+const _: () = assert!(size_of::<Member>() == 64);
+
+impl Member {
+    /// The state word.
+    #[inline(always)]
+    #[must_use]
+    pub fn state(&self) -> MemberState {
+        MemberState(self.state.load(Relaxed))
+    }
+
+    /// The next hop, if it is resolved.
+    #[inline(always)]
+    #[must_use]
+    pub fn next_hop(&self) -> Option<NextHop> {
+        NextHop::from_words([self.next_hop[0].load(Relaxed), self.next_hop[1].load(Relaxed)])
+    }
+
+    /// Changes the next hop such that no frame leaves with half of it.
+    pub fn set_next_hop(&self, next_hop: Option<NextHop>) {
+        let words = next_hop.map_or([0, 0], NextHop::to_words);
+        if self.next_hop[1].load(Relaxed) != words[1] {
+            self.next_hop[0].store(0, Relaxed);
+            self.next_hop[1].store(words[1], core::sync::atomic::Ordering::Release);
+        }
+        self.next_hop[0].store(words[0], core::sync::atomic::Ordering::Release);
+    }
+}

@@ -1,0 +1,62 @@
+//! Time in the data path: jiffies scaled to ticks of about one second.
+//!
+//! `bpf_jiffies64` is the only clock the JIT inlines (2 ns, where
+//! `bpf_ktime_get_ns` costs 40). Sixteen bits of ticks are kept in a flow, and
+//! an age is their difference modulo 2¹⁶: about 18 hours. A flow older than
+//! that would look young again, so userspace sweeps far more often.
+
+/// A moment, in ticks, modulo 2¹⁶.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(transparent)]
+pub struct Tick(pub u16);
+
+impl Tick {
+    /// The tick of a jiffies count; `shift` is [`shift_for_hz`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_jiffies(jiffies: u64, shift: u32) -> Self {
+        Self((jiffies >> (shift & 31)) as u16)
+    }
+
+    /// Ticks from `earlier` to `self`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u16 {
+        self.0.wrapping_sub(earlier.0)
+    }
+}
+
+/// How far to shift jiffies right for ticks nearest to one second (0.85 to
+/// 1.28 s for every `CONFIG_HZ` there is).
+#[must_use]
+pub const fn shift_for_hz(hz: u32) -> u32 {
+    match hz {
+        0..=191 => 7,
+        192..=511 => 8,
+        _ => 10,
+    }
+}
+
+/// The length of a tick in milliseconds.
+#[must_use]
+pub const fn tick_millis(hz: u32) -> u32 {
+    let hz = if hz == 0 { 1 } else { hz };
+    (1000 << shift_for_hz(hz)) / hz
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_is_about_a_second_at_every_hz() {
+        for hz in [100, 250, 300, 1000] {
+            assert!((850..=1280).contains(&tick_millis(hz)), "{hz}: {}", tick_millis(hz));
+        }
+    }
+
+    #[test]
+    fn ages_survive_the_wrap() {
+        assert_eq!(Tick(3).since(Tick(0xffff)), 4);
+    }
+}

@@ -1,0 +1,306 @@
+//! The seam between intention and kernel: what is there ([`Observed`]), what
+//! can be done to it ([`Op`]), and who can do it ([`Dataplane`]).
+//!
+//! Two implementations share one writer, [`tables`]: `kernel` over the mapped
+//! memory of pinned BPF maps, `memory` over ordinary memory for tests. Nothing
+//! outside this module says aya.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+pub use lb_common::{
+    counters::TrafficCounters, drop_reason::DropReason, flow::Stage, member::NextHop, pool::SlotHash,
+    protocol::Transport,
+};
+
+pub mod kernel;
+pub mod memory;
+mod region;
+mod sys;
+pub mod tables;
+
+/// Id of a VIP in the maps.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct VipId(pub u16);
+/// Id of a listener in the maps.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ListenerId(pub u16);
+/// Id of a pool in the maps; 0 is [`lb_common::pool::NO_POOL`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PoolId(pub u16);
+/// Id of a member in the maps; 0 is [`lb_common::member::NO_MEMBER`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MemberId(pub u16);
+
+/// What identifies a listener: one address, one protocol, one port.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ListenerKey {
+    /// The VIP.
+    pub vip: IpAddr,
+    /// The transport.
+    pub transport: Transport,
+    /// The port.
+    pub port: u16,
+}
+
+/// A VIP as it is in the maps.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ObservedVip {
+    /// Its id.
+    pub id: VipId,
+    /// `load_balancer`.
+    pub label: String,
+    /// Whether this balancer answers for it.
+    pub active: bool,
+}
+
+/// A listener as it is in the maps.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ObservedListener {
+    /// Its id.
+    pub id: ListenerId,
+    /// `load_balancer/listener`.
+    pub label: String,
+    /// Its pool; id 0 means none.
+    pub pool: PoolId,
+    /// Whether replies may arrive at its port.
+    pub in_snat_range: bool,
+}
+
+/// A pool as it is in the maps.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ObservedPool {
+    /// `load_balancer/pool`.
+    pub label: String,
+    /// What of a flow is hashed.
+    pub hash: SlotHash,
+    /// The member of each slot; empty when the pool has none to offer.
+    pub table: Vec<MemberId>,
+}
+
+/// A member, as wanted or as it is in the maps.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemberRecord {
+    /// `load_balancer/pool/member`.
+    pub label: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// The pool it belongs to.
+    pub pool: PoolId,
+    /// Flags of [`lb_common::member::MemberState`] (`VALID` and `IPV6` are
+    /// added by the writer and left out when observed).
+    pub flags: u64,
+    /// The configured weight.
+    pub weight: u16,
+    /// How frames reach it, when known.
+    pub next_hop: Option<NextHop>,
+}
+
+/// Everything the maps say, flows and counters aside.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Observed {
+    /// By address.
+    pub vips: BTreeMap<IpAddr, ObservedVip>,
+    /// By VIP, transport and port.
+    pub listeners: BTreeMap<ListenerKey, ObservedListener>,
+    /// By id.
+    pub pools: BTreeMap<PoolId, ObservedPool>,
+    /// By id, retired ones included (flag `RETIRED`).
+    pub members: BTreeMap<MemberId, MemberRecord>,
+    /// The lowest and highest SNAT port.
+    pub snat_ports: (u16, u16),
+}
+
+/// One step from what is to what should be. Each is atomic for packets: they
+/// meet the state before it or after it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// Creates a member or changes its flags, weight, label or next hop. Its
+    /// address, port and pool never change while the id is in use.
+    PutMember {
+        /// A free id, or the member's.
+        id: MemberId,
+        /// What it is to be.
+        record: MemberRecord,
+    },
+    /// Creates a pool or gives it another table, in one switch.
+    PutPool {
+        /// A free id, or the pool's.
+        id: PoolId,
+        /// `load_balancer/pool`.
+        label: String,
+        /// What of a flow is hashed.
+        hash: SlotHash,
+        /// The member of each slot.
+        table: Vec<MemberId>,
+    },
+    /// Creates a VIP or changes whether it is active.
+    PutVip {
+        /// A free id, or the VIP's.
+        id: VipId,
+        /// The address.
+        address: IpAddr,
+        /// `load_balancer`.
+        label: String,
+        /// Whether this balancer answers for it.
+        active: bool,
+    },
+    /// Creates a listener or points it to another pool.
+    PutListener {
+        /// A free id, or the listener's.
+        id: ListenerId,
+        /// Its VIP.
+        vip: VipId,
+        /// Its transport.
+        transport: Transport,
+        /// Its port.
+        port: u16,
+        /// `load_balancer/listener`.
+        label: String,
+        /// Its pool; id 0 for none.
+        pool: PoolId,
+        /// Whether its port lies in the SNAT range.
+        in_snat_range: bool,
+    },
+    /// Removes a listener and forgets its flows.
+    RemoveListener {
+        /// Its id.
+        id: ListenerId,
+        /// Its VIP.
+        vip: VipId,
+        /// Its transport.
+        transport: Transport,
+        /// Its port.
+        port: u16,
+    },
+    /// Removes a VIP that no listener uses.
+    RemoveVip {
+        /// Its id.
+        id: VipId,
+        /// Its address.
+        address: IpAddr,
+    },
+    /// Removes a pool that no listener uses.
+    RemovePool {
+        /// Its id.
+        id: PoolId,
+    },
+    /// Marks a member that no table names as retired: flows it has may end.
+    RetireMember {
+        /// Its id.
+        id: MemberId,
+    },
+    /// Frees the id of a retired member. Refused while a flow names it.
+    ReleaseMember {
+        /// Its id.
+        id: MemberId,
+    },
+}
+
+/// Why an operation or observation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DataplaneError {
+    /// A table is full; the remedy names the limit.
+    #[error("table {table} is full at {limit} entries")]
+    Full {
+        /// Its name.
+        table: &'static str,
+        /// Its size.
+        limit: u32,
+    },
+    /// The operation contradicts what is in the maps: a defect in the plan.
+    #[error("refuse {op}: {reason}")]
+    Refused {
+        /// The operation's name.
+        op: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A retired member still has flows.
+    #[error("member {0:?} still has flows")]
+    MemberInUse(MemberId),
+    /// The kernel refused something.
+    #[error("{what}: {source}")]
+    Kernel {
+        /// What was being done, with its object.
+        what: String,
+        /// What the kernel or aya said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What is pinned belongs to another version.
+    #[error("data path at {path} has ABI version {found}, this program speaks {expected}")]
+    AbiVersion {
+        /// The pin directory.
+        path: String,
+        /// What is pinned.
+        found: u32,
+        /// What we speak.
+        expected: u32,
+    },
+}
+
+/// Where intentions are carried out.
+pub trait Dataplane {
+    /// Reads everything back.
+    ///
+    /// # Errors
+    /// When the maps cannot be read.
+    fn observe(&self) -> Result<Observed, DataplaneError>;
+
+    /// Carries out one operation.
+    ///
+    /// # Errors
+    /// Nothing has changed when an error is returned.
+    fn apply(&mut self, op: &Op) -> Result<(), DataplaneError>;
+}
+
+/// A NAT flow as an operator sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FlowRecord {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The client's port.
+    pub client_port: u16,
+    /// The listener's id.
+    pub listener: ListenerId,
+    /// The member's id.
+    pub member: MemberId,
+    /// The source port the member sees.
+    pub snat_port: u16,
+    /// The client's side.
+    pub forward: Stage,
+    /// The member's side.
+    pub back: Stage,
+    /// Whether the flow is confirmed (nothing can displace it).
+    pub confirmed: bool,
+    /// Milliseconds since its last packet, to about a second.
+    pub idle_millis: u64,
+}
+
+/// What is counted and remembered, for an operator.
+pub trait Statistics {
+    /// Traffic of a listener, all CPUs together.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    fn listener_counters(&self, id: ListenerId) -> Result<TrafficCounters, DataplaneError>;
+
+    /// Traffic of a member, all CPUs together.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    fn member_counters(&self, id: MemberId) -> Result<TrafficCounters, DataplaneError>;
+
+    /// Value of each entry of [`lb_common::counters::Event`], by index.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    fn events(&self) -> Result<Vec<u64>, DataplaneError>;
+
+    /// Calls `each` for every flow that is not idle for too long.
+    ///
+    /// # Errors
+    /// When the maps cannot be read.
+    fn for_each_flow(&self, each: &mut dyn FnMut(FlowRecord)) -> Result<(), DataplaneError>;
+}

@@ -1,0 +1,1 @@
+//! Mapped memory of pinned maps.

@@ -1,0 +1,1 @@
+//! The few system calls aya does not wrap.

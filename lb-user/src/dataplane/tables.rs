@@ -1,0 +1,1 @@
+//! Writes and reads the tables, wherever their memory is.

@@ -1,0 +1,179 @@
+//! What an operator wants, in Octavia's words, valid by construction.
+//!
+//! What must not be here: serde, files, sockets, ids. A value of these types
+//! has passed every check that needs nothing but the value itself; whoever
+//! holds a [`Model`] need not check it again.
+
+use std::{net::IpAddr, num::NonZeroU16, time::Duration};
+
+pub use lb_common::protocol::Transport;
+
+mod build;
+mod name;
+
+pub use build::{ModelError, ModelErrorKind, Place};
+pub use name::{Name, NameError};
+
+/// Everything one balancer serves. Build it with [`Model::new`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Model {
+    load_balancers: Vec<LoadBalancer>,
+}
+
+/// A VIP and what stands behind it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LoadBalancer {
+    /// Unique among load balancers.
+    pub name: Name,
+    /// The address clients talk to.
+    pub vip_address: IpAddr,
+    /// Off: the VIP is neither answered for nor balanced.
+    pub admin_state_up: bool,
+    /// Where clients arrive.
+    pub listeners: Vec<Listener>,
+    /// Where members are.
+    pub pools: Vec<Pool>,
+}
+
+/// A port of a VIP.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listener {
+    /// Unique among the load balancer's listeners.
+    pub name: Name,
+    /// The transport it accepts.
+    pub protocol: Transport,
+    /// The port it accepts it at.
+    pub protocol_port: NonZeroU16,
+    /// The pool, by name, within the same load balancer.
+    pub default_pool: Option<Name>,
+    /// Off: as if the listener were not there.
+    pub admin_state_up: bool,
+}
+
+/// Members that share an algorithm and a health monitor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pool {
+    /// Unique among the load balancer's pools.
+    pub name: Name,
+    /// The transport its members speak.
+    pub protocol: Transport,
+    /// How a member is chosen.
+    pub lb_algorithm: Algorithm,
+    /// How a packet gets to it.
+    pub forward_mode: ForwardMode,
+    /// Off: the pool offers no member.
+    pub admin_state_up: bool,
+    /// Its members.
+    pub members: Vec<Member>,
+    /// How they are watched; without it they are taken to be healthy.
+    pub health_monitor: Option<HealthMonitor>,
+}
+
+/// A server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// Unique in its pool; `address:port` unless named.
+    pub name: Name,
+    /// Where it is, of the VIP's family.
+    pub address: IpAddr,
+    /// Its port, which may differ from the listener's.
+    pub protocol_port: NonZeroU16,
+    /// Its share of new flows.
+    pub weight: Weight,
+    /// Used only while no other member can be.
+    pub backup: bool,
+    /// Off: takes no new flows, and its UDP flows move.
+    pub admin_state_up: bool,
+    /// Where it is probed instead of `address`.
+    pub monitor_address: Option<IpAddr>,
+    /// The port it is probed at instead of `protocol_port`.
+    pub monitor_port: Option<NonZeroU16>,
+}
+
+/// A weight, 0 to 256 as in Octavia. Zero drains the member.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Weight(u16);
+
+impl Weight {
+    /// The largest weight.
+    pub const MAX: u16 = 256;
+
+    /// A weight, or `None` above [`Weight::MAX`].
+    #[must_use]
+    pub const fn new(weight: u16) -> Option<Self> {
+        if weight <= Self::MAX { Some(Self(weight)) } else { None }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+/// How a pool chooses a member. Variants that the data path cannot do yet exist
+/// in [`AlgorithmWord`](crate::config) only and are refused there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Algorithm {
+    /// By the client's and the listener's address and port.
+    SourceIpPort,
+    /// By the client's address.
+    SourceIp,
+}
+
+/// How packets reach a pool's members.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ForwardMode {
+    /// Full NAT: members see the VIP as their client.
+    Nat,
+}
+
+/// How a pool's members are watched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HealthMonitor {
+    /// What a probe does.
+    pub kind: MonitorKind,
+    /// From the start of one probe to the start of the next.
+    pub delay: Duration,
+    /// How long one probe may take.
+    pub timeout: Duration,
+    /// Successes in a row that bring a member up, 1 to 10.
+    pub max_retries: u8,
+    /// Failures in a row that take a member down, 1 to 10.
+    pub max_retries_down: u8,
+    /// Off: members are taken to be healthy.
+    pub admin_state_up: bool,
+}
+
+/// What a probe does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MonitorKind {
+    /// Opens a TCP connection and closes it.
+    Tcp,
+}
+
+impl Model {
+    /// Checks what only shows with everything together: names and VIPs are
+    /// unique, ports of one protocol on one VIP too, listeners name existing
+    /// pools of their protocol, members have the VIP's address family and are
+    /// not there twice, and every limit of [`lb_common::limits`] holds.
+    ///
+    /// # Errors
+    /// Every violation, each with its place.
+    pub fn new(load_balancers: Vec<LoadBalancer>) -> Result<Self, Vec<ModelError>> {
+        build::check(&load_balancers)?;
+        Ok(Self { load_balancers })
+    }
+
+    /// The load balancers, in the order they were given.
+    #[must_use]
+    pub fn load_balancers(&self) -> &[LoadBalancer] {
+        &self.load_balancers
+    }
+}
