@@ -1,6 +1,6 @@
 //! `CONFIG`: the numbers the program needs that are not in its code.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Version of every layout in this crate. A daemon that finds another one
 /// pinned replaces the data path instead of adopting it.

@@ -14,7 +14,7 @@
 //! it was used, and is what entries are claimed and published by. A direction
 //! writes its own entry only, and at most once a tick.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::{config::IdleLimits, hash, time::Tick};
 

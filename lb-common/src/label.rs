@@ -4,7 +4,7 @@
 //! knows what it left behind and `lbctl --offline` can speak of members and not
 //! of ids.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::limits::{LABEL_BYTES, MAX_LISTENERS, MAX_MEMBERS, MAX_POOLS, MAX_VIPS};
 

@@ -15,8 +15,10 @@
 //! the module that defines it. Changing any of them means raising
 //! [`config::ABI_VERSION`].
 #![cfg_attr(not(test), no_std)]
-#![forbid(unsafe_code)]
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics), allow(internal_features))]
+#![deny(unsafe_code)]
 
+pub mod atomic;
 pub mod checksum;
 pub mod config;
 pub mod counters;

@@ -3,7 +3,7 @@
 //! The same kind of bucketed index as the VIPs'. A way is published by its
 //! `entry` word, whose `VALID` bit alone says whether it is in use.
 
-use core::sync::atomic::AtomicU64;
+use crate::atomic::AtomicU64;
 
 use crate::{hash, protocol::Transport};
 
@@ -77,6 +77,15 @@ pub struct Listener {
     pub key: AtomicU64,
     /// A [`ListenerEntry`].
     pub entry: AtomicU64,
+}
+
+/// `LISTENER_KEYS`: the key of the listener with an id, for whoever holds the
+/// id only (a flow entry).
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct ListenerOf {
+    /// A [`key`], or zero.
+    pub key: AtomicU64,
 }
 
 /// A cache line of listeners.

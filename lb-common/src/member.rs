@@ -3,7 +3,7 @@
 //! A member's id is bound to its address and port for as long as any flow may
 //! name it, so only the words about its state and its next hop ever change.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::mac::Mac;
 
@@ -142,8 +142,8 @@ impl Member {
         let words = next_hop.map_or([0, 0], NextHop::to_words);
         if self.next_hop[1].load(Relaxed) != words[1] {
             self.next_hop[0].store(0, Relaxed);
-            self.next_hop[1].store(words[1], core::sync::atomic::Ordering::Release);
+            self.next_hop[1].store(words[1], crate::atomic::Ordering::Release);
         }
-        self.next_hop[0].store(words[0], core::sync::atomic::Ordering::Release);
+        self.next_hop[0].store(words[0], crate::atomic::Ordering::Release);
     }
 }

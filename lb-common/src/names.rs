@@ -18,6 +18,8 @@ pub const VIPS4: &str = "VIPS4";
 pub const VIPS6: &str = "VIPS6";
 /// Array of [`crate::listener::ListenerLine`].
 pub const LISTENERS: &str = "LISTENERS";
+/// Array of [`crate::listener::ListenerOf`] by listener id.
+pub const LISTENER_KEYS: &str = "LISTENER_KEYS";
 /// Array of [`crate::pool::Pool`].
 pub const POOLS: &str = "POOLS";
 /// Array of [`crate::pool::SlotLine`].

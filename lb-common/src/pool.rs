@@ -4,7 +4,7 @@
 //! table begins, how long it is and what is hashed to index it; storing that
 //! word switches the pool from one whole table to another.
 
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use crate::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The pool id of a listener without pool. Userspace never gives it away.
 pub const NO_POOL: u16 = 0;
@@ -95,8 +95,23 @@ impl Slot {
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct SlotLine {
-    /// [`Slot`]s.
-    pub slots: [AtomicU32; 16],
+    /// Two [`Slot`]s a word, the even one in the lower half.
+    pub pairs: [AtomicU64; 8],
+}
+
+impl SlotLine {
+    /// The slot at `index` (taken modulo 16) of the line.
+    #[inline(always)]
+    #[must_use]
+    pub fn get(&self, index: u32) -> Slot {
+        let pair = self.pairs[(index as usize / 2) % 8].load(Relaxed);
+        Slot((pair >> (32 * (index % 2))) as u32)
+    }
+
+    /// Stores two neighbouring slots; `pair` is taken modulo 8.
+    pub fn set_pair(&self, pair: u32, even: Slot, odd: Slot) {
+        self.pairs[pair as usize % 8].store(u64::from(even.0) | u64::from(odd.0) << 32, Relaxed);
+    }
 }
 
 const _: () = assert!(size_of::<SlotLine>() == 64 && size_of::<Pool>() == 8);

@@ -1,6 +1,6 @@
 //! `PORTS`: the interfaces the data path is attached to.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::mac::Mac;
 

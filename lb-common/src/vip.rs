@@ -5,7 +5,7 @@
 //! address was added; a reader looks at the second line only when the first has
 //! no free way. A way is published and withdrawn by its `entry` word.
 
-use core::sync::atomic::AtomicU64;
+use crate::atomic::AtomicU64;
 
 use crate::hash;
 

@@ -1,2 +1,31 @@
-//! Being written.
-#![no_std]
+//! The packet pipeline: what happens to a frame, from its first byte to a
+//! verdict.
+//!
+//! The library knows neither BPF nor a kernel. It is generic over
+//! [`tables::Tables`] and works on a [`packet::Packet`], so the very same code
+//! runs in the kernel (`main.rs` supplies BPF maps) and on the host (tests,
+//! fuzzing, and tools supply ordinary memory). Start reading at
+//! [`pipeline::run`].
+//!
+//! Invariants others rely on: no function here panics or loops without a
+//! constant bound; every byte of a frame is reached through the cursor of
+//! [`packet`]; a packet that ends here ends with a
+//! [`DropReason`](lb_common::drop_reason::DropReason).
+#![cfg_attr(not(any(test, feature = "host")), no_std)]
+#![deny(unsafe_code)]
+
+pub mod client;
+pub mod control;
+pub mod family;
+pub mod flow;
+pub mod headers;
+#[cfg(any(test, feature = "host"))]
+pub mod host;
+pub mod lookup;
+pub mod member;
+pub mod packet;
+pub mod pipeline;
+pub mod refuse;
+pub mod rewrite;
+pub mod tables;
+pub mod transport;

@@ -1,0 +1,171 @@
+//! What keeps a VIP reachable: answers to ARP, neighbour solicitation and
+//! echo, given here because the kernel's stack does not hold the VIP.
+
+use lb_common::{checksum::Sum, counters::Event, drop_reason::DropReason, mac::Mac, vip::VipEntry};
+
+use crate::{
+    family::{Family, NETWORK_OFFSET, Network, V6},
+    headers::{Arp, ETHERTYPE_IPV4, Ethernet, Icmp, Ipv6, LinkLayerOption, Neighbour, protocol},
+    lookup,
+    packet::Packet,
+    rewrite::pseudo_header,
+    tables::{Tables, Verdict},
+};
+
+const OWN_HOPS: u8 = 64;
+const ARP_REQUEST: u16 = 1u16.to_be();
+const ARP_REPLY: u16 = 2u16.to_be();
+const ETHERNET_HARDWARE: u16 = 1u16.to_be();
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+const TARGET_LINK_LAYER: u8 = 2;
+/// Hop limit that proves a neighbour discovery message comes from this link
+/// (RFC 4861 §7.1).
+const ON_LINK: u8 = 255;
+/// Flags of an advertisement (RFC 4861 §4.4).
+const SOLICITED: u32 = 0x4000_0000u32.to_be();
+const OVERRIDE: u32 = 0x2000_0000u32.to_be();
+
+/// The address of the interface a frame came in by.
+#[inline(always)]
+fn own_mac<T: Tables>(tables: &T, ingress: u32) -> Option<(Mac, u16)> {
+    let port = tables.port_of_interface(ingress)?;
+    let (_, mac) = tables.port(port)?.get()?;
+    Some((mac, port))
+}
+
+/// Answers an ARP request for an active VIP; passes all other ARP.
+#[inline(always)]
+pub(crate) fn arp<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress: u32) -> Verdict {
+    let Some(arp) = packet.view_mut::<Arp>(NETWORK_OFFSET) else { return Verdict::Pass };
+    if arp.operation != ARP_REQUEST
+        || arp.hardware != ETHERNET_HARDWARE
+        || arp.protocol != ETHERTYPE_IPV4
+        || arp.hardware_length != 6
+        || arp.protocol_length != 4
+    {
+        return Verdict::Pass;
+    }
+    let Some(vip) = lookup::vip4(tables, arp.target) else { return Verdict::Pass };
+    if !vip.is_active() {
+        return Verdict::Pass;
+    }
+    let Some((own, _)) = own_mac(tables, ingress) else { return Verdict::Drop(DropReason::InterfaceUnknown) };
+    let asker = arp.sender_mac;
+    arp.operation = ARP_REPLY;
+    arp.target_mac = asker;
+    let (vip_address, asker_address) = (arp.target, arp.sender);
+    arp.sender = vip_address;
+    arp.target = asker_address;
+    arp.sender_mac = own;
+    if let Some(ethernet) = packet.view_mut::<Ethernet>(0) {
+        ethernet.destination = asker;
+        ethernet.source = own;
+    }
+    tables.count(Event::AnsweredArp);
+    Verdict::Transmit
+}
+
+/// Answers a neighbour solicitation for an active VIP (RFC 4861 §7.2.4);
+/// passes all other multicast.
+#[inline(always)]
+pub(crate) fn neighbour<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress: u32) -> Verdict {
+    const OFFSET: usize = NETWORK_OFFSET + size_of::<Ipv6>();
+    const LENGTH: usize = size_of::<Neighbour>() + size_of::<LinkLayerOption>();
+    let Some(ip) = packet.read::<Ipv6>(NETWORK_OFFSET) else { return Verdict::Pass };
+    let Some(message) = packet.read::<Neighbour>(OFFSET) else { return Verdict::Pass };
+    if ip.next_header != protocol::ICMPV6 || message.kind != NEIGHBOUR_SOLICITATION {
+        return Verdict::Pass;
+    }
+    let Some(vip) = lookup::vip6(tables, message.target) else { return Verdict::Pass };
+    if !vip.is_active() {
+        return Verdict::Pass;
+    }
+    if ip.hop_limit != ON_LINK || message.code != 0 {
+        return Verdict::Drop(DropReason::MalformedControl);
+    }
+    let Some((own, _)) = own_mac(tables, ingress) else { return Verdict::Drop(DropReason::InterfaceUnknown) };
+    // A solicitation without the sender's link-layer address is either a probe
+    // for duplicates (from the unspecified address) or too short to become an
+    // answer. We have no room to grow the frame; the first is answered by
+    // whoever asks again with an address.
+    let Some(_) = packet.view::<LinkLayerOption>(OFFSET + size_of::<Neighbour>()) else {
+        return Verdict::Drop(DropReason::MalformedControl);
+    };
+    let unspecified = ip.source[0] == 0 && ip.source[1] == 0;
+    if unspecified {
+        return Verdict::Drop(DropReason::MalformedControl);
+    }
+    let flags = SOLICITED | OVERRIDE;
+    let pseudo = pseudo_header::<V6>(message.target, ip.source, protocol::ICMPV6, LENGTH);
+    let mac = own.with_low(0).to_le_bytes();
+    let sum = pseudo
+        .add16(u16::from_ne_bytes([NEIGHBOUR_ADVERTISEMENT, 0]))
+        .add32(flags)
+        .add64(message.target[0])
+        .add64(message.target[1])
+        .add16(u16::from_ne_bytes([TARGET_LINK_LAYER, 1]))
+        .add16(u16::from_ne_bytes([mac[2], mac[3]]))
+        .add16(u16::from_ne_bytes([mac[4], mac[5]]))
+        .add16(u16::from_ne_bytes([mac[6], mac[7]]));
+    if let Some(answer) = packet.view_mut::<Neighbour>(OFFSET) {
+        answer.kind = NEIGHBOUR_ADVERTISEMENT;
+        answer.code = 0;
+        answer.flags = flags;
+        answer.checksum = sum.finish();
+    }
+    if let Some(option) = packet.view_mut::<LinkLayerOption>(OFFSET + size_of::<Neighbour>()) {
+        *option = LinkLayerOption { kind: TARGET_LINK_LAYER, length: 1, address: own };
+    }
+    if let Some(header) = packet.view_mut::<Ipv6>(NETWORK_OFFSET) {
+        header.destination = ip.source;
+        header.source = message.target;
+        header.payload_length = (LENGTH as u16).to_be();
+        header.hop_limit = ON_LINK;
+    }
+    if let Some(ethernet) = packet.view_mut::<Ethernet>(0) {
+        ethernet.destination = ethernet.source;
+        ethernet.source = own;
+    }
+    tables.count(Event::AnsweredNeighbour);
+    Verdict::Transmit
+}
+
+/// Whether an ICMPv6 message asks for a neighbour.
+#[inline(always)]
+pub(crate) fn is_solicitation<F: Family>(packet: &Packet<'_>, network: &Network<F::Address>) -> bool {
+    F::IS_V6 && packet.view::<Icmp>(network.offset).is_some_and(|m| m.kind == NEIGHBOUR_SOLICITATION)
+}
+
+/// Answers an echo request to an active VIP (RFC 792, RFC 4443 §4.2).
+#[inline(always)]
+pub(crate) fn echo<F: Family, T: Tables>(
+    packet: &mut Packet<'_>,
+    tables: &T,
+    network: &Network<F::Address>,
+    vip: VipEntry,
+    kinds: (u8, u8),
+) -> Verdict {
+    let (request, reply) = kinds;
+    let Some(icmp) = packet.view_mut::<Icmp>(network.offset) else {
+        return Verdict::Drop(DropReason::MalformedControl);
+    };
+    if network.length < 8 {
+        return Verdict::Drop(DropReason::MalformedControl);
+    }
+    if icmp.kind != request || icmp.code != 0 || !vip.is_active() {
+        return Verdict::Drop(DropReason::IcmpUnsupported);
+    }
+    let change = Sum::default().sub16(u16::from_ne_bytes([request, 0])).add16(u16::from_ne_bytes([reply, 0]));
+    icmp.kind = reply;
+    icmp.checksum = change.update(icmp.checksum);
+    F::swap_addresses(packet);
+    F::resize(packet, network, network.length, OWN_HOPS);
+    if let Some(ethernet) = packet.view_mut::<Ethernet>(0) {
+        let source = ethernet.source;
+        ethernet.source = ethernet.destination;
+        ethernet.destination = source;
+    }
+    tables.count(Event::AnsweredEcho);
+    Verdict::Transmit
+}

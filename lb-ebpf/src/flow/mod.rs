@@ -1,0 +1,180 @@
+//! The flow table: finding, opening, confirming and giving up NAT flows.
+//!
+//! It is an ordinary data structure over slices of atomics: no helper calls, no
+//! locks. Entries are claimed by a compare-and-swap of their control word and
+//! published by a store of it. What may be displaced by a new flow, in this
+//! order: what has been idle for too long, what is closed, what is unconfirmed.
+//! A confirmed flow in use is never displaced.
+
+use lb_common::atomic::Ordering::Relaxed;
+
+use lb_common::{
+    config::{Config, IdleLimits},
+    flow::{self, Ctl, Stage},
+    listener,
+    protocol::Transport,
+    time::Tick,
+};
+
+use crate::{
+    family::{Family, ForwardEntry, ReturnEntry, replace},
+    tables::Tables,
+};
+
+mod open;
+
+pub use open::{Opened, Opening, open};
+
+/// What a packet's handling needs to know besides the packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'t> {
+    /// The numbers.
+    pub config: &'t Config,
+    /// Seed of the flow hashes.
+    pub seed: u64,
+    /// Now.
+    pub now: Tick,
+}
+
+impl<'t> Moment<'t> {
+    /// Reads configuration and clock.
+    #[inline(always)]
+    pub fn read<T: Tables>(tables: &'t T) -> Option<Self> {
+        let config = tables.config()?;
+        if !config.is_set() {
+            return None;
+        }
+        let now = Tick::from_jiffies(tables.jiffies(), config.tick_shift());
+        Some(Self { config, seed: config.seed.load(Relaxed), now })
+    }
+}
+
+/// A forward entry that was found, and its control word at that time.
+#[derive(Debug)]
+pub struct Found<'t, F: Family> {
+    /// The entry.
+    pub entry: &'t F::Forward,
+    /// Its control word.
+    pub ctl: Ctl,
+}
+
+/// Finds the forward entry of a flow: usually in the first line it looks at.
+#[inline(always)]
+pub fn find<'t, F: Family, T: Tables>(tables: &'t T, moment: &Moment<'_>, key: F::Key) -> Option<Found<'t, F>> {
+    let first = F::hash(moment.seed, key) as u32 & F::line_mask(moment.config);
+    for neighbour in 0..F::LINES {
+        let line = F::line(tables, first ^ neighbour)?;
+        for entry in F::ways(line) {
+            let ctl = flow::ctl(entry.ctl());
+            // The word is read again after the key: in between, the entry may
+            // have been given to another flow.
+            if ctl.is_live() && entry.holds(key) && flow::ctl(entry.ctl()).same_flow(ctl) {
+                return Some(Found { entry, ctl });
+            }
+        }
+    }
+    None
+}
+
+/// The return entry of a flow, if it is still there.
+#[inline(always)]
+pub fn back_of<'t, F: Family, T: Tables>(
+    tables: &'t T,
+    moment: &Moment<'_>,
+    forward: Ctl,
+    vip_and_transport: u16,
+) -> Option<(&'t F::Return, Ctl)> {
+    let member = tables.member(forward.member())?;
+    let address = F::from_words([member.address[0].load(Relaxed), member.address[1].load(Relaxed)]);
+    let ports = flow::return_ports(member.state().port(), vip_and_transport, forward.snat_port());
+    let entry = F::back(tables, F::return_place(moment.config, address, ports))?;
+    let ctl = flow::ctl(entry.ctl());
+    if ctl.same_flow(forward) && forward.same_flow(ctl) { Some((entry, ctl)) } else { None }
+}
+
+/// Whether a flow with these two control words may be displaced.
+#[inline(always)]
+fn may_go(limits: IdleLimits, tcp: bool, now: Tick, forward: Ctl, back: Ctl) -> bool {
+    let idle = now.since(forward.seen()).min(now.since(back.seen()));
+    if idle > flow::idle_limit(limits, tcp, forward.stage(), back.stage()) {
+        return true;
+    }
+    if tcp && is_over(forward.stage(), back.stage()) {
+        return true;
+    }
+    forward.is_unconfirmed() && back.is_unconfirmed()
+}
+
+/// Whether a TCP connection is over: reset, or closed from both sides.
+#[inline(always)]
+#[must_use]
+pub fn is_over(forward: Stage, back: Stage) -> bool {
+    let closed = |s: Stage| matches!(s, Stage::Closing | Stage::Reset);
+    (closed(forward) && closed(back)) || matches!(forward, Stage::Reset) || matches!(back, Stage::Reset)
+}
+
+/// How willingly an entry would be displaced, from its own control word alone:
+/// 0 never, the higher the sooner. The class comes first, then the age.
+#[inline(always)]
+fn willingness(limits: IdleLimits, now: Tick, ctl: Ctl) -> u32 {
+    let idle = now.since(ctl.seen());
+    let class = match ctl.stage() {
+        Stage::Free => return u32::MAX,
+        Stage::Claimed => return 0,
+        Stage::New | Stage::Answered => {
+            if idle > limits.unconfirmed { 3 } else { 1 }
+        }
+        Stage::Closing | Stage::Reset => {
+            if idle > limits.tcp_closing { 3 } else { 2 }
+        }
+        // Either protocol's limit: the exact one is checked with both entries.
+        Stage::Established => {
+            if idle > limits.udp || idle > limits.tcp { 3 } else { 0 }
+        }
+    };
+    class << 16 | u32::from(idle)
+}
+
+/// Takes a forward entry away from its flow, with the return entry, if the
+/// flow may go. True: the entry is claimed.
+#[inline(always)]
+fn evict_forward<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, entry: &F::Forward, ctl: Ctl) -> bool {
+    let (_, _, id) = F::key_parts(entry.key());
+    let key = tables.listener_of(id).map_or(0, |l| l.key.load(Relaxed));
+    if let Some((vip, transport, _)) = listener::parts(key) {
+        let vip_and_transport = lb_common::protocol::vip_and_transport(vip, transport);
+        if let Some((back, back_ctl)) = back_of::<F, T>(tables, moment, ctl, vip_and_transport) {
+            let tcp = matches!(transport, Transport::Tcp);
+            if !may_go(moment.config.idle_limits(), tcp, moment.now, ctl, back_ctl) {
+                return false;
+            }
+            if !replace(entry.ctl(), ctl, Ctl::CLAIMED) {
+                return false;
+            }
+            replace(back.ctl(), back_ctl, Ctl::FREE);
+            return true;
+        }
+    }
+    // The other half is gone: the entry serves nobody.
+    replace(entry.ctl(), ctl, Ctl::CLAIMED)
+}
+
+/// Takes a return entry away from its flow, with the forward entry, if the
+/// flow may go. True: the entry is claimed.
+#[inline(always)]
+fn evict_back<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, entry: &F::Return, ctl: Ctl) -> bool {
+    if let Some(forward) = find::<F, T>(tables, moment, entry.key())
+        && forward.ctl.same_flow(ctl)
+    {
+        let tcp = entry.vip_and_transport() >> 14 == Transport::Tcp.code();
+        if !may_go(moment.config.idle_limits(), tcp, moment.now, forward.ctl, ctl) {
+            return false;
+        }
+        if !replace(entry.ctl(), ctl, Ctl::CLAIMED) {
+            return false;
+        }
+        replace(forward.entry.ctl(), forward.ctl, Ctl::FREE);
+        return true;
+    }
+    replace(entry.ctl(), ctl, Ctl::CLAIMED)
+}

@@ -1,0 +1,220 @@
+//! Wire formats. Fields wider than a byte are as they lie in the frame: in
+//! network order, whatever the machine's.
+
+use lb_common::mac::Mac;
+
+use crate::wire;
+
+/// EtherType of IPv4, as it lies in the frame.
+pub const ETHERTYPE_IPV4: u16 = 0x0800u16.to_be();
+/// EtherType of IPv6.
+pub const ETHERTYPE_IPV6: u16 = 0x86ddu16.to_be();
+/// EtherType of ARP.
+pub const ETHERTYPE_ARP: u16 = 0x0806u16.to_be();
+
+/// IP protocol numbers.
+pub mod protocol {
+    /// ICMP (RFC 792).
+    pub const ICMP: u8 = 1;
+    /// TCP (RFC 9293).
+    pub const TCP: u8 = 6;
+    /// UDP (RFC 768).
+    pub const UDP: u8 = 17;
+    /// IPv6 hop-by-hop options (RFC 8200 §4.3).
+    pub const HOP_BY_HOP: u8 = 0;
+    /// IPv6 routing header (RFC 8200 §4.4).
+    pub const ROUTING: u8 = 43;
+    /// IPv6 fragment header (RFC 8200 §4.5).
+    pub const FRAGMENT: u8 = 44;
+    /// IPv6 destination options (RFC 8200 §4.6).
+    pub const DESTINATION_OPTIONS: u8 = 60;
+    /// ICMPv6 (RFC 4443).
+    pub const ICMPV6: u8 = 58;
+}
+
+/// Bits of [`Tcp::flags`].
+pub mod tcp_flags {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Opens a connection.
+    pub const SYN: u8 = 0x02;
+    /// Ends a connection at once.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgment number counts.
+    pub const ACK: u8 = 0x10;
+}
+
+wire! {
+    /// Ethernet II.
+    #[derive(Debug)]
+    pub struct Ethernet {
+        /// To whom.
+        pub destination: Mac,
+        /// From whom.
+        pub source: Mac,
+        /// What follows.
+        pub ethertype: u16,
+    }
+
+    /// IPv4 without options (RFC 791 §3.1).
+    #[derive(Debug)]
+    pub struct Ipv4 {
+        /// Version (4) and header length in words.
+        pub version_ihl: u8,
+        /// DSCP and ECN.
+        pub tos: u8,
+        /// Header and payload, in bytes.
+        pub total_length: u16,
+        /// Names the datagram among its sender's.
+        pub identification: u16,
+        /// Flags and fragment offset.
+        pub fragment: u16,
+        /// Hops left.
+        pub ttl: u8,
+        /// What follows.
+        pub protocol: u8,
+        /// Over the header.
+        pub checksum: u16,
+        /// From where.
+        pub source: u32,
+        /// To where.
+        pub destination: u32,
+    }
+
+    /// IPv6 (RFC 8200 §3).
+    #[derive(Debug)]
+    pub struct Ipv6 {
+        /// Version (6), traffic class, flow label.
+        pub version_class_flow: u32,
+        /// What follows this header, in bytes.
+        pub payload_length: u16,
+        /// What that is.
+        pub next_header: u8,
+        /// Hops left.
+        pub hop_limit: u8,
+        /// From where.
+        pub source: [u64; 2],
+        /// To where.
+        pub destination: [u64; 2],
+    }
+
+    /// The start of an IPv6 extension header.
+    #[derive(Debug)]
+    pub struct Extension {
+        /// What follows it.
+        pub next_header: u8,
+        /// Its length in units of eight bytes, the first not counted.
+        pub length: u8,
+        /// For a fragment header: offset and "more fragments" flag.
+        pub fragment: u16,
+    }
+
+    /// TCP without options (RFC 9293 §3.1).
+    #[derive(Debug)]
+    pub struct Tcp {
+        /// Sender's port.
+        pub source: u16,
+        /// Receiver's port.
+        pub destination: u16,
+        /// Number of the first byte.
+        pub sequence: u32,
+        /// The next byte expected from the other side.
+        pub acknowledgment: u32,
+        /// Header length in words, in the upper four bits.
+        pub offset: u8,
+        /// See [`tcp_flags`].
+        pub flags: u8,
+        /// Bytes the sender can take.
+        pub window: u16,
+        /// Over pseudo header, header and data.
+        pub checksum: u16,
+        /// End of urgent data.
+        pub urgent: u16,
+    }
+
+    /// UDP (RFC 768).
+    #[derive(Debug)]
+    pub struct Udp {
+        /// Sender's port.
+        pub source: u16,
+        /// Receiver's port.
+        pub destination: u16,
+        /// Header and data, in bytes.
+        pub length: u16,
+        /// Over pseudo header, header and data; zero (IPv4): none.
+        pub checksum: u16,
+    }
+
+    /// The ports both transports begin with.
+    #[derive(Debug)]
+    pub struct Ports {
+        /// Sender's port.
+        pub source: u16,
+        /// Receiver's port.
+        pub destination: u16,
+    }
+
+    /// ICMP and ICMPv6 (RFC 792, RFC 4443).
+    #[derive(Debug)]
+    pub struct Icmp {
+        /// What it is about.
+        pub kind: u8,
+        /// What exactly.
+        pub code: u8,
+        /// Over the message (and, in ICMPv6, a pseudo header).
+        pub checksum: u16,
+    }
+
+    /// ARP for IPv4 over Ethernet (RFC 826).
+    #[derive(Debug)]
+    pub struct Arp {
+        /// 1: Ethernet.
+        pub hardware: u16,
+        /// 0x0800: IPv4.
+        pub protocol: u16,
+        /// 6.
+        pub hardware_length: u8,
+        /// 4.
+        pub protocol_length: u8,
+        /// 1 request, 2 reply.
+        pub operation: u16,
+        /// Sender's Ethernet address.
+        pub sender_mac: Mac,
+        /// Sender's IPv4 address.
+        pub sender: u32,
+        /// Ethernet address asked for.
+        pub target_mac: Mac,
+        /// IPv4 address asked about.
+        pub target: u32,
+    }
+
+    /// ICMPv6 neighbour solicitation and advertisement (RFC 4861 §4.3, §4.4).
+    #[derive(Debug)]
+    pub struct Neighbour {
+        /// 135 or 136.
+        pub kind: u8,
+        /// 0.
+        pub code: u8,
+        /// Over pseudo header and message.
+        pub checksum: u16,
+        /// Flags of an advertisement in the first three bits.
+        pub flags: u32,
+        /// The address in question.
+        pub target: [u64; 2],
+    }
+
+    /// A link-layer address option (RFC 4861 §4.6.1).
+    #[derive(Debug)]
+    pub struct LinkLayerOption {
+        /// 1 source, 2 target.
+        pub kind: u8,
+        /// In units of eight bytes: 1.
+        pub length: u8,
+        /// The address.
+        pub address: Mac,
+    }
+}
+
+const _: () = assert!(size_of::<Ethernet>() == 14 && size_of::<Ipv4>() == 20 && size_of::<Ipv6>() == 40);
+const _: () = assert!(size_of::<Tcp>() == 20 && size_of::<Udp>() == 8 && size_of::<Arp>() == 28);
+const _: () = assert!(size_of::<Neighbour>() == 24 && size_of::<LinkLayerOption>() == 8);

@@ -1,0 +1,1 @@
+//! Tables in ordinary memory: the host's side of [`Tables`].

@@ -1,0 +1,52 @@
+//! The BPF programs: thin shells around the pipeline.
+#![no_std]
+#![no_main]
+#![allow(unsafe_code, reason = "the entry points of a BPF object and their raw context")]
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    helpers::generated::bpf_jiffies64,
+    macros::xdp,
+    programs::XdpContext,
+};
+use lb_ebpf::{packet::Packet, pipeline, tables::Verdict};
+
+mod maps;
+
+/// Forwards what is for a VIP and passes everything else.
+#[xdp]
+pub fn krater(ctx: XdpContext) -> u32 {
+    // SAFETY: the kernel vouches for the bytes between the two for the run of
+    // the program, and nobody else has the frame.
+    let mut packet = unsafe { Packet::from_raw(ctx.data() as *mut u8, ctx.data_end() as *mut u8) };
+    match pipeline::run(&mut packet, ctx.ingress_ifindex() as u32, &maps::Maps) {
+        Verdict::Pass => xdp_action::XDP_PASS,
+        Verdict::Drop(_) => xdp_action::XDP_DROP,
+        Verdict::Transmit => xdp_action::XDP_TX,
+        Verdict::Redirect(port) => maps::redirect(port),
+    }
+}
+
+/// Returns the low 32 bits of the jiffies: how userspace learns the clock that
+/// flows are stamped with, through `BPF_PROG_TEST_RUN`.
+#[xdp]
+pub fn krater_clock(_ctx: XdpContext) -> u32 {
+    // SAFETY: the helper has no precondition.
+    unsafe { bpf_jiffies64() as u32 }
+}
+
+/// Passes everything. On a veth's peer it makes that end able to receive
+/// frames that XDP redirected to it.
+#[xdp]
+pub fn krater_pass(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

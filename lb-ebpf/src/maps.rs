@@ -1,0 +1,214 @@
+//! The BPF maps, and the kernel's side of [`Tables`].
+//!
+//! Arrays are memory-mapped by userspace, which therefore writes and reads
+//! them without system calls, and lie on page boundaries, so that an entry of
+//! 64 bytes is one cache line. Sizes given here are placeholders where the
+//! loader sets them from the configuration.
+#![allow(unsafe_code)]
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    helpers::generated::bpf_jiffies64,
+    macros::map,
+    maps::{Array, DevMap, HashMap, PerCpuArray},
+};
+use lb_common::{
+    config::Config,
+    counters::{EVENTS as EVENT_COUNT, Event, TrafficCounters},
+    flow::{Flow4Line, Flow6Line, Return4, Return6},
+    label::{LABELS as LABEL_COUNT, Label},
+    limits,
+    listener::{ListenerLine, ListenerOf},
+    member::Member,
+    pool::{Pool, SlotLine},
+    port::Port,
+    vip::{Vip4Line, Vip6Line},
+};
+use lb_ebpf::tables::{Direction, Tables};
+
+#[map]
+static CONFIG: Array<Config> = Array::pinned(1, BPF_F_MMAPABLE);
+#[map]
+static VIPS4: Array<Vip4Line> = Array::pinned(limits::VIP4_LINES, BPF_F_MMAPABLE);
+#[map]
+static VIPS6: Array<Vip6Line> = Array::pinned(limits::VIP6_LINES, BPF_F_MMAPABLE);
+#[map]
+static LISTENERS: Array<ListenerLine> = Array::pinned(limits::LISTENER_LINES, BPF_F_MMAPABLE);
+#[map]
+static LISTENER_KEYS: Array<ListenerOf> = Array::pinned(limits::MAX_LISTENERS, BPF_F_MMAPABLE);
+#[map]
+static POOLS: Array<Pool> = Array::pinned(limits::MAX_POOLS, BPF_F_MMAPABLE);
+#[map]
+static SLOTS: Array<SlotLine> = Array::pinned(limits::MAX_SLOTS / limits::SLOTS_PER_LINE, BPF_F_MMAPABLE);
+#[map]
+static MEMBERS: Array<Member> = Array::pinned(limits::MAX_MEMBERS, BPF_F_MMAPABLE);
+#[map]
+static FLOWS4: Array<Flow4Line> = Array::pinned(1024, BPF_F_MMAPABLE);
+#[map]
+static FLOWS6: Array<Flow6Line> = Array::pinned(1024, BPF_F_MMAPABLE);
+#[map]
+static RETURNS4: Array<Return4> = Array::pinned(1024, BPF_F_MMAPABLE);
+#[map]
+static RETURNS6: Array<Return6> = Array::pinned(1024, BPF_F_MMAPABLE);
+#[map]
+static PORTS: Array<Port> = Array::pinned(limits::MAX_PORTS, BPF_F_MMAPABLE);
+#[map]
+static LABELS: Array<Label> = Array::pinned(LABEL_COUNT, BPF_F_MMAPABLE);
+#[map]
+static PORT_OF_INTERFACE: HashMap<u32, u32> = HashMap::pinned(limits::MAX_PORTS, 0);
+#[map]
+static TX_PORTS: DevMap = DevMap::pinned(limits::MAX_PORTS, 0);
+#[map]
+static LISTENER_COUNTS: PerCpuArray<TrafficCounters> = PerCpuArray::pinned(limits::MAX_LISTENERS, 0);
+#[map]
+static MEMBER_COUNTS: PerCpuArray<TrafficCounters> = PerCpuArray::pinned(limits::MAX_MEMBERS, 0);
+#[map]
+static EVENTS: PerCpuArray<u64> = PerCpuArray::pinned(EVENT_COUNT, 0);
+
+/// The tables as BPF maps.
+#[derive(Clone, Copy)]
+pub(crate) struct Maps;
+
+/// Sends a frame out by a port; the interface behind the number is the device
+/// map's business. Returns the XDP action.
+#[inline(always)]
+pub(crate) fn redirect(port: u16) -> u32 {
+    match TX_PORTS.redirect(u32::from(port), 0) {
+        Ok(action) | Err(action) => action,
+    }
+}
+
+/// Adds to a per-CPU counter block. XDP runs with preemption off and is not
+/// re-entered on one CPU, so nobody else writes this CPU's copy.
+#[inline(always)]
+fn with_counters(map: &PerCpuArray<TrafficCounters>, id: u16, change: impl FnOnce(&mut TrafficCounters)) {
+    if let Some(counters) = map.get_ptr_mut(u32::from(id)) {
+        // SAFETY: the pointer is to this CPU's value, valid for the run of the
+        // program, and not shared with another writer (see above).
+        change(unsafe { &mut *counters });
+    }
+}
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn config(&self) -> Option<&Config> {
+        CONFIG.get(0)
+    }
+
+    #[inline(always)]
+    fn jiffies(&self) -> u64 {
+        // SAFETY: the helper has no precondition; the JIT inlines it.
+        unsafe { bpf_jiffies64() }
+    }
+
+    #[inline(always)]
+    fn vip4_line(&self, index: u32) -> Option<&Vip4Line> {
+        VIPS4.get(index)
+    }
+
+    #[inline(always)]
+    fn vip6_line(&self, index: u32) -> Option<&Vip6Line> {
+        VIPS6.get(index)
+    }
+
+    #[inline(always)]
+    fn listener_line(&self, index: u32) -> Option<&ListenerLine> {
+        LISTENERS.get(index)
+    }
+
+    #[inline(always)]
+    fn listener_of(&self, id: u16) -> Option<&ListenerOf> {
+        LISTENER_KEYS.get(u32::from(id))
+    }
+
+    #[inline(always)]
+    fn pool(&self, id: u16) -> Option<&Pool> {
+        POOLS.get(u32::from(id))
+    }
+
+    #[inline(always)]
+    fn slot_line(&self, index: u32) -> Option<&SlotLine> {
+        SLOTS.get(index)
+    }
+
+    #[inline(always)]
+    fn member(&self, id: u16) -> Option<&Member> {
+        MEMBERS.get(u32::from(id))
+    }
+
+    #[inline(always)]
+    fn flow4_line(&self, index: u32) -> Option<&Flow4Line> {
+        FLOWS4.get(index)
+    }
+
+    #[inline(always)]
+    fn flow6_line(&self, index: u32) -> Option<&Flow6Line> {
+        FLOWS6.get(index)
+    }
+
+    #[inline(always)]
+    fn return4(&self, index: u32) -> Option<&Return4> {
+        RETURNS4.get(index)
+    }
+
+    #[inline(always)]
+    fn return6(&self, index: u32) -> Option<&Return6> {
+        RETURNS6.get(index)
+    }
+
+    #[inline(always)]
+    fn port(&self, number: u16) -> Option<&Port> {
+        PORTS.get(u32::from(number))
+    }
+
+    #[inline(always)]
+    fn port_of_interface(&self, ifindex: u32) -> Option<u16> {
+        let number = PORT_OF_INTERFACE.get_ptr(ifindex)?;
+        // SAFETY: a value of a preallocated hash map stays readable for the run
+        // of the program; a concurrent removal can at worst make it stale.
+        Some(unsafe { *number } as u16)
+    }
+
+    #[inline(always)]
+    fn count_listener(&self, id: u16, direction: Direction, bytes: u64) {
+        with_counters(&LISTENER_COUNTS, id, |c| add(c, direction, bytes));
+    }
+
+    #[inline(always)]
+    fn count_member(&self, id: u16, direction: Direction, bytes: u64) {
+        with_counters(&MEMBER_COUNTS, id, |c| add(c, direction, bytes));
+    }
+
+    #[inline(always)]
+    fn count_new_flow(&self, listener: u16, member: u16) {
+        with_counters(&LISTENER_COUNTS, listener, |c| c.flows_new += 1);
+        with_counters(&MEMBER_COUNTS, member, |c| c.flows_new += 1);
+    }
+
+    #[inline(always)]
+    fn count_refused(&self, listener: u16) {
+        with_counters(&LISTENER_COUNTS, listener, |c| c.flows_refused += 1);
+    }
+
+    #[inline(always)]
+    fn count(&self, event: Event) {
+        if let Some(count) = EVENTS.get_ptr_mut(event.index()) {
+            // SAFETY: as in `with_counters`.
+            unsafe { *count += 1 };
+        }
+    }
+}
+
+#[inline(always)]
+fn add(counters: &mut TrafficCounters, direction: Direction, bytes: u64) {
+    match direction {
+        Direction::In => {
+            counters.packets_in += 1;
+            counters.bytes_in += bytes;
+        }
+        Direction::Out => {
+            counters.packets_out += 1;
+            counters.bytes_out += bytes;
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The way of a packet, on one screen.
+//!
+//! ```text
+//! Ethernet ─ ARP ──────────► answer for an active VIP, or pass
+//!          ─ IPv4 / IPv6 ──► is the destination a VIP? no: pass, untouched
+//!                            parse ─ ICMP ─► echo
+//!                                  ─ TCP, UDP ─► a listener's port: to a member (client.rs)
+//!                                                a flow's SNAT port: to its client (member.rs)
+//!                                                neither: drop
+//! ```
+
+use lb_common::{drop_reason::DropReason, listener, protocol::Transport, vip::VipEntry};
+
+use crate::{
+    client::{self, Arrival, dropped},
+    control,
+    family::{Family, Network, V4, V6},
+    flow::Moment,
+    headers::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, protocol},
+    lookup, member,
+    packet::Packet,
+    tables::{Tables, Verdict},
+    transport::Segment,
+};
+
+/// ICMP echo request and reply (RFC 792).
+const ECHO4: (u8, u8) = (8, 0);
+/// ICMPv6 echo request and reply (RFC 4443 §4.1).
+const ECHO6: (u8, u8) = (128, 129);
+
+/// Decides about a frame that came in by the interface `ingress`, rewriting it
+/// where it is to be sent on.
+#[inline(always)]
+pub fn run<T: Tables>(packet: &mut Packet<'_>, ingress: u32, tables: &T) -> Verdict {
+    let Some(ethertype) = packet.view::<Ethernet>(0).map(|e| e.ethertype) else { return Verdict::Pass };
+    let verdict = match ethertype {
+        ETHERTYPE_IPV4 => match destination::<V4, T>(packet, tables) {
+            Some(vip) => to_vip::<V4, T>(packet, ingress, tables, vip, (protocol::ICMP, ECHO4)),
+            None => return Verdict::Pass,
+        },
+        ETHERTYPE_IPV6 => match destination::<V6, T>(packet, tables) {
+            Some(vip) => to_vip::<V6, T>(packet, ingress, tables, vip, (protocol::ICMPV6, ECHO6)),
+            None if is_multicast(packet) => control::neighbour(packet, tables, ingress),
+            None => return Verdict::Pass,
+        },
+        ETHERTYPE_ARP => control::arp(packet, tables, ingress),
+        _ => return Verdict::Pass,
+    };
+    match verdict {
+        Verdict::Drop(reason) => dropped(tables, reason),
+        other => other,
+    }
+}
+
+/// The VIP a packet is for.
+#[inline(always)]
+fn destination<F: Family, T: Tables>(packet: &Packet<'_>, tables: &T) -> Option<VipEntry> {
+    F::vip(tables, F::destination(packet)?)
+}
+
+/// Whether an IPv6 packet is for a group: neighbour solicitations are.
+#[inline(always)]
+fn is_multicast(packet: &Packet<'_>) -> bool {
+    V6::destination(packet).is_some_and(|d| d[0].to_ne_bytes()[0] == 0xff)
+}
+
+/// A packet to one of our addresses.
+#[inline(always)]
+fn to_vip<F: Family, T: Tables>(
+    packet: &mut Packet<'_>,
+    ingress: u32,
+    tables: &T,
+    vip: VipEntry,
+    (icmp, echo): (u8, (u8, u8)),
+) -> Verdict {
+    let network = match F::parse(packet) {
+        Ok(network) => network,
+        Err(reason) => return Verdict::Drop(reason),
+    };
+    let transport = match network.protocol {
+        protocol::TCP => Transport::Tcp,
+        protocol::UDP => Transport::Udp,
+        p if p == icmp => {
+            // A neighbour may ask for the VIP itself by unicast, to see
+            // whether it is still there (RFC 4861 §7.3.3).
+            if control::is_solicitation::<F>(packet, &network) {
+                return control::neighbour(packet, tables, ingress);
+            }
+            return control::echo::<F, T>(packet, tables, &network, vip, echo);
+        }
+        _ => return Verdict::Drop(DropReason::UnsupportedProtocol),
+    };
+    let segment = match Segment::parse(packet, transport, network.offset, network.length) {
+        Ok(segment) => segment,
+        Err(reason) => return Verdict::Drop(reason),
+    };
+    let Some(moment) = Moment::read(tables) else { return Verdict::Drop(DropReason::NotConfigured) };
+
+    let listener = lookup::listener(tables, listener::key(vip.id(), transport, segment.destination));
+    if listener.is_none_or(|l| l.is_in_snat_range())
+        && let Some(verdict) = member::give_back::<F, T>(packet, tables, &moment, &network, &segment, vip, ingress)
+    {
+        return verdict;
+    }
+    match listener {
+        Some(listener) => {
+            let arrival = Arrival { network: &network, segment: &segment, vip, listener, ingress };
+            client::forward::<F, T>(packet, tables, &moment, &arrival)
+        }
+        None => Verdict::Drop(DropReason::NoListener),
+    }
+}
+
+/// A network header's facts, for those who look at packets without forwarding
+/// them.
+///
+/// # Errors
+/// The reason the data path would drop it for.
+pub fn parse<F: Family>(packet: &Packet<'_>) -> Result<Network<F::Address>, DropReason> {
+    F::parse(packet)
+}

@@ -1,0 +1,81 @@
+//! Refusing a new flow such that its client knows at once.
+
+use lb_common::{checksum::Sum, counters::Event, drop_reason::DropReason};
+
+use crate::{
+    family::{Family, Network},
+    headers::{Ethernet, Tcp, tcp_flags},
+    packet::Packet,
+    rewrite::pseudo_header,
+    tables::{Tables, Verdict},
+    transport::Segment,
+};
+
+/// TTL and hop limit of what the balancer itself sends.
+const OWN_HOPS: u8 = 64;
+
+/// Ends a packet that no flow could be opened for. Where the pool has no
+/// member, a TCP client is answered with a reset (RFC 9293 §3.10.7.1, "CLOSED
+/// STATE"); the reason is counted all the same.
+#[inline(always)]
+pub(crate) fn refuse<F: Family, T: Tables>(
+    packet: &mut Packet<'_>,
+    tables: &T,
+    network: &Network<F::Address>,
+    segment: &Segment,
+    reason: DropReason,
+) -> Verdict {
+    if !matches!(reason, DropReason::PoolEmpty) || !segment.is_tcp() {
+        return Verdict::Drop(reason);
+    }
+    if reset::<F>(packet, network, segment).is_none() {
+        return Verdict::Drop(reason);
+    }
+    tables.count(Event::Drop(reason));
+    tables.count(Event::AnsweredReset);
+    Verdict::Transmit
+}
+
+/// Turns a segment into the reset that answers it, in place: the frame keeps
+/// its length, what is left over lies behind the datagram as padding does.
+#[inline(always)]
+fn reset<F: Family>(packet: &mut Packet<'_>, network: &Network<F::Address>, segment: &Segment) -> Option<()> {
+    let header_words = packet.view::<Tcp>(network.offset)?.offset >> 4;
+    let tcp = packet.view_mut::<Tcp>(network.offset)?;
+    let data = network.length.wrapping_sub(usize::from(header_words) * 4) as u32;
+    let counted = data
+        .wrapping_add(u32::from(segment.has(tcp_flags::SYN)))
+        .wrapping_add(u32::from(segment.has(tcp_flags::FIN)));
+    let (source, destination) = (tcp.source, tcp.destination);
+    tcp.source = destination;
+    tcp.destination = source;
+    if segment.has(tcp_flags::ACK) {
+        tcp.sequence = tcp.acknowledgment;
+        tcp.acknowledgment = 0;
+        tcp.flags = tcp_flags::RST;
+    } else {
+        tcp.sequence = 0;
+        tcp.acknowledgment = segment.sequence.wrapping_add(counted).to_be();
+        tcp.flags = tcp_flags::RST | tcp_flags::ACK;
+    }
+    tcp.offset = (size_of::<Tcp>() as u8 / 4) << 4;
+    tcp.window = 0;
+    tcp.urgent = 0;
+    tcp.checksum = 0;
+    let ports = Sum::default().add16(tcp.source).add16(tcp.destination);
+    let sum = ports
+        .add32(tcp.sequence)
+        .add32(tcp.acknowledgment)
+        .add16(u16::from_ne_bytes([tcp.offset, tcp.flags]));
+    let pseudo =
+        pseudo_header::<F>(network.destination, network.source, network.protocol, size_of::<Tcp>());
+    tcp.checksum = sum.plus(pseudo).finish();
+
+    F::swap_addresses(packet);
+    F::resize(packet, network, size_of::<Tcp>(), OWN_HOPS);
+    let ethernet = packet.view_mut::<Ethernet>(0)?;
+    let source = ethernet.source;
+    ethernet.source = ethernet.destination;
+    ethernet.destination = source;
+    Some(())
+}
