@@ -4,9 +4,16 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use lb_common::{member::NextHop, pool::SlotHash};
+use lb_common::{
+    member::{MemberState, NextHop},
+    pool::SlotHash,
+};
 
-use crate::dataplane::ListenerKey;
+use crate::{
+    dataplane::ListenerKey,
+    maglev,
+    model::{Algorithm, LoadBalancer, Member, Model, Pool, Weight},
+};
 
 /// What identifies a member: its pool's label, its address, its port.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -18,6 +25,125 @@ pub struct MemberKey {
     /// The member's port.
     pub port: u16,
 }
+
+impl MemberKey {
+    /// The key of a member of a pool of a load balancer.
+    #[must_use]
+    pub fn of(load_balancer: &LoadBalancer, pool: &Pool, member: &Member) -> Self {
+        let port = member.protocol_port.get();
+        Self { pool: load_balancer.label_of_pool(pool), address: member.address, port }
+    }
+}
+
+/// What an operator changed about a member while the daemon runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MemberOverride {
+    /// The weight in place of the pool file's.
+    pub weight: Option<Weight>,
+    /// On or off in place of the pool file's word.
+    pub admin_state_up: Option<bool>,
+    /// Whether it drains: its flows stay, new ones go elsewhere.
+    pub drain: bool,
+}
+
+impl MemberOverride {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What operators changed, by member. A change of a member that the model does
+/// not have is kept: the member may come back.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Overrides {
+    members: BTreeMap<MemberKey, MemberOverride>,
+}
+
+impl Overrides {
+    /// What was changed about a member.
+    #[must_use]
+    pub fn get(&self, member: &MemberKey) -> Option<&MemberOverride> {
+        self.members.get(member)
+    }
+
+    /// Replaces what was changed about a member; an empty override forgets it.
+    pub fn set(&mut self, member: MemberKey, change: MemberOverride) {
+        if change.is_empty() {
+            self.members.remove(&member);
+        } else {
+            self.members.insert(member, change);
+        }
+    }
+
+    /// Changes only the weight; `None` goes back to the pool file's.
+    pub fn set_weight(&mut self, member: MemberKey, weight: Option<Weight>) {
+        let before = self.members.get(&member).copied().unwrap_or_default();
+        self.set(member, MemberOverride { weight, ..before });
+    }
+
+    /// Changes only whether the member is on; `None` goes back to the pool file's word.
+    pub fn set_admin_state_up(&mut self, member: MemberKey, admin_state_up: Option<bool>) {
+        let before = self.members.get(&member).copied().unwrap_or_default();
+        self.set(member, MemberOverride { admin_state_up, ..before });
+    }
+
+    /// Changes only whether the member drains.
+    pub fn set_drain(&mut self, member: MemberKey, drain: bool) {
+        let before = self.members.get(&member).copied().unwrap_or_default();
+        self.set(member, MemberOverride { drain, ..before });
+    }
+
+    /// Forgets what was changed about a member and returns it.
+    pub fn clear(&mut self, member: &MemberKey) -> Option<MemberOverride> {
+        self.members.remove(member)
+    }
+
+    /// Every change, ordered by member.
+    pub fn iter(&self) -> impl Iterator<Item = (&MemberKey, &MemberOverride)> {
+        self.members.iter()
+    }
+
+    /// How many members are changed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether no member is changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+}
+
+impl FromIterator<(MemberKey, MemberOverride)> for Overrides {
+    fn from_iter<I: IntoIterator<Item = (MemberKey, MemberOverride)>>(changes: I) -> Self {
+        let mut overrides = Self::default();
+        for (member, change) in changes {
+            overrides.set(member, change);
+        }
+        overrides
+    }
+}
+
+/// What a health monitor found about a member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It answers.
+    Up,
+    /// It does not.
+    Down,
+}
+
+/// What the health monitors found. A member that is not in here counts as
+/// healthy: it has no monitor, or was not probed often enough for a verdict,
+/// and a daemon that starts must not begin by taking everybody out.
+pub type HealthView = BTreeMap<MemberKey, Verdict>;
+
+/// How frames reach the members' addresses, as far as it is known.
+pub type NextHops = BTreeMap<IpAddr, NextHop>;
 
 /// What the maps should say.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -74,3 +200,121 @@ pub struct DesiredMember {
     /// How frames reach it, when known.
     pub next_hop: Option<NextHop>,
 }
+
+/// Works out what the maps should say. The same arguments give the same result.
+///
+/// Load balancers and listeners that are switched off are left out, and so are
+/// pools that no listener uses: their members' UDP flows then move to where
+/// the listener points now.
+#[must_use]
+pub fn compile(model: &Model, overrides: &Overrides, health: &HealthView, hops: &NextHops) -> Desired {
+    let inputs = Inputs { overrides, health, hops };
+    let mut desired = Desired::default();
+    for lb in model.load_balancers().iter().filter(|lb| lb.admin_state_up) {
+        // This balancer is alone: it answers for every VIP it has.
+        desired.vips.insert(lb.vip_address, DesiredVip { label: lb.name.to_string(), active: true });
+        for listener in lb.listeners.iter().filter(|l| l.admin_state_up) {
+            let key =
+                ListenerKey { vip: lb.vip_address, transport: listener.protocol, port: listener.protocol_port.get() };
+            let pool = listener.default_pool.as_ref().and_then(|name| lb.pools.iter().find(|p| p.name == *name));
+            if let Some(pool) = pool {
+                inputs.add_pool(&mut desired, lb, pool);
+            }
+            let label = lb.label_of_listener(listener);
+            desired.listeners.insert(key, DesiredListener { label, pool: pool.map(|p| lb.label_of_pool(p)) });
+        }
+    }
+    desired
+}
+
+struct Inputs<'a> {
+    overrides: &'a Overrides,
+    health: &'a HealthView,
+    hops: &'a NextHops,
+}
+
+impl Inputs<'_> {
+    /// Adds a pool and its members, unless another listener has already brought
+    /// it in.
+    fn add_pool(&self, desired: &mut Desired, lb: &LoadBalancer, pool: &Pool) {
+        let label = lb.label_of_pool(pool);
+        if desired.pools.contains_key(&label) {
+            return;
+        }
+        let members: Vec<_> = pool
+            .members
+            .iter()
+            .map(|member| (MemberKey::of(lb, pool, member), self.member(lb, pool, member)))
+            .collect();
+        let chosen = in_table(&members);
+        let candidates: Vec<_> = chosen
+            .iter()
+            .map(|(key, member)| maglev::Candidate {
+                identity: maglev::identity(key.address, key.port),
+                weight: member.weight,
+            })
+            .collect();
+        let hash = match pool.lb_algorithm {
+            Algorithm::SourceIpPort => SlotHash::SourceIpPort,
+            Algorithm::SourceIp => SlotHash::SourceIp,
+        };
+        let table = maglev::table(&candidates, members.len());
+        let named = chosen.into_iter().map(|(key, _)| key.clone()).collect();
+        desired.pools.insert(label, DesiredPool { hash, members: named, table });
+        desired.members.extend(members);
+    }
+
+    fn member(&self, lb: &LoadBalancer, pool: &Pool, member: &Member) -> DesiredMember {
+        let key = MemberKey::of(lb, pool, member);
+        let change = self.overrides.get(&key).copied().unwrap_or_default();
+        let weight = change.weight.unwrap_or(member.weight).get();
+        let enabled = change.admin_state_up.unwrap_or(member.admin_state_up);
+        let monitored = pool.health_monitor.as_ref().is_some_and(|m| m.admin_state_up);
+        let unhealthy = monitored && self.health.get(&key) == Some(&Verdict::Down);
+        // A draining member stays up, so that its flows stay. One that is
+        // switched off or down is not up, so that UDP flows and unanswered
+        // SYNs leave it.
+        let up = enabled && pool.admin_state_up && !unhealthy;
+        let flags = [
+            (MemberState::UP, up),
+            (MemberState::DISABLED, !enabled),
+            (MemberState::DRAINING, change.drain || weight == 0),
+            (MemberState::UNHEALTHY, unhealthy),
+            (MemberState::BACKUP, member.backup),
+        ];
+        DesiredMember {
+            label: lb.label_of_member(pool, member),
+            flags: flags.iter().filter(|(_, set)| *set).fold(0, |all, (flag, _)| all | flag),
+            weight,
+            next_hop: self.hops.get(&member.address).copied(),
+        }
+    }
+}
+
+/// The members that new flows go to.
+///
+/// A member whose next hop is unknown would only have its packets dropped, so
+/// it is left out while anybody else can be reached, a backup included. If
+/// nobody can, they stay in: packets are then dropped as `member_unresolved`,
+/// which tells the operator to look at routes and neighbours, where
+/// `pool_empty` would send him to the health monitor.
+fn in_table(members: &[(MemberKey, DesiredMember)]) -> Vec<&(MemberKey, DesiredMember)> {
+    let takes_flows =
+        |m: &DesiredMember| m.flags & (MemberState::UP | MemberState::DRAINING) == MemberState::UP && m.weight > 0;
+    let backup = |m: &DesiredMember| m.flags & MemberState::BACKUP != 0;
+    let choose = |backups: bool, reached: bool| -> Vec<_> {
+        members
+            .iter()
+            .filter(|(_, m)| takes_flows(m) && backup(m) == backups && (!reached || m.next_hop.is_some()))
+            .collect()
+    };
+    [(false, true), (true, true), (false, false), (true, false)]
+        .into_iter()
+        .map(|(backups, reached)| choose(backups, reached))
+        .find(|chosen| !chosen.is_empty())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "compile_tests.rs"]
+mod tests;

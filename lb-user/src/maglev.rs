@@ -1,1 +1,195 @@
-//! Being written.
+//! The table that spreads flows over a pool's members: Maglev's permutation
+//! fill (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load
+//! Balancer", NSDI 2016, §3.4), with weights. Pure.
+//!
+//! What must not be here: names, health, ids.
+//!
+//! Others rely on three things: the same set of members gives the same table
+//! whatever their order, every slot has a member if there is any, and the
+//! table's length depends on nothing but how many members the pool has
+//! configured. The last keeps a failing member from moving everybody: a table
+//! of another length is another table altogether.
+
+use std::{collections::BinaryHeap, net::IpAddr};
+
+use lb_common::{
+    hash,
+    limits::{MAX_MEMBERS, MAX_TABLE_SLOTS},
+};
+
+/// Somebody who may get slots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// Who it is: [`identity`].
+    pub identity: u64,
+    /// Its share, relative to the others. Zero gets no slot.
+    pub weight: u16,
+}
+
+/// Slots for each member that a table has at least (up to [`MAX_TABLE_SLOTS`]):
+/// the paper's figure for a share that is right to one per cent.
+const SLOTS_PER_MEMBER: u64 = 100;
+
+/// The hash that stands for a member: from its address and port alone, so that
+/// neither a new name nor another place in the file moves flows, and two
+/// balancers with the same members build the same table.
+#[must_use]
+pub fn identity(address: IpAddr, port: u16) -> u64 {
+    const SEED: u64 = 0x6d61_676c_6576_2e31;
+    let octets = match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    };
+    let bits = u128::from_be_bytes(octets);
+    hash::three(SEED, (bits >> 64) as u64, bits as u64, u64::from(port))
+}
+
+/// How many slots the table of a pool with so many configured members has: the
+/// smallest prime that is at least a hundred for each of the next power of two,
+/// or [`MAX_TABLE_SLOTS`]. The power of two lets a pool grow by a member
+/// without a new length most of the time.
+#[must_use]
+pub fn slots_for(members: usize) -> u32 {
+    let step = (members.max(1) as u64).checked_next_power_of_two().unwrap_or(u64::MAX);
+    let wanted = step.saturating_mul(SLOTS_PER_MEMBER);
+    match u32::try_from(wanted) {
+        Ok(wanted) if wanted < MAX_TABLE_SLOTS => {
+            (wanted..MAX_TABLE_SLOTS).find(|n| is_prime(*n)).unwrap_or(MAX_TABLE_SLOTS)
+        }
+        _ => MAX_TABLE_SLOTS,
+    }
+}
+
+/// Fills the table of a pool with `configured` members, of whom `candidates`
+/// may be used now. Each slot holds an index into `candidates`; the table is
+/// empty when nobody has a weight.
+///
+/// Each candidate gets its exact share rounded to a neighbouring whole number
+/// of slots, but at least one. Time is O(slots × ln slots): a millisecond or
+/// two for the largest table in optimised code. Candidates beyond
+/// [`MAX_MEMBERS`] are not used; a [`crate::model::Model`] never has as many.
+#[must_use]
+pub fn table(candidates: &[Candidate], configured: usize) -> Vec<u16> {
+    let slots = slots_for(configured.max(candidates.len()));
+    // Turns are taken in the order of identities, so the order given is of no
+    // consequence. Two of the same identity (one pair in 2⁶⁴) share a
+    // permutation and are told apart by weight, then by place.
+    let mut turns: Vec<(u64, u16, u16)> = candidates
+        .iter()
+        .take(MAX_MEMBERS as usize)
+        .zip(0u16..)
+        .filter(|(c, _)| c.weight > 0)
+        .map(|(c, index)| (c.identity, c.weight, index))
+        .collect();
+    turns.sort_unstable();
+    if turns.is_empty() {
+        return Vec::new();
+    }
+    let shares = shares(&turns.iter().map(|t| t.1).collect::<Vec<_>>(), slots);
+    let mut walks: Vec<Walk> = turns.iter().map(|t| Walk::new(t.0, slots)).collect();
+
+    let mut filled: Vec<Option<u16>> = vec![None; slots as usize];
+    for turn in order_of_turns(&shares) {
+        let slot = walks[turn].next_free(&filled);
+        filled[slot] = Some(turns[turn].2);
+    }
+    // The shares sum up to the slots, so every slot was taken.
+    filled.into_iter().flatten().collect()
+}
+
+/// How many slots each weight gets: they sum up to `slots` and differ from the
+/// exact share by less than one (largest remainders), except that nobody gets
+/// less than one slot at the expense of those who have most.
+///
+/// No weight may be zero and there may be no more weights than slots.
+fn shares(weights: &[u16], slots: u32) -> Vec<u32> {
+    let total: u64 = weights.iter().map(|w| u64::from(*w)).sum();
+    let exact = |w: u16| u64::from(w) * u64::from(slots);
+    let mut shares: Vec<u32> = weights.iter().map(|w| (exact(*w) / total) as u32).collect();
+    let mut left = slots - shares.iter().sum::<u32>();
+
+    let mut by_remainder: Vec<usize> = (0..weights.len()).collect();
+    by_remainder.sort_by_key(|i| std::cmp::Reverse(exact(weights[*i]) % total));
+    for i in by_remainder {
+        if left == 0 {
+            break;
+        }
+        shares[i] += 1;
+        left -= 1;
+    }
+
+    let poor: Vec<usize> = (0..shares.len()).filter(|i| shares[*i] == 0).collect();
+    let mut rich: BinaryHeap<(u32, usize)> = shares.iter().copied().zip(0..).filter(|(share, _)| *share > 1).collect();
+    for i in poor {
+        let Some((share, from)) = rich.pop() else { break };
+        shares[i] = 1;
+        shares[from] = share - 1;
+        if share > 2 {
+            rich.push((share - 1, from));
+        }
+    }
+    shares
+}
+
+/// Who takes a slot when: as many turns for each as its share, spread evenly
+/// from the first to the last, which is the paper's round robin when all shares
+/// are equal. A counting sort of the moment of each turn.
+fn order_of_turns(shares: &[u32]) -> Vec<usize> {
+    let rounds = shares.iter().copied().max().unwrap_or(0);
+    let round_of = |k: u32, share: u32| (u64::from(k) * u64::from(rounds) / u64::from(share)) as usize;
+    let mut starts = vec![0usize; rounds as usize + 1];
+    for share in shares {
+        for k in 0..*share {
+            starts[round_of(k, *share) + 1] += 1;
+        }
+    }
+    for round in 1..starts.len() {
+        starts[round] += starts[round - 1];
+    }
+    let mut order = vec![0; shares.iter().map(|s| *s as usize).sum()];
+    for (turn, share) in shares.iter().enumerate() {
+        for k in 0..*share {
+            let place = &mut starts[round_of(k, *share)];
+            order[*place] = turn;
+            *place += 1;
+        }
+    }
+    order
+}
+
+/// A candidate's own order of all slots.
+struct Walk {
+    position: usize,
+    skip: usize,
+}
+
+impl Walk {
+    /// `slots` is a prime above one, so any skip below it visits every slot.
+    fn new(identity: u64, slots: u32) -> Self {
+        let (offset, skip) = (hash::one(1, identity), hash::one(2, identity));
+        Self { position: hash::scale(offset, slots) as usize, skip: hash::scale(skip, slots - 1) as usize + 1 }
+    }
+
+    /// The first slot in this order, from where it stopped, that is free. There
+    /// must be one.
+    fn next_free(&mut self, filled: &[Option<u16>]) -> usize {
+        loop {
+            let slot = self.position;
+            self.position += self.skip;
+            if self.position >= filled.len() {
+                self.position -= filled.len();
+            }
+            if filled[slot].is_none() {
+                return slot;
+            }
+        }
+    }
+}
+
+fn is_prime(n: u32) -> bool {
+    n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d))
+}
+
+#[cfg(test)]
+#[path = "maglev_tests.rs"]
+mod tests;

@@ -117,8 +117,8 @@ impl Default for Weight {
     }
 }
 
-/// How a pool chooses a member. Variants that the data path cannot do yet exist
-/// in [`AlgorithmWord`](crate::config) only and are refused there.
+/// How a pool chooses a member. What the data path cannot do yet exists as a
+/// word in [`crate::config`] only and is refused there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Algorithm {
     /// By the client's and the listener's address and port.
@@ -156,6 +156,26 @@ pub struct HealthMonitor {
 pub enum MonitorKind {
     /// Opens a TCP connection and closes it.
     Tcp,
+}
+
+impl LoadBalancer {
+    /// `load_balancer/listener`: what an operator calls one of its listeners.
+    #[must_use]
+    pub fn label_of_listener(&self, listener: &Listener) -> String {
+        format!("{}/{}", self.name, listener.name)
+    }
+
+    /// `load_balancer/pool`: what an operator calls one of its pools.
+    #[must_use]
+    pub fn label_of_pool(&self, pool: &Pool) -> String {
+        format!("{}/{}", self.name, pool.name)
+    }
+
+    /// `load_balancer/pool/member`: what an operator calls a member of one of its pools.
+    #[must_use]
+    pub fn label_of_member(&self, pool: &Pool, member: &Member) -> String {
+        format!("{}/{}/{}", self.name, pool.name, member.name)
+    }
 }
 
 impl Model {

@@ -1,0 +1,276 @@
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+use std::{num::NonZeroU16, time::Duration};
+
+use lb_common::{mac::Mac, protocol::Transport};
+
+use super::*;
+use crate::model::{ForwardMode, HealthMonitor, Listener, MonitorKind, Name};
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn member(n: u8) -> Member {
+    Member {
+        name: name(&format!("m{n}")),
+        address: format!("10.0.0.{n}").parse().unwrap(),
+        protocol_port: NonZeroU16::new(8080).unwrap(),
+        weight: Weight::default(),
+        backup: false,
+        admin_state_up: true,
+        monitor_address: None,
+        monitor_port: None,
+    }
+}
+
+fn pool(members: Vec<Member>) -> Pool {
+    Pool {
+        name: name("app"),
+        protocol: Transport::Tcp,
+        lb_algorithm: Algorithm::SourceIpPort,
+        forward_mode: ForwardMode::Nat,
+        admin_state_up: true,
+        members,
+        health_monitor: Some(HealthMonitor {
+            kind: MonitorKind::Tcp,
+            delay: Duration::from_secs(5),
+            timeout: Duration::from_secs(3),
+            max_retries: 3,
+            max_retries_down: 3,
+            admin_state_up: true,
+        }),
+    }
+}
+
+fn listener(port: u16) -> Listener {
+    Listener {
+        name: name(&format!("tcp-{port}")),
+        protocol: Transport::Tcp,
+        protocol_port: NonZeroU16::new(port).unwrap(),
+        default_pool: Some(name("app")),
+        admin_state_up: true,
+    }
+}
+
+fn load_balancer(pool: Pool) -> LoadBalancer {
+    LoadBalancer {
+        name: name("web"),
+        vip_address: "192.0.2.10".parse().unwrap(),
+        admin_state_up: true,
+        listeners: vec![listener(80), listener(443)],
+        pools: vec![pool],
+    }
+}
+
+fn key(n: u8) -> MemberKey {
+    MemberKey { pool: "web/app".to_owned(), address: format!("10.0.0.{n}").parse().unwrap(), port: 8080 }
+}
+
+fn hop() -> NextHop {
+    NextHop { destination: Mac([2, 0, 0, 0, 0, 1]), source: Mac([2, 0, 0, 0, 0, 2]), port: 1 }
+}
+
+fn hops(members: &[u8]) -> NextHops {
+    members.iter().map(|n| (key(*n).address, hop())).collect()
+}
+
+struct Given {
+    pool: Pool,
+    overrides: Overrides,
+    health: HealthView,
+    hops: NextHops,
+}
+
+impl Given {
+    fn members(members: Vec<Member>) -> Self {
+        let hops = members.iter().map(|m| (m.address, hop())).collect();
+        Self { pool: pool(members), overrides: Overrides::default(), health: HealthView::new(), hops }
+    }
+
+    fn compile(&self) -> Desired {
+        let model = Model::new(vec![load_balancer(self.pool.clone())]).unwrap();
+        compile(&model, &self.overrides, &self.health, &self.hops)
+    }
+
+    /// Last octets of the members that the pool's table names.
+    fn in_table(&self) -> Vec<u8> {
+        let desired = self.compile();
+        let pool = &desired.pools["web/app"];
+        let mut named: Vec<u8> = pool
+            .table
+            .iter()
+            .map(|slot| match pool.members[usize::from(*slot)].address {
+                IpAddr::V4(a) => a.octets()[3],
+                IpAddr::V6(a) => a.octets()[15],
+            })
+            .collect();
+        named.sort_unstable();
+        named.dedup();
+        named
+    }
+
+    fn flags(&self, n: u8) -> u64 {
+        self.compile().members[&key(n)].flags
+    }
+}
+
+#[test]
+fn a_pool_behind_two_listeners_is_there_once() {
+    let desired = Given::members(vec![member(1), member(2)]).compile();
+    assert_eq!(desired.vips.len(), 1);
+    assert_eq!(desired.listeners.len(), 2);
+    assert!(desired.listeners.values().all(|l| l.pool.as_deref() == Some("web/app")));
+    assert_eq!(desired.pools.len(), 1);
+    assert_eq!(desired.pools["web/app"].table.len(), 211);
+    let labels: Vec<_> = desired.members.values().map(|m| m.label.as_str()).collect();
+    assert_eq!(labels, ["web/app/m1", "web/app/m2"]);
+    assert_eq!(desired.members[&key(1)].flags, MemberState::UP);
+}
+
+#[test]
+fn a_member_that_is_down_is_not_up_and_out_of_the_table() {
+    let mut given = Given::members(vec![member(1), member(2)]);
+    given.health.insert(key(1), Verdict::Down);
+    given.health.insert(key(2), Verdict::Up);
+    assert_eq!(given.in_table(), [2]);
+    assert_eq!(given.flags(1), MemberState::UNHEALTHY);
+    assert_eq!(given.flags(2), MemberState::UP);
+}
+
+#[test]
+fn a_table_keeps_its_length_when_members_fail() {
+    let mut given = Given::members((1..=9).map(member).collect());
+    let before = given.compile().pools["web/app"].table.len();
+    for n in 1..=8 {
+        given.health.insert(key(n), Verdict::Down);
+    }
+    assert_eq!(given.compile().pools["web/app"].table.len(), before);
+}
+
+#[test]
+fn verdicts_count_only_while_a_monitor_is_on() {
+    let mut given = Given::members(vec![member(1)]);
+    given.health.insert(key(1), Verdict::Down);
+    given.pool.health_monitor.as_mut().unwrap().admin_state_up = false;
+    assert_eq!(given.flags(1), MemberState::UP);
+    given.pool.health_monitor = None;
+    assert_eq!(given.flags(1), MemberState::UP);
+}
+
+#[test]
+fn all_members_down_leave_an_empty_table() {
+    let mut given = Given::members(vec![member(1)]);
+    given.health.insert(key(1), Verdict::Down);
+    let desired = given.compile();
+    assert!(desired.pools["web/app"].table.is_empty());
+    assert!(desired.pools["web/app"].members.is_empty());
+    assert_eq!(desired.members.len(), 1);
+}
+
+#[test]
+fn a_draining_member_stays_up_outside_the_table() {
+    let mut given = Given::members(vec![member(1), member(2), member(3)]);
+    given.pool.members[0].weight = Weight::new(0).unwrap();
+    given.overrides.set_drain(key(2), true);
+    assert_eq!(given.in_table(), [3]);
+    assert_eq!(given.flags(1), MemberState::UP | MemberState::DRAINING);
+    assert_eq!(given.flags(2), MemberState::UP | MemberState::DRAINING);
+}
+
+#[test]
+fn a_disabled_member_is_not_up() {
+    let mut given = Given::members(vec![member(1), member(2), member(3)]);
+    given.pool.members[0].admin_state_up = false;
+    given.overrides.set_admin_state_up(key(2), Some(false));
+    assert_eq!(given.in_table(), [3]);
+    assert_eq!(given.flags(1), MemberState::DISABLED);
+    assert_eq!(given.flags(2), MemberState::DISABLED);
+    given.overrides.set_admin_state_up(key(1), Some(true));
+    assert_eq!(given.in_table(), [1, 3]);
+}
+
+#[test]
+fn an_overridden_weight_counts_in_place_of_the_files() {
+    let mut given = Given::members(vec![member(1), member(2)]);
+    given.overrides.set_weight(key(1), Weight::new(3));
+    let desired = given.compile();
+    assert_eq!(desired.members[&key(1)].weight, 3);
+    let pool = &desired.pools["web/app"];
+    let first = pool.table.iter().filter(|s| pool.members[usize::from(**s)] == key(1)).count();
+    assert_eq!((first, pool.table.len()), (158, 211));
+}
+
+#[test]
+fn backups_serve_together_when_no_primary_can() {
+    let mut given = Given::members((1..=4).map(member).collect());
+    given.pool.members[2].backup = true;
+    given.pool.members[3].backup = true;
+    assert_eq!(given.in_table(), [1, 2]);
+    given.health.insert(key(1), Verdict::Down);
+    assert_eq!(given.in_table(), [2]);
+    given.overrides.set_drain(key(2), true);
+    assert_eq!(given.in_table(), [3, 4]);
+    assert_eq!(given.flags(3), MemberState::UP | MemberState::BACKUP);
+}
+
+#[test]
+fn a_member_without_next_hop_waits_until_nobody_else_can_be_reached() {
+    let mut given = Given::members((1..=3).map(member).collect());
+    given.pool.members[2].backup = true;
+    given.hops = hops(&[1, 3]);
+    assert_eq!(given.in_table(), [1]);
+    given.hops = hops(&[3]);
+    assert_eq!(given.in_table(), [3]);
+    given.hops = hops(&[]);
+    assert_eq!(given.in_table(), [1, 2]);
+    assert_eq!(given.flags(1), MemberState::UP);
+}
+
+#[test]
+fn what_is_switched_off_is_left_out() {
+    let mut given = Given::members(vec![member(1)]);
+    given.pool.admin_state_up = false;
+    let desired = given.compile();
+    assert!(desired.pools["web/app"].table.is_empty());
+    assert_eq!(desired.members[&key(1)].flags, 0);
+
+    let mut lb = load_balancer(pool(vec![member(1)]));
+    lb.listeners[0].admin_state_up = false;
+    let none = || (Overrides::default(), HealthView::new(), NextHops::new());
+    let run = |lb: &LoadBalancer| {
+        let (overrides, health, hops) = none();
+        compile(&Model::new(vec![lb.clone()]).unwrap(), &overrides, &health, &hops)
+    };
+    assert_eq!(run(&lb).listeners.len(), 1);
+    lb.listeners[1].admin_state_up = false;
+    let desired = run(&lb);
+    assert_eq!((desired.vips.len(), desired.listeners.len(), desired.pools.len(), desired.members.len()), (1, 0, 0, 0));
+    lb.admin_state_up = false;
+    assert_eq!(run(&lb), Desired::default());
+}
+
+#[test]
+fn a_listener_without_pool_is_there_and_refuses() {
+    let mut lb = load_balancer(pool(vec![]));
+    lb.listeners[0].default_pool = None;
+    let model = Model::new(vec![lb]).unwrap();
+    let desired = compile(&model, &Overrides::default(), &HealthView::new(), &NextHops::new());
+    let pools: Vec<_> = desired.listeners.values().map(|l| l.pool.as_deref()).collect();
+    assert_eq!(pools, [None, Some("web/app")]);
+}
+
+#[test]
+fn an_override_that_changes_nothing_is_forgotten() {
+    let mut overrides = Overrides::default();
+    overrides.set_weight(key(1), Weight::new(5));
+    overrides.set_drain(key(1), true);
+    assert_eq!(overrides.get(&key(1)).unwrap().weight, Weight::new(5));
+    overrides.set_weight(key(1), None);
+    overrides.set_drain(key(1), false);
+    assert!(overrides.is_empty());
+    overrides.set_drain(key(2), true);
+    assert_eq!(overrides.iter().count(), 1);
+    assert!(overrides.clear(&key(2)).is_some_and(|o| o.drain));
+    assert_eq!(overrides.len(), 0);
+}
