@@ -10,7 +10,8 @@ use crate::mac::Mac;
 pub struct Port {
     /// The interface's own address in the upper 48 bits; bit 0 says the port is in use.
     pub mac: AtomicU64,
-    /// The interface index.
+    /// The interface index in the lower half; bit 32 says that the program runs
+    /// in generic mode there.
     pub ifindex: AtomicU64,
 }
 
@@ -18,8 +19,8 @@ const _: () = assert!(size_of::<Port>() == 16);
 
 impl Port {
     /// Makes the entry describe an interface.
-    pub fn set(&self, ifindex: u32, mac: Mac) {
-        self.ifindex.store(u64::from(ifindex), Relaxed);
+    pub fn set(&self, ifindex: u32, generic: bool, mac: Mac) {
+        self.ifindex.store(u64::from(ifindex) | u64::from(generic) << 32, Relaxed);
         self.mac.store(mac.with_low(1), Relaxed);
     }
 
@@ -27,6 +28,12 @@ impl Port {
     pub fn clear(&self) {
         self.mac.store(0, Relaxed);
         self.ifindex.store(0, Relaxed);
+    }
+
+    /// Whether the program runs in generic mode on the interface.
+    #[must_use]
+    pub fn is_generic(&self) -> bool {
+        self.ifindex.load(Relaxed) >> 32 & 1 == 1
     }
 
     /// The interface's index and address, if the port is in use.

@@ -1,1 +1,378 @@
-//! Tables in ordinary memory: the host's side of [`Tables`].
+//! The tables outside the kernel: in ordinary memory for tests, or in memory
+//! shared with the kernel for tools.
+
+use std::{cell::Cell, collections::BTreeMap};
+
+use lb_common::{
+    config::Config,
+    counters::{EVENTS, Event, TrafficCounters},
+    flow::{Flow4Line, Flow6Line, Return4, Return6},
+    label::{LABELS, Label},
+    limits,
+    listener::{ListenerLine, ListenerOf},
+    member::Member,
+    pool::{Pool, SlotLine},
+    port::Port,
+    vip::{Vip4Line, Vip6Line},
+};
+
+use crate::tables::{Direction, Tables};
+
+/// Where the arrays are. Slices are as long as the map has entries.
+pub trait Arrays {
+    /// `CONFIG`.
+    fn config(&self) -> &Config;
+    /// `VIPS4`.
+    fn vips4(&self) -> &[Vip4Line];
+    /// `VIPS6`.
+    fn vips6(&self) -> &[Vip6Line];
+    /// `LISTENERS`.
+    fn listeners(&self) -> &[ListenerLine];
+    /// `LISTENER_KEYS`.
+    fn listener_keys(&self) -> &[ListenerOf];
+    /// `POOLS`.
+    fn pools(&self) -> &[Pool];
+    /// `SLOTS`.
+    fn slots(&self) -> &[SlotLine];
+    /// `MEMBERS`.
+    fn members(&self) -> &[Member];
+    /// `FLOWS4`.
+    fn flows4(&self) -> &[Flow4Line];
+    /// `FLOWS6`.
+    fn flows6(&self) -> &[Flow6Line];
+    /// `RETURNS4`.
+    fn returns4(&self) -> &[Return4];
+    /// `RETURNS6`.
+    fn returns6(&self) -> &[Return6];
+    /// `PORTS`.
+    fn ports(&self) -> &[Port];
+    /// `LABELS`.
+    fn labels(&self) -> &[Label];
+}
+
+/// Arrays in ordinary memory, zeroed like those of a new data path.
+#[derive(Debug)]
+pub struct OwnedArrays {
+    config: Config,
+    vips4: Vec<Vip4Line>,
+    vips6: Vec<Vip6Line>,
+    listeners: Vec<ListenerLine>,
+    listener_keys: Vec<ListenerOf>,
+    pools: Vec<Pool>,
+    slots: Vec<SlotLine>,
+    members: Vec<Member>,
+    flows4: Vec<Flow4Line>,
+    flows6: Vec<Flow6Line>,
+    returns4: Vec<Return4>,
+    returns6: Vec<Return6>,
+    ports: Vec<Port>,
+    labels: Vec<Label>,
+}
+
+fn zeroed<T: Default>(entries: u32) -> Vec<T> {
+    (0..entries).map(|_| T::default()).collect()
+}
+
+/// How many entries the flow maps have for a number of flows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlowSizes {
+    /// Lines of `FLOWS4`.
+    pub flow4_lines: u32,
+    /// Lines of `FLOWS6`.
+    pub flow6_lines: u32,
+    /// Entries of `RETURNS4` and of `RETURNS6`.
+    pub returns: u32,
+}
+
+impl FlowSizes {
+    /// Sizes for `max_flows` flows of each family, rounded up to powers of two.
+    #[must_use]
+    pub fn for_flows(max_flows: u32) -> Self {
+        let flows = max_flows.clamp(limits::MIN_MAX_FLOWS, limits::MAX_MAX_FLOWS).next_power_of_two();
+        let entries = flows * limits::FLOW_ENTRIES_PER_FLOW;
+        Self { flow4_lines: entries / 4, flow6_lines: entries / 2, returns: flows * limits::RETURN_ENTRIES_PER_FLOW }
+    }
+
+    /// The flows the sizes are for.
+    #[must_use]
+    pub const fn flows(self) -> u32 {
+        self.returns / limits::RETURN_ENTRIES_PER_FLOW
+    }
+}
+
+impl OwnedArrays {
+    /// Arrays with room for `max_flows` flows of each family. `slots` bounds
+    /// the slots of all tables together.
+    #[must_use]
+    pub fn new(max_flows: u32, slots: u32) -> Self {
+        let sizes = FlowSizes::for_flows(max_flows);
+        Self {
+            config: Config::default(),
+            vips4: zeroed(limits::VIP4_LINES),
+            vips6: zeroed(limits::VIP6_LINES),
+            listeners: zeroed(limits::LISTENER_LINES),
+            listener_keys: zeroed(limits::MAX_LISTENERS),
+            pools: zeroed(limits::MAX_POOLS),
+            slots: zeroed(slots.div_ceil(limits::SLOTS_PER_LINE)),
+            members: zeroed(limits::MAX_MEMBERS),
+            flows4: zeroed(sizes.flow4_lines),
+            flows6: zeroed(sizes.flow6_lines),
+            returns4: zeroed(sizes.returns),
+            returns6: zeroed(sizes.returns),
+            ports: zeroed(limits::MAX_PORTS),
+            labels: zeroed(LABELS),
+        }
+    }
+}
+
+impl Arrays for OwnedArrays {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn vips4(&self) -> &[Vip4Line] {
+        &self.vips4
+    }
+
+    fn vips6(&self) -> &[Vip6Line] {
+        &self.vips6
+    }
+
+    fn listeners(&self) -> &[ListenerLine] {
+        &self.listeners
+    }
+
+    fn listener_keys(&self) -> &[ListenerOf] {
+        &self.listener_keys
+    }
+
+    fn pools(&self) -> &[Pool] {
+        &self.pools
+    }
+
+    fn slots(&self) -> &[SlotLine] {
+        &self.slots
+    }
+
+    fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    fn flows4(&self) -> &[Flow4Line] {
+        &self.flows4
+    }
+
+    fn flows6(&self) -> &[Flow6Line] {
+        &self.flows6
+    }
+
+    fn returns4(&self) -> &[Return4] {
+        &self.returns4
+    }
+
+    fn returns6(&self) -> &[Return6] {
+        &self.returns6
+    }
+
+    fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    fn labels(&self) -> &[Label] {
+        &self.labels
+    }
+}
+
+/// Counters in ordinary memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Counts {
+    /// By listener id.
+    pub listeners: BTreeMap<u16, TrafficCounters>,
+    /// By member id.
+    pub members: BTreeMap<u16, TrafficCounters>,
+    /// By [`Event::index`].
+    pub events: Vec<u64>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { listeners: BTreeMap::new(), members: BTreeMap::new(), events: vec![0; EVENTS as usize] }
+    }
+}
+
+/// Arrays with a clock and counters: what the pipeline runs on. Interfaces are
+/// found by searching `PORTS`.
+#[derive(Debug)]
+pub struct HostTables<A> {
+    /// The arrays.
+    pub arrays: A,
+    /// The jiffies.
+    pub jiffies: Cell<u64>,
+    /// The counters.
+    pub counts: std::cell::RefCell<Counts>,
+}
+
+impl<A: Arrays> HostTables<A> {
+    /// Tables over arrays, with counters of zero.
+    pub fn new(arrays: A, jiffies: u64) -> Self {
+        Self { arrays, jiffies: Cell::new(jiffies), counts: std::cell::RefCell::default() }
+    }
+}
+
+impl<A: Arrays + ?Sized> Arrays for &A {
+    fn config(&self) -> &Config {
+        (**self).config()
+    }
+
+    fn vips4(&self) -> &[Vip4Line] {
+        (**self).vips4()
+    }
+
+    fn vips6(&self) -> &[Vip6Line] {
+        (**self).vips6()
+    }
+
+    fn listeners(&self) -> &[ListenerLine] {
+        (**self).listeners()
+    }
+
+    fn listener_keys(&self) -> &[ListenerOf] {
+        (**self).listener_keys()
+    }
+
+    fn pools(&self) -> &[Pool] {
+        (**self).pools()
+    }
+
+    fn slots(&self) -> &[SlotLine] {
+        (**self).slots()
+    }
+
+    fn members(&self) -> &[Member] {
+        (**self).members()
+    }
+
+    fn flows4(&self) -> &[Flow4Line] {
+        (**self).flows4()
+    }
+
+    fn flows6(&self) -> &[Flow6Line] {
+        (**self).flows6()
+    }
+
+    fn returns4(&self) -> &[Return4] {
+        (**self).returns4()
+    }
+
+    fn returns6(&self) -> &[Return6] {
+        (**self).returns6()
+    }
+
+    fn ports(&self) -> &[Port] {
+        (**self).ports()
+    }
+
+    fn labels(&self) -> &[Label] {
+        (**self).labels()
+    }
+}
+
+impl<A: Arrays> Tables for HostTables<A> {
+    fn config(&self) -> Option<&Config> {
+        Some(self.arrays.config())
+    }
+
+    fn jiffies(&self) -> u64 {
+        self.jiffies.get()
+    }
+
+    fn vip4_line(&self, index: u32) -> Option<&Vip4Line> {
+        self.arrays.vips4().get(index as usize)
+    }
+
+    fn vip6_line(&self, index: u32) -> Option<&Vip6Line> {
+        self.arrays.vips6().get(index as usize)
+    }
+
+    fn listener_line(&self, index: u32) -> Option<&ListenerLine> {
+        self.arrays.listeners().get(index as usize)
+    }
+
+    fn listener_of(&self, id: u16) -> Option<&ListenerOf> {
+        self.arrays.listener_keys().get(usize::from(id))
+    }
+
+    fn pool(&self, id: u16) -> Option<&Pool> {
+        self.arrays.pools().get(usize::from(id))
+    }
+
+    fn slot_line(&self, index: u32) -> Option<&SlotLine> {
+        self.arrays.slots().get(index as usize)
+    }
+
+    fn member(&self, id: u16) -> Option<&Member> {
+        self.arrays.members().get(usize::from(id))
+    }
+
+    fn flow4_line(&self, index: u32) -> Option<&Flow4Line> {
+        self.arrays.flows4().get(index as usize)
+    }
+
+    fn flow6_line(&self, index: u32) -> Option<&Flow6Line> {
+        self.arrays.flows6().get(index as usize)
+    }
+
+    fn return4(&self, index: u32) -> Option<&Return4> {
+        self.arrays.returns4().get(index as usize)
+    }
+
+    fn return6(&self, index: u32) -> Option<&Return6> {
+        self.arrays.returns6().get(index as usize)
+    }
+
+    fn port(&self, number: u16) -> Option<&Port> {
+        self.arrays.ports().get(usize::from(number))
+    }
+
+    fn port_of_interface(&self, ifindex: u32) -> Option<u16> {
+        let at = self.arrays.ports().iter().position(|p| p.get().is_some_and(|(i, _)| i == ifindex))?;
+        u16::try_from(at).ok()
+    }
+
+    fn count_listener(&self, id: u16, direction: Direction, bytes: u64) {
+        add(self.counts.borrow_mut().listeners.entry(id).or_default(), direction, bytes);
+    }
+
+    fn count_member(&self, id: u16, direction: Direction, bytes: u64) {
+        add(self.counts.borrow_mut().members.entry(id).or_default(), direction, bytes);
+    }
+
+    fn count_new_flow(&self, listener: u16, member: u16) {
+        let mut counts = self.counts.borrow_mut();
+        counts.listeners.entry(listener).or_default().flows_new += 1;
+        counts.members.entry(member).or_default().flows_new += 1;
+    }
+
+    fn count_refused(&self, listener: u16) {
+        self.counts.borrow_mut().listeners.entry(listener).or_default().flows_refused += 1;
+    }
+
+    fn count(&self, event: Event) {
+        if let Some(count) = self.counts.borrow_mut().events.get_mut(event.index() as usize) {
+            *count += 1;
+        }
+    }
+}
+
+fn add(counters: &mut TrafficCounters, direction: Direction, bytes: u64) {
+    match direction {
+        Direction::In => {
+            counters.packets_in += 1;
+            counters.bytes_in += bytes;
+        }
+        Direction::Out => {
+            counters.packets_out += 1;
+            counters.bytes_out += bytes;
+        }
+    }
+}

@@ -149,21 +149,12 @@ pub fn message_sum(packet: &Packet<'_>, offset: usize, length: usize) -> Option<
         return None;
     }
     let mut sum = Sum::default();
-    let mut at = offset;
+    // The odd end first: the loop over whole chunks then ends the function
+    // wherever it ends, which is what the verifier has to follow.
+    let whole = length / CHUNK * CHUNK;
+    let mut at = offset + whole;
     let end = offset + length;
-    for _ in 0..MAX_COMPLETED / CHUNK {
-        if at + CHUNK > end {
-            break;
-        }
-        let bytes = packet.read::<[u8; CHUNK]>(at)?;
-        sum = sum
-            .add64(word(&bytes, 0))
-            .add64(word(&bytes, 8))
-            .add64(word(&bytes, 16))
-            .add64(word(&bytes, 24));
-        at += CHUNK;
-    }
-    for _ in 0..CHUNK / 2 {
+    for _ in 0..CHUNK / 2 - 1 {
         if at + 2 > end {
             break;
         }
@@ -172,6 +163,17 @@ pub fn message_sum(packet: &Packet<'_>, offset: usize, length: usize) -> Option<
     }
     if at < end {
         sum = sum.add16(u16::from_ne_bytes([packet.read::<u8>(at)?, 0]));
+    }
+    for chunk in 0..MAX_COMPLETED / CHUNK {
+        if chunk * CHUNK >= whole {
+            break;
+        }
+        let bytes = packet.read::<[u8; CHUNK]>(offset + chunk * CHUNK)?;
+        sum = sum
+            .add64(word(&bytes, 0))
+            .add64(word(&bytes, 8))
+            .add64(word(&bytes, 16))
+            .add64(word(&bytes, 24));
     }
     Some(sum)
 }

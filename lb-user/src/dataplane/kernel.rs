@@ -1,13 +1,42 @@
 //! The data plane in the kernel: loads or adopts the pinned program and maps,
 //! attaches it to interfaces, and writes its tables through mapped memory.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use lb_common::{config::IdleLimits, mac::Mac};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, xdp::DevMap},
+    programs::{
+        Xdp, XdpMode as AyaMode,
+        links::{FdLink, PinnedLink},
+        xdp::XdpLink,
+    },
+};
+use lb_common::{
+    atomic::Ordering::Relaxed,
+    config::{ABI_VERSION, IdleLimits},
+    counters::TRAFFIC_WORDS,
+    limits::MAX_PORTS,
+    mac::Mac,
+    names,
+    time::tick_millis,
+};
+use lb_ebpf::host::{Arrays, FlowSizes};
 
 use super::{
     Dataplane, DataplaneError, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics, TrafficCounters,
+    clock::Clock,
+    flows::Flows,
+    mapped::MappedArrays,
+    memory::configure,
+    tables::{TableWriter, observe},
 };
+
+/// The BPF object, made by `cargo xtask build-ebpf`; empty if it has not been.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/krater.bpf.o"));
 
 /// How the program is attached to an interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,10 +126,53 @@ pub struct DataplaneInfo {
 }
 
 /// The data plane in the kernel.
-#[derive(Debug)]
-pub struct KernelDataplane {}
+pub struct KernelDataplane {
+    pin_path: PathBuf,
+    arrays: MappedArrays,
+    clock: Clock,
+    listener_counts: PerCpuArray<MapData, [u64; TRAFFIC_WORDS]>,
+    member_counts: PerCpuArray<MapData, [u64; TRAFFIC_WORDS]>,
+    events: PerCpuArray<MapData, u64>,
+    ports: BpfHashMap<MapData, u32, u32>,
+    tx_ports: DevMap<MapData>,
+    writer: TableWriter,
+    /// Absent where the data path was opened and not loaded.
+    program: Option<Ebpf>,
+}
 
-#[allow(clippy::todo, unused_variables, missing_docs, reason = "signatures first, bodies follow")]
+impl std::fmt::Debug for KernelDataplane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KernelDataplane").field("pin_path", &self.pin_path).finish_non_exhaustive()
+    }
+}
+
+fn kernel<E: std::error::Error + Send + Sync + 'static>(what: impl Into<String>) -> impl FnOnce(E) -> DataplaneError {
+    let what = what.into();
+    move |source| DataplaneError::Kernel { what, source: Box::new(source) }
+}
+
+/// Idle limits in ticks from limits in seconds; never zero, so that a flow lives
+/// at least until the next tick.
+pub(super) fn idle_ticks(seconds: IdleLimits, hz: u32) -> IdleLimits {
+    let tick = tick_millis(hz).max(1);
+    let ticks = |s: u16| u16::try_from((u32::from(s) * 1000).div_ceil(tick)).unwrap_or(u16::MAX).max(1);
+    IdleLimits {
+        unconfirmed: ticks(seconds.unconfirmed),
+        tcp: ticks(seconds.tcp),
+        tcp_closing: ticks(seconds.tcp_closing),
+        udp: ticks(seconds.udp),
+    }
+}
+
+/// Links are pinned by interface index: bpffs allows no dots in names,
+/// interfaces do.
+fn link_pin(pin_path: &Path, ifindex: u32) -> PathBuf {
+    pin_path.join(format!("{LINK_PREFIX}{ifindex}"))
+}
+
+const LINK_PREFIX: &str = "link_";
+const PROGRAM_PIN: &str = "program";
+
 impl KernelDataplane {
     /// Loads the program. Maps pinned under `pin_path` by the same ABI version
     /// and with the same sizes are adopted with their content; the new program
@@ -111,7 +183,61 @@ impl KernelDataplane {
     /// [`DataplaneError::Refused`] when sizes differ, [`DataplaneError::Kernel`]
     /// when the kernel refuses the program.
     pub fn load(options: &KernelOptions) -> Result<(Self, Origin), DataplaneError> {
-        todo!()
+        if OBJECT.is_empty() {
+            return Err(DataplaneError::Refused {
+                op: "load program",
+                reason: "this lbd was built without the BPF object; build it with `cargo xtask build`".to_owned(),
+            });
+        }
+        let pin_path = &options.pin_path;
+        let sizes = FlowSizes::for_flows(options.max_flows);
+        let origin = if pin_path.join(names::CONFIG).exists() {
+            check_adoptable(pin_path, sizes)?;
+            Origin::Adopted
+        } else {
+            Origin::Created
+        };
+        fs::create_dir_all(pin_path)
+            .map_err(kernel(format!("create pin directory {} (is a bpffs mounted there?)", pin_path.display())))?;
+        let loaded = Self::load_into(options, sizes, origin);
+        if loaded.is_err() && origin == Origin::Created {
+            // Leave nothing half made behind.
+            let _ = Self::remove(pin_path);
+        }
+        loaded.map(|dataplane| (dataplane, origin))
+    }
+
+    fn load_into(options: &KernelOptions, sizes: FlowSizes, origin: Origin) -> Result<Self, DataplaneError> {
+        let pin_path = &options.pin_path;
+        let mut ebpf = EbpfLoader::new()
+            .default_map_pin_directory(pin_path)
+            .map_max_entries(names::FLOWS4, sizes.flow4_lines)
+            .map_max_entries(names::FLOWS6, sizes.flow6_lines)
+            .map_max_entries(names::RETURNS4, sizes.returns)
+            .map_max_entries(names::RETURNS6, sizes.returns)
+            .load(OBJECT)
+            .map_err(kernel(format!("load BPF object with pins at {}", pin_path.display())))?;
+        for name in [names::PROGRAM, names::CLOCK_PROGRAM] {
+            program(&mut ebpf, name)?.load().map_err(kernel(format!("load program {name}")))?;
+        }
+        pin_anew(program(&mut ebpf, names::PROGRAM)?, &pin_path.join(PROGRAM_PIN))?;
+        let clock_pin = pin_path.join(names::CLOCK_PROGRAM);
+        pin_anew(program(&mut ebpf, names::CLOCK_PROGRAM)?, &clock_pin)?;
+        let clock = Clock::open_pinned(&clock_pin)?;
+        let arrays = MappedArrays::open(pin_path)?;
+        let known_hz = arrays.config().hz.load(Relaxed) as u32;
+        let hz = if origin == Origin::Adopted && known_hz != 0 { known_hz } else { clock.measure_hz()? };
+        configure(&arrays, options, sizes, hz);
+        let mut dataplane = Self::open(pin_path, arrays, clock)?;
+        for ifindex in linked_interfaces(pin_path)? {
+            if let Err(e) = replace_program(&mut ebpf, pin_path, ifindex) {
+                // The interface is gone and its link with it (ENOLINK).
+                tracing::warn!(ifindex, error = full_text(&e), "drop the link of an interface that is gone");
+                dataplane.detach_index(ifindex)?;
+            }
+        }
+        dataplane.program = Some(ebpf);
+        Ok(dataplane)
     }
 
     /// Opens what is pinned without loading anything (`lbctl --offline`).
@@ -119,7 +245,34 @@ impl KernelDataplane {
     /// # Errors
     /// When nothing is pinned there, or another version.
     pub fn open_pinned(pin_path: &Path) -> Result<Self, DataplaneError> {
-        todo!()
+        let version = pinned_version(pin_path)?;
+        if version != ABI_VERSION {
+            return Err(wrong_version(pin_path, version));
+        }
+        let clock = Clock::open_pinned(&pin_path.join(names::CLOCK_PROGRAM))?;
+        Self::open(pin_path, MappedArrays::open(pin_path)?, clock)
+    }
+
+    fn open(pin_path: &Path, arrays: MappedArrays, clock: Clock) -> Result<Self, DataplaneError> {
+        let pinned = |name: &str| {
+            MapData::from_pin(pin_path.join(name)).map_err(kernel(format!("open map {name} at {}", pin_path.display())))
+        };
+        let wrong = |name: &str| kernel(format!("use map {name} at {}", pin_path.display()));
+        let per_cpu = |name: &str| Ok::<_, DataplaneError>(Map::PerCpuArray(pinned(name)?));
+        Ok(Self {
+            pin_path: pin_path.to_owned(),
+            arrays,
+            clock,
+            listener_counts: per_cpu(names::LISTENER_COUNTERS)?.try_into().map_err(wrong(names::LISTENER_COUNTERS))?,
+            member_counts: per_cpu(names::MEMBER_COUNTERS)?.try_into().map_err(wrong(names::MEMBER_COUNTERS))?,
+            events: per_cpu(names::EVENTS)?.try_into().map_err(wrong(names::EVENTS))?,
+            ports: Map::HashMap(pinned(names::PORT_OF_INTERFACE)?)
+                .try_into()
+                .map_err(wrong(names::PORT_OF_INTERFACE))?,
+            tx_ports: Map::DevMap(pinned(names::TX_PORTS)?).try_into().map_err(wrong(names::TX_PORTS))?,
+            writer: TableWriter::default(),
+            program: None,
+        })
     }
 
     /// Attaches the program to an interface, pins the link and enters the
@@ -129,15 +282,94 @@ impl KernelDataplane {
     /// # Errors
     /// When the kernel refuses (in `Auto`: refuses both modes).
     pub fn attach(&mut self, interface: &str, ifindex: u32, mac: Mac, mode: XdpMode) -> Result<Attachment, DataplaneError> {
-        todo!()
+        let known = self.attachments()?.into_iter().find(|a| a.ifindex == ifindex);
+        if let Some(known) = known {
+            if mode == XdpMode::Auto || known.mode == mode {
+                // `load` has switched its link already.
+                self.enter_port(known.port, ifindex, known.mode == XdpMode::Generic, mac)?;
+                return Ok(Attachment { mac, ..known });
+            }
+            self.detach_index(ifindex)?;
+        }
+        let port = self.free_port(ifindex)?;
+        let (link, generic, fallback) = self.link(interface, ifindex, mode)?;
+        // The tables first: a frame that meets the program is to find its port.
+        self.enter_port(port, ifindex, generic, mac)?;
+        let pin = link_pin(&self.pin_path, ifindex);
+        link.pin(&pin).map_err(kernel(format!("pin link of {interface} at {}", pin.display())))?;
+        let mode = if generic { XdpMode::Generic } else { XdpMode::Native };
+        Ok(Attachment { interface: interface.to_owned(), ifindex, port, mac, mode, fallback })
+    }
+
+    /// Makes the link, in one mode or the other.
+    fn link(&mut self, interface: &str, ifindex: u32, mode: XdpMode) -> Result<(FdLink, bool, Option<String>), DataplaneError> {
+        let ebpf = self.program.as_mut().ok_or_else(|| DataplaneError::Refused {
+            op: "attach interface",
+            reason: "the data path was opened for reading, not loaded".to_owned(),
+        })?;
+        let xdp = program(ebpf, names::PROGRAM)?;
+        let mut try_mode = |mode| {
+            let id = xdp.attach_to_if_index(ifindex, mode)?;
+            xdp.take_link(id)
+        };
+        let (link, generic, fallback) = match mode {
+            XdpMode::Generic => (try_mode(AyaMode::Skb), true, None),
+            XdpMode::Native => (try_mode(AyaMode::Driver), false, None),
+            XdpMode::Auto => match try_mode(AyaMode::Driver) {
+                Ok(link) => (Ok(link), false, None),
+                Err(e) => (try_mode(AyaMode::Skb), true, Some(full_text(&e))),
+            },
+        };
+        let link = link.map_err(kernel(format!("attach program to {interface}")))?;
+        let link = FdLink::try_from(link).map_err(kernel(format!("hold link of {interface} (Linux 5.9 or later is needed)")))?;
+        Ok((link, generic, fallback))
+    }
+
+    fn free_port(&self, ifindex: u32) -> Result<u16, DataplaneError> {
+        let ports = self.arrays.ports();
+        let own = ports.iter().position(|p| p.get().is_some_and(|(i, _)| i == ifindex));
+        let free = || ports.iter().position(|p| p.get().is_none());
+        let port = own.or_else(free).and_then(|p| u16::try_from(p).ok());
+        port.ok_or(DataplaneError::Full { table: names::PORTS, limit: MAX_PORTS })
+    }
+
+    /// Enters an interface into the maps without attaching to it. Frames of
+    /// [`KernelDataplane::test_run`] come in by the loopback interface, which is
+    /// entered this way.
+    ///
+    /// # Errors
+    /// When a map refuses it.
+    pub fn enter_port(&mut self, port: u16, ifindex: u32, generic: bool, mac: Mac) -> Result<(), DataplaneError> {
+        let number = u32::from(port);
+        self.tx_ports.set(number, ifindex, None, 0).map_err(kernel(format!("enter interface {ifindex} into TX_PORTS")))?;
+        self.ports
+            .insert(ifindex, number, 0)
+            .map_err(kernel(format!("enter interface {ifindex} into PORT_OF_INTERFACE")))?;
+        self.arrays.ports()[usize::from(port)].set(ifindex, generic, mac);
+        Ok(())
     }
 
     /// Detaches one interface.
     ///
     /// # Errors
-    /// When the link cannot be removed.
+    /// When it is not attached, or the link cannot be removed.
     pub fn detach(&mut self, interface: &str) -> Result<(), DataplaneError> {
-        todo!()
+        let attachment = self.attachments()?.into_iter().find(|a| a.interface == interface);
+        let attachment = attachment.ok_or_else(|| DataplaneError::Refused {
+            op: "detach interface",
+            reason: format!("{interface} is not attached"),
+        })?;
+        self.detach_index(attachment.ifindex)
+    }
+
+    fn detach_index(&mut self, ifindex: u32) -> Result<(), DataplaneError> {
+        let pin = link_pin(&self.pin_path, ifindex);
+        fs::remove_file(&pin).map_err(kernel(format!("remove link {}", pin.display())))?;
+        if let Some(port) = self.arrays.ports().iter().find(|p| p.get().is_some_and(|(i, _)| i == ifindex)) {
+            port.clear();
+        }
+        let _ = self.ports.remove(&ifindex);
+        Ok(())
     }
 
     /// Where the program is attached.
@@ -145,7 +377,21 @@ impl KernelDataplane {
     /// # Errors
     /// When pins cannot be read.
     pub fn attachments(&self) -> Result<Vec<Attachment>, DataplaneError> {
-        todo!()
+        let mut attachments = Vec::new();
+        for ifindex in linked_interfaces(&self.pin_path)? {
+            let found = self.arrays.ports().iter().zip(0u16..).find_map(|(entry, number)| {
+                entry.get().filter(|(i, _)| *i == ifindex).map(|(_, mac)| (entry.is_generic(), number, mac))
+            });
+            let Some((generic, port, mac)) = found else { continue };
+            // Seen from another network namespace, an index has no name.
+            let interface = nix::net::if_::if_indextoname(ifindex)
+                .ok()
+                .and_then(|name| name.into_string().ok())
+                .unwrap_or_else(|| format!("ifindex-{ifindex}"));
+            let mode = if generic { XdpMode::Generic } else { XdpMode::Native };
+            attachments.push(Attachment { interface, ifindex, port, mac, mode, fallback: None });
+        }
+        Ok(attachments)
     }
 
     /// What there is.
@@ -153,14 +399,42 @@ impl KernelDataplane {
     /// # Errors
     /// When the kernel does not tell.
     pub fn describe(&self) -> Result<DataplaneInfo, DataplaneError> {
-        todo!()
+        let pin = self.pin_path.join(PROGRAM_PIN);
+        let program = aya::programs::ProgramInfo::from_pin(&pin).map_err(kernel(format!("read program {}", pin.display())))?;
+        let cpus = aya::util::nr_cpus().map_or(1, |n| n as u64);
+        let mut maps = Vec::new();
+        for entry in fs::read_dir(&self.pin_path).map_err(kernel(format!("list pins at {}", self.pin_path.display())))?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_map = name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+            let Some(info) = is_map.then(|| aya::maps::MapInfo::from_pin(entry.path()).ok()).flatten() else { continue };
+            let copies = if name.ends_with("_COUNTS") || name == names::EVENTS { cpus } else { 1 };
+            let bytes = u64::from(info.max_entries()) * u64::from(info.value_size().next_multiple_of(8)) * copies;
+            maps.push(MapInfo { name, entries: info.max_entries(), bytes });
+        }
+        maps.sort_by(|a, b| a.name.cmp(&b.name));
+        let sizes = FlowSizes {
+            flow4_lines: self.arrays.flows4().len() as u32,
+            flow6_lines: self.arrays.flows6().len() as u32,
+            returns: self.arrays.returns4().len() as u32,
+        };
+        Ok(DataplaneInfo {
+            pin_path: self.pin_path.clone(),
+            abi_version: self.arrays.config().version.load(Relaxed) as u32,
+            program_id: program.id(),
+            jited_bytes: program.size_jitted(),
+            verified_instructions: program.verified_instruction_count().unwrap_or(0),
+            max_flows: sizes.flows(),
+            snat_ports: observe(&self.arrays).snat_ports,
+            attachments: self.attachments()?,
+            maps,
+        })
     }
 
     /// Frees forward and return entries of flows that have been idle for too
     /// long; returns how many. Call it every few seconds: the program reclaims
     /// in place only what it needs.
     pub fn sweep(&self) -> u64 {
-        todo!()
+        self.clock.jiffies().map_or(0, |jiffies| Flows::new(&self.arrays, jiffies).sweep())
     }
 
     /// Detaches every interface and removes every pin under `pin_path`.
@@ -168,36 +442,186 @@ impl KernelDataplane {
     /// # Errors
     /// When a pin cannot be removed.
     pub fn remove(pin_path: &Path) -> Result<(), DataplaneError> {
-        todo!()
+        // Links first: a program without its maps must not see a packet.
+        for ifindex in linked_interfaces(pin_path)? {
+            let pin = link_pin(pin_path, ifindex);
+            fs::remove_file(&pin).map_err(kernel(format!("remove link {}", pin.display())))?;
+        }
+        let entries = fs::read_dir(pin_path).map_err(kernel(format!("list pins at {}", pin_path.display())))?;
+        for entry in entries.flatten() {
+            fs::remove_file(entry.path()).map_err(kernel(format!("remove pin {}", entry.path().display())))?;
+        }
+        fs::remove_dir(pin_path).map_err(kernel(format!("remove pin directory {}", pin_path.display())))
+    }
+
+    /// Runs the forwarding program once over a frame, through
+    /// `BPF_PROG_TEST_RUN`, as if it had come in by the loopback interface. Returns
+    /// the XDP action and the frame as the program left it.
+    ///
+    /// # Errors
+    /// When the kernel refuses the run.
+    pub fn test_run(&self, frame: &[u8]) -> Result<(u32, Vec<u8>), DataplaneError> {
+        let ebpf = self.program.as_ref().and_then(|e| e.program(names::PROGRAM));
+        let xdp: &Xdp = ebpf.and_then(|p| p.try_into().ok()).ok_or_else(|| DataplaneError::Refused {
+            op: "test run",
+            reason: "the data path was opened for reading, not loaded".to_owned(),
+        })?;
+        super::clock::run_frame(xdp, frame)
+    }
+
+    /// The tables, for whoever runs the pipeline over them on the host.
+    #[must_use]
+    pub fn arrays(&self) -> &impl Arrays {
+        &self.arrays
+    }
+
+    /// The jiffies now, low 32 bits.
+    ///
+    /// # Errors
+    /// When the clock program cannot be run.
+    pub fn jiffies(&self) -> Result<u64, DataplaneError> {
+        self.clock.jiffies()
+    }
+
+    fn reset_counters(map: &mut PerCpuArray<MapData, [u64; TRAFFIC_WORDS]>, id: u16) -> Result<(), DataplaneError> {
+        let cpus = aya::util::nr_cpus().map_err(|(what, source)| kernel(what)(source))?;
+        let zeros = aya::maps::PerCpuValues::try_from(vec![[0; TRAFFIC_WORDS]; cpus]).map_err(kernel("make per-CPU values"))?;
+        map.set(u32::from(id), zeros, 0).map_err(kernel(format!("reset counters {id}")))
     }
 }
 
-#[allow(clippy::todo, unused_variables, reason = "signatures first, bodies follow")]
+/// The whole chain of an error in one line.
+fn full_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(e) = source {
+        text = format!("{text}: {e}");
+        source = e.source();
+    }
+    text
+}
+
+fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp, DataplaneError> {
+    let missing = || DataplaneError::Refused { op: "load program", reason: format!("the BPF object has no XDP program {name}") };
+    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
+}
+
+/// Pins a program in the place of whichever was pinned before.
+fn pin_anew(xdp: &mut Xdp, path: &Path) -> Result<(), DataplaneError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(kernel(format!("remove pin {}", path.display()))(e));
+        }
+        _ => {}
+    }
+    xdp.pin(path).map_err(kernel(format!("pin program at {}", path.display())))
+}
+
+/// Puts the new program behind a pinned link, atomically (Linux 5.9,
+/// `BPF_LINK_UPDATE`).
+fn replace_program(ebpf: &mut Ebpf, pin_path: &Path, ifindex: u32) -> Result<(), DataplaneError> {
+    let pin = link_pin(pin_path, ifindex);
+    let link = PinnedLink::from_pin(&pin).map_err(kernel(format!("open link {}", pin.display())))?;
+    let link = XdpLink::try_from(FdLink::from(link)).map_err(kernel(format!("use link {}", pin.display())))?;
+    let xdp = program(ebpf, names::PROGRAM)?;
+    let id = xdp.attach_to_link(link).map_err(kernel(format!("replace program on interface {ifindex}")))?;
+    // The pin holds the link; our own handle may go.
+    drop(xdp.take_link(id));
+    Ok(())
+}
+
+fn linked_interfaces(pin_path: &Path) -> Result<Vec<u32>, DataplaneError> {
+    let entries = fs::read_dir(pin_path).map_err(kernel(format!("list pins at {}", pin_path.display())))?;
+    let names = entries.flatten().filter_map(|e| e.file_name().to_str().map(str::to_owned));
+    let mut interfaces: Vec<u32> = names.filter_map(|n| n.strip_prefix(LINK_PREFIX)?.parse().ok()).collect();
+    interfaces.sort_unstable();
+    Ok(interfaces)
+}
+
+fn pinned_version(pin_path: &Path) -> Result<u32, DataplaneError> {
+    let path = pin_path.join(names::CONFIG);
+    let data = MapData::from_pin(&path)
+        .map_err(kernel(format!("open {} (is the data path loaded, and is this its pin_path?)", path.display())))?;
+    let config = Array::<_, [u64; 8]>::try_from(Map::Array(data)).map_err(kernel(format!("use {}", path.display())))?;
+    let words = config.get(&0, 0).map_err(kernel(format!("read {}", path.display())))?;
+    Ok(words[0] as u32)
+}
+
+fn wrong_version(pin_path: &Path, found: u32) -> DataplaneError {
+    DataplaneError::AbiVersion { path: pin_path.display().to_string(), found, expected: ABI_VERSION }
+}
+
+/// Refuses to adopt maps of another version or size.
+fn check_adoptable(pin_path: &Path, sizes: FlowSizes) -> Result<(), DataplaneError> {
+    let version = pinned_version(pin_path)?;
+    // Zero: a start that was cut off before it configured anything.
+    if version != ABI_VERSION && version != 0 {
+        return Err(wrong_version(pin_path, version));
+    }
+    let wanted = [
+        (names::FLOWS4, sizes.flow4_lines),
+        (names::FLOWS6, sizes.flow6_lines),
+        (names::RETURNS4, sizes.returns),
+        (names::RETURNS6, sizes.returns),
+    ];
+    for (name, entries) in wanted {
+        let info = MapData::from_pin(pin_path.join(name))
+            .and_then(|m| m.info())
+            .map_err(kernel(format!("open map {name} at {}", pin_path.display())))?;
+        if info.max_entries() != entries {
+            return Err(DataplaneError::Refused {
+                op: "adopt data path",
+                reason: format!(
+                    "{name} at {} has {} entries and max_flows asks for {entries}: set max_flows back, or remove the \
+                     data path with `lbctl dataplane detach` (established flows are lost)",
+                    pin_path.display(),
+                    info.max_entries()
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn total(values: &[[u64; TRAFFIC_WORDS]]) -> TrafficCounters {
+    values.iter().map(|words| TrafficCounters::from_words(*words)).fold(TrafficCounters::default(), TrafficCounters::plus)
+}
+
 impl Dataplane for KernelDataplane {
     fn observe(&self) -> Result<Observed, DataplaneError> {
-        todo!()
+        Ok(observe(&self.arrays))
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
-        todo!()
+        match op {
+            Op::PutMember { id, .. } if !Flows::new(&self.arrays, 0).is_valid_member(*id) => {
+                Self::reset_counters(&mut self.member_counts, id.0)?;
+            }
+            Op::RemoveListener { id, .. } => Self::reset_counters(&mut self.listener_counts, id.0)?,
+            _ => {}
+        }
+        let jiffies = self.clock.jiffies()?;
+        self.writer.apply(&self.arrays, op, &Flows::new(&self.arrays, jiffies))
     }
 }
 
-#[allow(clippy::todo, unused_variables, reason = "signatures first, bodies follow")]
 impl Statistics for KernelDataplane {
     fn listener_counters(&self, id: ListenerId) -> Result<TrafficCounters, DataplaneError> {
-        todo!()
+        let values = self.listener_counts.get(&u32::from(id.0), 0);
+        values.map(|v| total(&v)).map_err(kernel(format!("read counters of listener {}", id.0)))
     }
 
     fn member_counters(&self, id: MemberId) -> Result<TrafficCounters, DataplaneError> {
-        todo!()
+        let values = self.member_counts.get(&u32::from(id.0), 0);
+        values.map(|v| total(&v)).map_err(kernel(format!("read counters of member {}", id.0)))
     }
 
     fn events(&self) -> Result<Vec<u64>, DataplaneError> {
-        todo!()
+        self.events.iter().map(|v| v.map(|v| v.iter().sum()).map_err(kernel("read EVENTS"))).collect()
     }
 
     fn for_each_flow(&self, each: &mut dyn FnMut(FlowRecord)) -> Result<(), DataplaneError> {
-        todo!()
+        Flows::new(&self.arrays, self.clock.jiffies()?).for_each(each);
+        Ok(())
     }
 }

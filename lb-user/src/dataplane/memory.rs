@@ -1,2 +1,103 @@
 //! The data plane in ordinary memory: the same tables, written by the same
-//! writer, that can be told to fail.
+//! writer and read by the same pipeline, that can be told to fail.
+
+use lb_common::{atomic::Ordering::Relaxed, config::ABI_VERSION, time::shift_for_hz};
+use lb_ebpf::host::{Arrays, FlowSizes, HostTables, OwnedArrays};
+
+use super::{
+    Dataplane, DataplaneError, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics, TrafficCounters,
+    flows::Flows,
+    kernel::KernelOptions,
+    tables::{TableWriter, observe},
+};
+
+/// `CONFIG_HZ` of the imagined kernel.
+pub const HZ: u32 = 250;
+
+/// A data plane without kernel.
+#[derive(Debug)]
+pub struct MemoryDataplane {
+    /// What the pipeline runs on: give it packets with
+    /// [`lb_ebpf::pipeline::run`].
+    pub tables: HostTables<OwnedArrays>,
+    writer: TableWriter,
+    fail_in: Option<usize>,
+}
+
+/// Fills `CONFIG` in.
+pub(super) fn configure(arrays: &impl Arrays, options: &KernelOptions, sizes: FlowSizes, hz: u32) {
+    let config = arrays.config();
+    let two = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    let (low, high) = options.snat_ports;
+    config.seed.store(options.hash_seed, Relaxed);
+    config.flow_masks.store(two(sizes.flow4_lines - 1, sizes.flow6_lines - 1), Relaxed);
+    config.return_masks.store(two(sizes.returns - 1, sizes.returns - 1), Relaxed);
+    let count = u64::from(high.saturating_sub(low)) + 1;
+    config.snat_ports.store(u64::from(low) | count << 16, Relaxed);
+    config.idle_limits.store(super::kernel::idle_ticks(options.idle_seconds, hz).to_word(), Relaxed);
+    config.hz.store(u64::from(hz), Relaxed);
+    let version = two(ABI_VERSION, shift_for_hz(hz));
+    config.version.store(version, lb_common::atomic::Ordering::Release);
+}
+
+impl MemoryDataplane {
+    /// A data plane as it is after a first start. `slots` bounds the slots of
+    /// all tables together.
+    #[must_use]
+    pub fn new(options: &KernelOptions, slots: u32) -> Self {
+        let arrays = OwnedArrays::new(options.max_flows, slots);
+        configure(&arrays, options, FlowSizes::for_flows(options.max_flows), HZ);
+        Self { tables: HostTables::new(arrays, 1 << 20), writer: TableWriter::default(), fail_in: None }
+    }
+
+    /// Makes the operation after the next `operations` fail, once.
+    pub fn fail_after(&mut self, operations: usize) {
+        self.fail_in = Some(operations);
+    }
+
+    /// Frees flows that have been idle for too long.
+    pub fn sweep(&self) -> u64 {
+        Flows::new(&self.tables.arrays, self.tables.jiffies.get()).sweep()
+    }
+}
+
+impl Dataplane for MemoryDataplane {
+    fn observe(&self) -> Result<Observed, DataplaneError> {
+        Ok(observe(&self.tables.arrays))
+    }
+
+    fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
+        match self.fail_in {
+            Some(0) => {
+                self.fail_in = None;
+                return Err(DataplaneError::Kernel {
+                    what: "fail as told".to_owned(),
+                    source: Box::new(std::io::Error::other("injected")),
+                });
+            }
+            Some(left) => self.fail_in = Some(left - 1),
+            None => {}
+        }
+        let flows = Flows::new(&self.tables.arrays, self.tables.jiffies.get());
+        self.writer.apply(&self.tables.arrays, op, &flows)
+    }
+}
+
+impl Statistics for MemoryDataplane {
+    fn listener_counters(&self, id: ListenerId) -> Result<TrafficCounters, DataplaneError> {
+        Ok(self.tables.counts.borrow().listeners.get(&id.0).copied().unwrap_or_default())
+    }
+
+    fn member_counters(&self, id: MemberId) -> Result<TrafficCounters, DataplaneError> {
+        Ok(self.tables.counts.borrow().members.get(&id.0).copied().unwrap_or_default())
+    }
+
+    fn events(&self) -> Result<Vec<u64>, DataplaneError> {
+        Ok(self.tables.counts.borrow().events.clone())
+    }
+
+    fn for_each_flow(&self, each: &mut dyn FnMut(FlowRecord)) -> Result<(), DataplaneError> {
+        Flows::new(&self.tables.arrays, self.tables.jiffies.get()).for_each(each);
+        Ok(())
+    }
+}

@@ -13,9 +13,12 @@ pub use lb_common::{
 };
 
 pub mod kernel;
+mod clock;
+mod flows;
+mod index;
+mod mapped;
 pub mod memory;
 mod region;
-mod sys;
 pub mod tables;
 
 /// Id of a VIP in the maps.

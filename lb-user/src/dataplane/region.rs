@@ -1,1 +1,83 @@
-//! Mapped memory of pinned maps.
+//! Mapped memory of a BPF array: a slice that the kernel reads and writes too.
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    num::NonZeroUsize,
+    os::fd::{AsFd, BorrowedFd},
+    ptr::NonNull,
+};
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+/// Types that consist of `AtomicU64` words and nothing else, so that sharing
+/// their memory with the kernel is sound: any bits are a value, and every
+/// access is atomic.
+///
+/// # Safety
+/// The type is `repr(C)` and made of `AtomicU64`s, arrays of them, or such types.
+pub(super) unsafe trait Shared: Sync {}
+
+macro_rules! shared {
+    ($($name:ty),* $(,)?) => {$(
+        // SAFETY: the type is `repr(C)` and made of `AtomicU64`s; lb-common
+        // proves its size.
+        unsafe impl Shared for $name {}
+    )*};
+}
+
+shared!(
+    lb_common::config::Config,
+    lb_common::vip::Vip4Line,
+    lb_common::vip::Vip6Line,
+    lb_common::listener::ListenerLine,
+    lb_common::listener::ListenerOf,
+    lb_common::pool::Pool,
+    lb_common::pool::SlotLine,
+    lb_common::member::Member,
+    lb_common::flow::Flow4Line,
+    lb_common::flow::Flow6Line,
+    lb_common::flow::Return4,
+    lb_common::flow::Return6,
+    lb_common::port::Port,
+    lb_common::label::Label,
+);
+
+/// A mapped array.
+#[derive(Debug)]
+pub(super) struct Region<T> {
+    start: NonNull<T>,
+    entries: usize,
+}
+
+// SAFETY: the memory is shared with the kernel anyway and consists of atomics;
+// the mapping lives as long as the region, in whatever thread.
+unsafe impl<T: Shared> Send for Region<T> {}
+// SAFETY: as above.
+unsafe impl<T: Shared> Sync for Region<T> {}
+
+impl<T: Shared> Region<T> {
+    /// Maps a memory-mappable BPF array with `entries` values of type `T`.
+    pub(super) fn map(fd: BorrowedFd<'_>, entries: u32) -> io::Result<Self> {
+        let entries = entries as usize;
+        let length = NonZeroUsize::new(entries * size_of::<T>()).ok_or(io::ErrorKind::InvalidInput)?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice.
+        let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd.as_fd(), 0) }?;
+        Ok(Self { start: start.cast(), entries })
+    }
+
+    /// The values.
+    pub(super) fn values(&self) -> &[T] {
+        // SAFETY: the mapping covers `entries` values, lives as long as `self`,
+        // is page-aligned, and any bits are a `T`.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.entries) }
+    }
+}
+
+impl<T> Drop for Region<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made with this length and nobody borrows it.
+        let _ = unsafe { munmap(self.start.cast(), self.entries * size_of::<T>()) };
+    }
+}

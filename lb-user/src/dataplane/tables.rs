@@ -1,1 +1,338 @@
-//! Writes and reads the tables, wherever their memory is.
+//! Writes and reads the tables, wherever their memory is: the one place that
+//! knows in which order words must be stored so that a packet never sees half
+//! of a change.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use lb_common::{
+    atomic::Ordering::{Relaxed, Release},
+    label::Labelled,
+    limits::{LABEL_BYTES, MAX_LISTENERS, MAX_MEMBERS, MAX_POOLS, MAX_TABLE_SLOTS, MAX_VIPS, SLOTS_PER_LINE},
+    listener::{self, ListenerEntry},
+    member::{Member, MemberState, NO_MEMBER},
+    pool::{NO_POOL, PoolEntry, Slot, SlotHash},
+    vip::VipEntry,
+};
+use lb_ebpf::host::Arrays;
+
+use super::{
+    DataplaneError, ListenerId, ListenerKey, MemberId, MemberRecord, Observed, ObservedListener, ObservedPool,
+    ObservedVip, Op, PoolId, VipId,
+    flows::Flows,
+    index::{self, NoRoom},
+};
+
+/// How long slots that a pool has left are not given to another: any packet
+/// that was reading them is long gone.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// The writer. It remembers only which slots were left a moment ago; everything
+/// else it reads from the tables.
+#[derive(Debug, Default)]
+pub struct TableWriter {
+    left: Vec<(Instant, Range<u32>)>,
+}
+
+/// An address as the maps hold it: its bytes in memory order.
+#[must_use]
+pub fn address_words(address: IpAddr) -> [u64; 2] {
+    match address {
+        IpAddr::V4(a) => [u64::from(u32::from_ne_bytes(a.octets())), 0],
+        IpAddr::V6(a) => {
+            let b = a.octets();
+            let word = |at: usize| {
+                let mut w = [0; 8];
+                w.copy_from_slice(&b[at..at + 8]);
+                u64::from_ne_bytes(w)
+            };
+            [word(0), word(8)]
+        }
+    }
+}
+
+/// An address from its words in a map.
+#[must_use]
+pub fn address_from_words(words: [u64; 2], ipv6: bool) -> IpAddr {
+    if ipv6 {
+        let mut b = [0; 16];
+        b[..8].copy_from_slice(&words[0].to_ne_bytes());
+        b[8..].copy_from_slice(&words[1].to_ne_bytes());
+        IpAddr::V6(Ipv6Addr::from(b))
+    } else {
+        IpAddr::V4(Ipv4Addr::from((words[0] as u32).to_ne_bytes()))
+    }
+}
+
+fn refused(op: &'static str, reason: impl Into<String>) -> DataplaneError {
+    DataplaneError::Refused { op, reason: reason.into() }
+}
+
+fn full(table: &'static str, limit: u32) -> impl Fn(NoRoom) -> DataplaneError {
+    move |_| DataplaneError::Full { table, limit }
+}
+
+impl TableWriter {
+    /// Carries out one operation.
+    ///
+    /// # Errors
+    /// Nothing has changed when an error is returned.
+    pub fn apply(&mut self, arrays: &impl Arrays, op: &Op, flows: &Flows<'_>) -> Result<(), DataplaneError> {
+        match op {
+            Op::PutMember { id, record } => put_member(arrays, *id, record),
+            Op::PutPool { id, label, hash, table } => self.put_pool(arrays, *id, label, *hash, table),
+            Op::PutVip { id, address, label, active } => put_vip(arrays, *id, *address, label, *active),
+            Op::PutListener { id, vip, transport, port, label, pool, in_snat_range } => {
+                if pool.0 != NO_POOL && !pool_of(arrays, *pool).is_some_and(PoolEntry::is_valid) {
+                    return Err(refused("put listener", format!("pool {} does not exist", pool.0)));
+                }
+                let slot = arrays.listener_keys().get(usize::from(id.0));
+                let slot = slot.ok_or_else(|| refused("put listener", format!("id {} is out of range", id.0)))?;
+                let key = listener::key(vip.0, *transport, *port);
+                slot.key.store(key, Relaxed);
+                arrays.labels()[Labelled::Listener(id.0).index() as usize].set(label);
+                let entry = ListenerEntry::new(id.0, pool.0, *in_snat_range);
+                index::put(arrays.listeners(), key, entry.0).map_err(full("LISTENERS", MAX_LISTENERS))
+            }
+            Op::RemoveListener { id, vip, transport, port } => {
+                if !index::remove(arrays.listeners(), listener::key(vip.0, *transport, *port)) {
+                    return Err(refused("remove listener", format!("port {port}/{transport} is not there")));
+                }
+                flows.forget_listener(*id);
+                arrays.listener_keys()[usize::from(id.0)].key.store(0, Relaxed);
+                arrays.labels()[Labelled::Listener(id.0).index() as usize].clear();
+                Ok(())
+            }
+            Op::RemoveVip { id, address } => remove_vip(arrays, *id, *address),
+            Op::RemovePool { id } => self.remove_pool(arrays, *id),
+            Op::RetireMember { id } => {
+                let member = member_of(arrays, *id).ok_or_else(|| refused("retire member", "no such id"))?;
+                let state = member.state();
+                if is_named(arrays, *id) {
+                    return Err(refused("retire member", format!("a table names member {}", id.0)));
+                }
+                let flags = state.flags() & !MemberState::UP | MemberState::RETIRED;
+                let state = MemberState::new(flags, state.port(), state.pool(), state.weight());
+                member.state.store(state.0, Release);
+                Ok(())
+            }
+            Op::ReleaseMember { id } => {
+                let member = member_of(arrays, *id).ok_or_else(|| refused("release member", "no such id"))?;
+                if !member.state().has(MemberState::RETIRED) {
+                    return Err(refused("release member", format!("member {} is not retired", id.0)));
+                }
+                if flows.names_member(*id) {
+                    return Err(DataplaneError::MemberInUse(*id));
+                }
+                member.state.store(0, Release);
+                arrays.labels()[Labelled::Member(id.0).index() as usize].clear();
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes a table aside and switches the pool to it.
+    fn put_pool(
+        &mut self,
+        arrays: &impl Arrays,
+        id: PoolId,
+        label: &str,
+        hash: SlotHash,
+        table: &[MemberId],
+    ) -> Result<(), DataplaneError> {
+        let slot = arrays.pools().get(usize::from(id.0)).filter(|_| id.0 != NO_POOL);
+        let pool = slot.ok_or_else(|| refused("put pool", format!("id {} is out of range", id.0)))?;
+        for member in table {
+            if !member_of(arrays, *member).is_some_and(|m| m.state().has(MemberState::VALID)) {
+                return Err(refused("put pool", format!("member {} does not exist", member.0)));
+            }
+        }
+        let length = u32::try_from(table.len()).unwrap_or(u32::MAX);
+        if length > MAX_TABLE_SLOTS {
+            return Err(DataplaneError::Full { table: "SLOTS", limit: MAX_TABLE_SLOTS });
+        }
+        let first = if table.is_empty() { 0 } else { self.free_slots(arrays, length)? };
+        let lines = &arrays.slots()[(first / SLOTS_PER_LINE) as usize..];
+        for (line, members) in lines.iter().zip(table.chunks(SLOTS_PER_LINE as usize)) {
+            for (pair, two) in members.chunks(2).enumerate() {
+                let slot = |at: usize| two.get(at).map_or(Slot::default(), |m| Slot::steady(m.0));
+                line.set_pair(pair as u32, slot(0), slot(1));
+            }
+        }
+        arrays.labels()[Labelled::Pool(id.0).index() as usize].set(label);
+        let before = PoolEntry(pool.entry.load(Relaxed));
+        pool.entry.store(PoolEntry::new(first, length, hash).0, Release);
+        self.leave(before);
+        Ok(())
+    }
+
+    fn remove_pool(&mut self, arrays: &impl Arrays, id: PoolId) -> Result<(), DataplaneError> {
+        let pool = pool_of(arrays, id).ok_or_else(|| refused("remove pool", "no such id"))?;
+        if index::iter(arrays.listeners()).any(|(_, entry)| ListenerEntry(entry).pool() == id.0) {
+            return Err(refused("remove pool", format!("a listener uses pool {}", id.0)));
+        }
+        arrays.pools()[usize::from(id.0)].entry.store(0, Release);
+        arrays.labels()[Labelled::Pool(id.0).index() as usize].clear();
+        self.leave(pool);
+        Ok(())
+    }
+
+    fn leave(&mut self, pool: PoolEntry) {
+        if pool.length() > 0 {
+            self.left.push((Instant::now(), range_of(pool)));
+        }
+    }
+
+    /// The first gap of `length` slots that no table has or has just left.
+    fn free_slots(&mut self, arrays: &impl Arrays, length: u32) -> Result<u32, DataplaneError> {
+        self.left.retain(|(since, _)| since.elapsed() < GRACE);
+        let total = arrays.slots().len() as u32 * SLOTS_PER_LINE;
+        let mut used: Vec<Range<u32>> = self.left.iter().map(|(_, range)| range.clone()).collect();
+        let tables = arrays.pools().iter().map(|p| PoolEntry(p.entry.load(Relaxed)));
+        used.extend(tables.filter(|p| p.length() > 0).map(range_of));
+        used.sort_by_key(|range| range.start);
+        let mut start = 0;
+        for range in used {
+            if range.start.saturating_sub(start) >= length {
+                break;
+            }
+            start = start.max(range.end);
+        }
+        if start + length <= total { Ok(start) } else { Err(DataplaneError::Full { table: "SLOTS", limit: total }) }
+    }
+}
+
+/// The slots a pool occupies, whole lines.
+fn range_of(pool: PoolEntry) -> Range<u32> {
+    pool.first()..pool.first() + pool.length().next_multiple_of(SLOTS_PER_LINE)
+}
+
+fn pool_of(arrays: &impl Arrays, id: PoolId) -> Option<PoolEntry> {
+    let pool = PoolEntry(arrays.pools().get(usize::from(id.0))?.entry.load(Relaxed));
+    pool.is_valid().then_some(pool)
+}
+
+fn member_of<A: Arrays>(arrays: &A, id: MemberId) -> Option<&Member> {
+    if id.0 == NO_MEMBER { None } else { arrays.members().get(usize::from(id.0)) }
+}
+
+/// Whether a table names a member.
+fn is_named(arrays: &impl Arrays, id: MemberId) -> bool {
+    let pools = arrays.pools().iter().map(|p| PoolEntry(p.entry.load(Relaxed)));
+    pools.filter(|p| p.length() > 0).any(|p| table_of(arrays, p).contains(&id))
+}
+
+fn table_of(arrays: &impl Arrays, pool: PoolEntry) -> Vec<MemberId> {
+    (pool.first()..pool.first() + pool.length())
+        .filter_map(|slot| arrays.slots().get((slot / SLOTS_PER_LINE) as usize).map(|line| line.get(slot)))
+        .map(|slot| MemberId(slot.current()))
+        .collect()
+}
+
+fn put_member(arrays: &impl Arrays, id: MemberId, record: &MemberRecord) -> Result<(), DataplaneError> {
+    let member = member_of(arrays, id).ok_or_else(|| refused("put member", format!("id {} is out of range", id.0)))?;
+    let address = address_words(record.address);
+    let state = member.state();
+    let current = [member.address[0].load(Relaxed), member.address[1].load(Relaxed)];
+    if state.has(MemberState::VALID) && (current != address || state.port() != record.port) {
+        return Err(refused("put member", format!("id {} belongs to another address or port", id.0)));
+    }
+    if !state.has(MemberState::VALID) {
+        member.address[0].store(address[0], Relaxed);
+        member.address[1].store(address[1], Relaxed);
+    }
+    arrays.labels()[Labelled::Member(id.0).index() as usize].set(&record.label);
+    member.set_next_hop(record.next_hop);
+    let ipv6 = if record.address.is_ipv6() { MemberState::IPV6 } else { 0 };
+    let flags = record.flags & !MemberState::RETIRED | MemberState::VALID | ipv6;
+    let state = MemberState::new(flags, record.port, record.pool.0, record.weight);
+    member.state.store(state.0, Release);
+    Ok(())
+}
+
+fn put_vip(arrays: &impl Arrays, id: VipId, address: IpAddr, label: &str, active: bool) -> Result<(), DataplaneError> {
+    if u32::from(id.0) >= MAX_VIPS {
+        return Err(refused("put VIP", format!("id {} is out of range", id.0)));
+    }
+    arrays.labels()[Labelled::Vip(id.0).index() as usize].set(label);
+    let entry = VipEntry::new(id.0, active).0;
+    match address {
+        IpAddr::V4(a) => index::put(arrays.vips4(), u32::from_ne_bytes(a.octets()), entry),
+        IpAddr::V6(_) => index::put(arrays.vips6(), address_words(address), entry),
+    }
+    .map_err(full("VIPS", MAX_VIPS))
+}
+
+fn remove_vip(arrays: &impl Arrays, id: VipId, address: IpAddr) -> Result<(), DataplaneError> {
+    let used = index::iter(arrays.listeners()).filter_map(|(key, _)| listener::parts(key)).any(|(vip, ..)| vip == id.0);
+    if used {
+        return Err(refused("remove VIP", format!("{address} has listeners")));
+    }
+    let there = match address {
+        IpAddr::V4(a) => index::remove(arrays.vips4(), u32::from_ne_bytes(a.octets())),
+        IpAddr::V6(_) => index::remove(arrays.vips6(), address_words(address)),
+    };
+    if !there {
+        return Err(refused("remove VIP", format!("{address} is not there")));
+    }
+    arrays.labels()[Labelled::Vip(id.0).index() as usize].clear();
+    Ok(())
+}
+
+/// Reads everything back, flows and counters aside.
+pub fn observe(arrays: &impl Arrays) -> Observed {
+    let label = |what: Labelled| {
+        let mut buffer = [0; LABEL_BYTES];
+        arrays.labels()[what.index() as usize].get(&mut buffer).unwrap_or_default().to_owned()
+    };
+    let vips4 = index::iter(arrays.vips4()).map(|(a, e)| (IpAddr::V4(Ipv4Addr::from(a.to_ne_bytes())), e));
+    let vips6 = index::iter(arrays.vips6()).map(|(a, e)| (address_from_words(a, true), e));
+    let vips = vips4.chain(vips6).map(|(address, entry)| {
+        let entry = VipEntry(entry);
+        let id = VipId(entry.id());
+        (address, ObservedVip { id, label: label(Labelled::Vip(id.0)), active: entry.is_active() })
+    });
+    let vips: std::collections::BTreeMap<_, _> = vips.collect();
+    let address_of = |id: u16| vips.iter().find(|(_, vip)| vip.id.0 == id).map(|(address, _)| *address);
+    let listeners = index::iter(arrays.listeners()).filter_map(|(key, entry)| {
+        let (vip, transport, port) = listener::parts(key)?;
+        let entry = ListenerEntry(entry);
+        let observed = ObservedListener {
+            id: ListenerId(entry.id()),
+            label: label(Labelled::Listener(entry.id())),
+            pool: PoolId(entry.pool()),
+            in_snat_range: entry.is_in_snat_range(),
+        };
+        Some((ListenerKey { vip: address_of(vip)?, transport, port }, observed))
+    });
+    let pools = (0..MAX_POOLS as u16).filter_map(|id| {
+        let pool = pool_of(arrays, PoolId(id))?;
+        let hash = if pool.hashes_source_only() { SlotHash::SourceIp } else { SlotHash::SourceIpPort };
+        let table = table_of(arrays, pool);
+        Some((PoolId(id), ObservedPool { label: label(Labelled::Pool(id)), hash, table }))
+    });
+    let members = (1..MAX_MEMBERS as u16).filter_map(|id| {
+        let member = member_of(arrays, MemberId(id))?;
+        let state = member.state();
+        if !state.has(MemberState::VALID) {
+            return None;
+        }
+        let words = [member.address[0].load(Relaxed), member.address[1].load(Relaxed)];
+        let record = MemberRecord {
+            label: label(Labelled::Member(id)),
+            address: address_from_words(words, state.has(MemberState::IPV6)),
+            port: state.port(),
+            pool: PoolId(state.pool()),
+            flags: state.flags() & !(MemberState::VALID | MemberState::IPV6),
+            weight: state.weight(),
+            next_hop: member.next_hop(),
+        };
+        Some((MemberId(id), record))
+    });
+    let (low, count) = arrays.config().snat_ports();
+    let high = low.saturating_add(u16::try_from(count.saturating_sub(1)).unwrap_or(u16::MAX));
+    Observed { listeners: listeners.collect(), pools: pools.collect(), members: members.collect(), snat_ports: (low, high), vips }
+}

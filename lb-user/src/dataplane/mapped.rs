@@ -1,0 +1,137 @@
+//! The pinned arrays, mapped.
+
+use std::{os::fd::AsFd, path::Path};
+
+use aya::maps::MapData;
+use lb_common::{
+    config::Config,
+    flow::{Flow4Line, Flow6Line, Return4, Return6},
+    label::Label,
+    listener::{ListenerLine, ListenerOf},
+    member::Member,
+    names,
+    pool::{Pool, SlotLine},
+    port::Port,
+    vip::{Vip4Line, Vip6Line},
+};
+use lb_ebpf::host::Arrays;
+
+use super::{
+    DataplaneError,
+    region::{Region, Shared},
+};
+
+/// Every array of the data path, shared with the kernel.
+#[derive(Debug)]
+pub(super) struct MappedArrays {
+    config: Region<Config>,
+    vips4: Region<Vip4Line>,
+    vips6: Region<Vip6Line>,
+    listeners: Region<ListenerLine>,
+    listener_keys: Region<ListenerOf>,
+    pools: Region<Pool>,
+    slots: Region<SlotLine>,
+    members: Region<Member>,
+    flows4: Region<Flow4Line>,
+    flows6: Region<Flow6Line>,
+    returns4: Region<Return4>,
+    returns6: Region<Return6>,
+    ports: Region<Port>,
+    labels: Region<Label>,
+}
+
+impl MappedArrays {
+    /// Maps the arrays pinned under a directory.
+    pub(super) fn open(pin_path: &Path) -> Result<Self, DataplaneError> {
+        Ok(Self {
+            config: open(pin_path, names::CONFIG)?,
+            vips4: open(pin_path, names::VIPS4)?,
+            vips6: open(pin_path, names::VIPS6)?,
+            listeners: open(pin_path, names::LISTENERS)?,
+            listener_keys: open(pin_path, names::LISTENER_KEYS)?,
+            pools: open(pin_path, names::POOLS)?,
+            slots: open(pin_path, names::SLOTS)?,
+            members: open(pin_path, names::MEMBERS)?,
+            flows4: open(pin_path, names::FLOWS4)?,
+            flows6: open(pin_path, names::FLOWS6)?,
+            returns4: open(pin_path, names::RETURNS4)?,
+            returns6: open(pin_path, names::RETURNS6)?,
+            ports: open(pin_path, names::PORTS)?,
+            labels: open(pin_path, names::LABELS)?,
+        })
+    }
+}
+
+fn open<T: Shared>(pin_path: &Path, name: &str) -> Result<Region<T>, DataplaneError> {
+    let path = pin_path.join(name);
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| DataplaneError::Kernel {
+        what: format!("map {}", path.display()),
+        source,
+    };
+    let map = MapData::from_pin(&path).map_err(|e| failed(Box::new(e)))?;
+    let info = map.info().map_err(|e| failed(Box::new(e)))?;
+    if info.value_size() as usize != size_of::<T>() {
+        let text = format!("its values have {} bytes, {} are expected", info.value_size(), size_of::<T>());
+        return Err(failed(text.into()));
+    }
+    Region::map(map.fd().as_fd(), info.max_entries()).map_err(|e| failed(Box::new(e)))
+}
+
+impl Arrays for MappedArrays {
+    fn config(&self) -> &Config {
+        // A mapped array has at least one entry, or it would not have mapped.
+        &self.config.values()[0]
+    }
+
+    fn vips4(&self) -> &[Vip4Line] {
+        self.vips4.values()
+    }
+
+    fn vips6(&self) -> &[Vip6Line] {
+        self.vips6.values()
+    }
+
+    fn listeners(&self) -> &[ListenerLine] {
+        self.listeners.values()
+    }
+
+    fn listener_keys(&self) -> &[ListenerOf] {
+        self.listener_keys.values()
+    }
+
+    fn pools(&self) -> &[Pool] {
+        self.pools.values()
+    }
+
+    fn slots(&self) -> &[SlotLine] {
+        self.slots.values()
+    }
+
+    fn members(&self) -> &[Member] {
+        self.members.values()
+    }
+
+    fn flows4(&self) -> &[Flow4Line] {
+        self.flows4.values()
+    }
+
+    fn flows6(&self) -> &[Flow6Line] {
+        self.flows6.values()
+    }
+
+    fn returns4(&self) -> &[Return4] {
+        self.returns4.values()
+    }
+
+    fn returns6(&self) -> &[Return6] {
+        self.returns6.values()
+    }
+
+    fn ports(&self) -> &[Port] {
+        self.ports.values()
+    }
+
+    fn labels(&self) -> &[Label] {
+        self.labels.values()
+    }
+}

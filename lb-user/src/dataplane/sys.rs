@@ -1,1 +1,0 @@
-//! The few system calls aya does not wrap.
