@@ -1,0 +1,10 @@
+//! The rig at a terminal: `krater-rig run`, `up`, `down`, `shell` and what
+//! they start inside namespaces.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    krater_tests::rig_cli::main(krater_tests::rig_cli::Arguments::parse())
+}

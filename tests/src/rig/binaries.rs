@@ -1,0 +1,32 @@
+//! Where the project's programs are.
+
+use std::{env, path::PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+/// The variable that names the directory of the programs.
+pub const VARIABLE: &str = "KRATER_BIN_DIR";
+
+/// Finds a program of the project: in the directory [`VARIABLE`] names, else
+/// beside this program (a test's executable lies one directory deeper).
+///
+/// # Errors
+/// When it is not there.
+pub fn find(name: &str) -> Result<PathBuf> {
+    let directory = match env::var_os(VARIABLE) {
+        Some(directory) => PathBuf::from(directory),
+        None => {
+            let own = env::current_exe().context("find this program's own path")?;
+            let mut directory = own.parent().map(PathBuf::from).unwrap_or_default();
+            if directory.ends_with("deps") {
+                directory.pop();
+            }
+            directory
+        }
+    };
+    let path = directory.join(name);
+    if !path.is_file() {
+        bail!("{} is not there: build it with `cargo xtask build`, or name its directory in {VARIABLE}", path.display());
+    }
+    Ok(path)
+}

@@ -1,0 +1,280 @@
+//! Pool files for a rig: the one in `examples/` with its paths replaced, or one
+//! made for a test.
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use super::{
+    Paths,
+    addresses::{self, Family, HTTP_PORT, LISTENER_TCP, LISTENER_UDP, Topology, UDP_PORT},
+};
+
+/// The pool file everybody starts from.
+pub const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/krater.toml");
+
+/// A pool file with the rig's own pins, socket and state directory, and
+/// everything else as it was.
+///
+/// # Errors
+/// When the text is no TOML.
+pub fn relocated(text: &str, paths: &Paths) -> Result<String> {
+    let mut document: toml::Table = text.parse().context("read a pool file")?;
+    let mut set = |table: &str, key: &str, path: &std::path::Path| {
+        let entry = document.entry(table).or_insert_with(|| toml::Table::new().into());
+        if let Some(table) = entry.as_table_mut() {
+            table.insert(key.to_owned(), path.to_string_lossy().into_owned().into());
+        }
+    };
+    set("dataplane", "pin_path", &paths.pin_path);
+    set("control", "socket", &paths.socket);
+    set("control", "state_dir", &paths.state_dir);
+    toml::to_string(&document).context("write a pool file")
+}
+
+/// A pool file made for a test: for each family a load balancer `web4` or
+/// `web6` with the listeners `http` and `echo` and the pools `app` and `echo`,
+/// in which members are `m1` to `m3`.
+#[derive(Clone, Debug, Serialize)]
+pub struct PoolFile {
+    /// `[dataplane]`.
+    pub dataplane: Dataplane,
+    /// `[control]`.
+    pub control: Control,
+    /// `[[loadbalancer]]`.
+    pub loadbalancer: Vec<LoadBalancer>,
+}
+
+/// `[dataplane]`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Dataplane {
+    /// Interfaces to attach to.
+    pub interfaces: Vec<String>,
+    /// `auto`, `native` or `generic`.
+    pub xdp_mode: String,
+    /// Directory of the pins.
+    pub pin_path: String,
+    /// Flows of each family.
+    pub max_flows: u32,
+    /// `keep` or `remove`.
+    pub on_exit: String,
+}
+
+/// `[control]`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Control {
+    /// The socket.
+    pub socket: String,
+    /// The state directory.
+    pub state_dir: String,
+}
+
+/// `[[loadbalancer]]`.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoadBalancer {
+    /// Its name.
+    pub name: String,
+    /// Its VIP.
+    pub vip_address: IpAddr,
+    /// Its listeners.
+    pub listener: Vec<Listener>,
+    /// Its pools.
+    pub pool: Vec<Pool>,
+}
+
+/// `[[loadbalancer.listener]]`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Listener {
+    /// Its name.
+    pub name: String,
+    /// `TCP` or `UDP`.
+    pub protocol: String,
+    /// Its port.
+    pub protocol_port: u16,
+    /// Its pool.
+    pub default_pool: String,
+}
+
+/// `[[loadbalancer.pool]]`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// `TCP` or `UDP`.
+    pub protocol: String,
+    /// `SOURCE_IP_PORT` or `SOURCE_IP`.
+    pub lb_algorithm: String,
+    /// Its members.
+    pub member: Vec<Member>,
+    /// Its health monitor.
+    pub healthmonitor: Option<HealthMonitor>,
+}
+
+/// `[[loadbalancer.pool.member]]`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub address: IpAddr,
+    /// Its port.
+    pub protocol_port: u16,
+    /// Its weight.
+    pub weight: u16,
+    /// Used only when no other member can be.
+    pub backup: bool,
+    /// On or off.
+    pub admin_state_up: bool,
+    /// The port it is probed at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitor_port: Option<u16>,
+}
+
+/// `[loadbalancer.pool.healthmonitor]`.
+#[derive(Clone, Debug, Serialize)]
+pub struct HealthMonitor {
+    /// `TCP`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Seconds between probes.
+    pub delay: f64,
+    /// Seconds a probe may take.
+    pub timeout: f64,
+    /// Successes in a row that bring a member up.
+    pub max_retries: u8,
+    /// Failures in a row that take a member down.
+    pub max_retries_down: u8,
+}
+
+impl PoolFile {
+    /// A file for a rig: three members of equal weight in each pool, noticed
+    /// missing within half a second or so.
+    #[must_use]
+    pub fn for_rig(topology: Topology, paths: &Paths) -> Self {
+        let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+        Self {
+            dataplane: Dataplane {
+                interfaces: topology.interfaces().iter().map(|name| (*name).to_owned()).collect(),
+                xdp_mode: "native".to_owned(),
+                pin_path: text(&paths.pin_path),
+                max_flows: 16384,
+                on_exit: "keep".to_owned(),
+            },
+            control: Control { socket: text(&paths.socket), state_dir: text(&paths.state_dir) },
+            loadbalancer: Family::BOTH.map(|family| LoadBalancer::for_rig(topology, family)).into(),
+        }
+    }
+
+    /// A load balancer by name; adds an empty one if it is not there.
+    pub fn balancer(&mut self, name: &str) -> &mut LoadBalancer {
+        let all = &mut self.loadbalancer;
+        let index = all.iter().position(|l| l.name == name).unwrap_or_else(|| {
+            all.push(LoadBalancer {
+                name: name.to_owned(),
+                vip_address: addresses::VIP4,
+                listener: Vec::new(),
+                pool: Vec::new(),
+            });
+            all.len() - 1
+        });
+        &mut all[index]
+    }
+
+    /// Every pool of every load balancer.
+    pub fn pools(&mut self) -> impl Iterator<Item = &mut Pool> {
+        self.loadbalancer.iter_mut().flat_map(|balancer| &mut balancer.pool)
+    }
+
+    /// The file's text.
+    ///
+    /// # Errors
+    /// When TOML cannot say it.
+    pub fn text(&self) -> Result<String> {
+        toml::to_string(self).context("write a pool file")
+    }
+}
+
+impl LoadBalancer {
+    fn for_rig(topology: Topology, family: Family) -> Self {
+        let pool = |name: &str, protocol: &str, port: u16| Pool {
+            name: name.to_owned(),
+            protocol: protocol.to_owned(),
+            lb_algorithm: "SOURCE_IP_PORT".to_owned(),
+            member: (0..addresses::MEMBERS)
+                .map(|index| Member {
+                    name: addresses::member_name(index),
+                    address: topology.member(family, index),
+                    protocol_port: port,
+                    weight: 1,
+                    backup: false,
+                    admin_state_up: true,
+                    // The members' UDP servers answer no TCP probe; their web server stands for both.
+                    monitor_port: (port != HTTP_PORT).then_some(HTTP_PORT),
+                })
+                .collect(),
+            healthmonitor: Some(HealthMonitor {
+                kind: "TCP".to_owned(),
+                delay: 0.2,
+                timeout: 0.2,
+                max_retries: 1,
+                max_retries_down: 2,
+            }),
+        };
+        let listener = |name: &str, protocol: &str, port: u16, pool: &str| Listener {
+            name: name.to_owned(),
+            protocol: protocol.to_owned(),
+            protocol_port: port,
+            default_pool: pool.to_owned(),
+        };
+        Self {
+            name: if family == Family::V4 { "web4" } else { "web6" }.to_owned(),
+            vip_address: family.vip(),
+            listener: vec![
+                listener("http", "TCP", LISTENER_TCP, "app"),
+                listener("echo", "UDP", LISTENER_UDP, "echo"),
+            ],
+            pool: vec![pool("app", "TCP", HTTP_PORT), pool("echo", "UDP", UDP_PORT)],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::path::Path;
+
+    use super::*;
+
+    fn paths() -> Paths {
+        let path = |name: &str| Path::new("/rig").join(name);
+        Paths {
+            directory: path(""),
+            pin_path: path("pins"),
+            socket: path("socket"),
+            state_dir: path("state"),
+            config: path("config"),
+            log: path("log"),
+        }
+    }
+
+    #[test]
+    fn only_the_paths_are_replaced() {
+        let text = "[dataplane]\ninterfaces = [\"a\"]\npin_path = \"/x\"\n[[loadbalancer]]\nname = \"web\"\n";
+        let table: toml::Table = relocated(text, &paths()).unwrap().parse().unwrap();
+        assert_eq!(table["dataplane"]["pin_path"].as_str(), Some("/rig/pins"));
+        assert_eq!(table["dataplane"]["interfaces"][0].as_str(), Some("a"));
+        assert_eq!(table["control"]["socket"].as_str(), Some("/rig/socket"));
+        assert_eq!(table["loadbalancer"][0]["name"].as_str(), Some("web"));
+    }
+
+    #[test]
+    fn a_file_made_for_a_test_is_toml_with_everything_in_it() {
+        let text = PoolFile::for_rig(Topology::TwoArmed, &paths()).text().unwrap();
+        let table: toml::Table = text.parse().unwrap();
+        let pool = &table["loadbalancer"][1]["pool"][1];
+        assert_eq!(pool["member"][2]["address"].as_str(), Some("fd77:1::13"));
+        assert_eq!(pool["healthmonitor"]["type"].as_str(), Some("TCP"));
+    }
+}
