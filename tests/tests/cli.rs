@@ -1,5 +1,6 @@
 //! What the programs say to a person: outputs, messages and exit codes that
 //! need neither root nor a kernel.
+#![forbid(unsafe_code)]
 
 use std::{fs, path::Path};
 

@@ -4,6 +4,7 @@
 //! Every test raises a rig of its own. They need root and run one at a time
 //! (`--test-threads=1`), because they measure time. A machine that cannot run
 //! them fails them.
+#![forbid(unsafe_code)]
 
 mod netns {
     pub(crate) mod scene;

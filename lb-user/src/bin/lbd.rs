@@ -1,2 +1,3 @@
 //! Being written.
+#![forbid(unsafe_code)]
 fn main() {}

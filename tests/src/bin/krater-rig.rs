@@ -1,5 +1,6 @@
 //! The rig at a terminal: `krater-rig run`, `up`, `down`, `shell` and what
 //! they start inside namespaces.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
