@@ -88,6 +88,8 @@ mod tests {
             assert!(DropReason::ALL[..i].iter().all(|r| r.label() != reason.label()));
             assert!(!reason.meaning().is_empty());
         }
-        assert!(Event::ANSWERS.iter().all(|(e, ..)| e.index() > u32::from(last) && e.index() < crate::counters::EVENTS));
+        assert!(
+            Event::ANSWERS.iter().all(|(e, ..)| e.index() > u32::from(last) && e.index() < crate::counters::EVENTS)
+        );
     }
 }

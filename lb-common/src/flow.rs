@@ -150,12 +150,20 @@ impl Ctl {
 #[must_use]
 pub const fn idle_limit(limits: IdleLimits, tcp: bool, forward: Stage, back: Stage) -> u16 {
     if !tcp {
-        return if matches!(forward, Stage::Established) || matches!(back, Stage::Established) { limits.udp } else { limits.unconfirmed };
+        return if matches!(forward, Stage::Established) || matches!(back, Stage::Established) {
+            limits.udp
+        } else {
+            limits.unconfirmed
+        };
     }
     if closing_stage(forward) || closing_stage(back) {
         return limits.tcp_closing;
     }
-    if matches!(forward, Stage::Established) || matches!(back, Stage::Established) { limits.tcp } else { limits.unconfirmed }
+    if matches!(forward, Stage::Established) || matches!(back, Stage::Established) {
+        limits.tcp
+    } else {
+        limits.unconfirmed
+    }
 }
 
 #[inline(always)]
@@ -294,7 +302,10 @@ mod tests {
     #[test]
     fn a_control_word_keeps_its_parts_apart() {
         let c = Ctl::new(Stage::Established, 0xffff, 0x1234, Tick(0xfedc), 0xabc);
-        assert_eq!((c.snat_port(), c.member(), c.seen(), c.digest(), c.stage()), (0xffff, 0x1234, Tick(0xfedc), 0xabc, Stage::Established));
+        assert_eq!(
+            (c.snat_port(), c.member(), c.seen(), c.digest(), c.stage()),
+            (0xffff, 0x1234, Tick(0xfedc), 0xabc, Stage::Established)
+        );
         let d = c.with(Stage::Closing, Tick(1), 0xffff);
         assert!(c.same_flow(d));
         assert_eq!((d.digest(), d.stage()), (0xfff, Stage::Closing));

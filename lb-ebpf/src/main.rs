@@ -3,12 +3,7 @@
 #![no_main]
 #![allow(unsafe_code, reason = "the entry points of a BPF object and their raw context")]
 
-use aya_ebpf::{
-    bindings::xdp_action,
-    helpers::generated::bpf_jiffies64,
-    macros::xdp,
-    programs::XdpContext,
-};
+use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_jiffies64, macros::xdp, programs::XdpContext};
 use lb_ebpf::{packet::Packet, pipeline, tables::Verdict};
 
 mod maps;

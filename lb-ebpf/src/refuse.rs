@@ -43,9 +43,8 @@ fn reset<F: Family>(packet: &mut Packet<'_>, network: &Network<F::Address>, segm
     let header_words = packet.view::<Tcp>(network.offset)?.offset >> 4;
     let tcp = packet.view_mut::<Tcp>(network.offset)?;
     let data = network.length.wrapping_sub(usize::from(header_words) * 4) as u32;
-    let counted = data
-        .wrapping_add(u32::from(segment.has(tcp_flags::SYN)))
-        .wrapping_add(u32::from(segment.has(tcp_flags::FIN)));
+    let counted =
+        data.wrapping_add(u32::from(segment.has(tcp_flags::SYN))).wrapping_add(u32::from(segment.has(tcp_flags::FIN)));
     let (source, destination) = (tcp.source, tcp.destination);
     tcp.source = destination;
     tcp.destination = source;
@@ -63,12 +62,8 @@ fn reset<F: Family>(packet: &mut Packet<'_>, network: &Network<F::Address>, segm
     tcp.urgent = 0;
     tcp.checksum = 0;
     let ports = Sum::default().add16(tcp.source).add16(tcp.destination);
-    let sum = ports
-        .add32(tcp.sequence)
-        .add32(tcp.acknowledgment)
-        .add16(u16::from_ne_bytes([tcp.offset, tcp.flags]));
-    let pseudo =
-        pseudo_header::<F>(network.destination, network.source, network.protocol, size_of::<Tcp>());
+    let sum = ports.add32(tcp.sequence).add32(tcp.acknowledgment).add16(u16::from_ne_bytes([tcp.offset, tcp.flags]));
+    let pseudo = pseudo_header::<F>(network.destination, network.source, network.protocol, size_of::<Tcp>());
     tcp.checksum = sum.plus(pseudo).finish();
 
     F::swap_addresses(packet);

@@ -169,11 +169,7 @@ pub fn message_sum(packet: &Packet<'_>, offset: usize, length: usize) -> Option<
             break;
         }
         let bytes = packet.read::<[u8; CHUNK]>(offset + chunk * CHUNK)?;
-        sum = sum
-            .add64(word(&bytes, 0))
-            .add64(word(&bytes, 8))
-            .add64(word(&bytes, 16))
-            .add64(word(&bytes, 24));
+        sum = sum.add64(word(&bytes, 0)).add64(word(&bytes, 8)).add64(word(&bytes, 16)).add64(word(&bytes, 24));
     }
     Some(sum)
 }

@@ -88,7 +88,8 @@ fn a_bad_file_is_refused_with_its_line_field_reason_and_remedy() -> Result<()> {
 
 #[test]
 fn every_mistake_of_a_file_is_named_at_once() -> Result<()> {
-    let bad = good()?.replace("weight = 1", "weight = 300").replacen("default_pool = \"app\"", "default_pool = \"no\"", 1);
+    let bad =
+        good()?.replace("weight = 1", "weight = 300").replacen("default_pool = \"app\"", "default_pool = \"no\"", 1);
     let answer = check(&bad)?;
     ensure!(code(&answer) == 1, "{answer:?}");
     ensure!(answer.stderr.matches("weight").count() >= 2, "{}", answer.stderr);
@@ -108,7 +109,9 @@ fn what_is_no_toml_and_what_is_not_there_is_said_so() -> Result<()> {
 
 #[test]
 fn usage_errors_exit_with_2_and_help_with_0() -> Result<()> {
-    for arguments in [&["member"][..], &["dance"], &["member", "set", "m1", "--weight", "heavy"], &["-o", "xml", "status"]] {
+    for arguments in
+        [&["member"][..], &["dance"], &["member", "set", "m1", "--weight", "heavy"], &["-o", "xml", "status"]]
+    {
         let answer = run_lbctl(arguments)?;
         ensure!(code(&answer) == 2, "lbctl {arguments:?}: {answer:?}");
     }

@@ -122,14 +122,26 @@ fn willingness(limits: IdleLimits, now: Tick, ctl: Ctl) -> u32 {
         Stage::Free => return u32::MAX,
         Stage::Claimed => return 0,
         Stage::New | Stage::Answered => {
-            if idle > limits.unconfirmed { 3 } else { 1 }
+            if idle > limits.unconfirmed {
+                3
+            } else {
+                1
+            }
         }
         Stage::Closing | Stage::Reset => {
-            if idle > limits.tcp_closing { 3 } else { 2 }
+            if idle > limits.tcp_closing {
+                3
+            } else {
+                2
+            }
         }
         // Either protocol's limit: the exact one is checked with both entries.
         Stage::Established => {
-            if idle > limits.udp || idle > limits.tcp { 3 } else { 0 }
+            if idle > limits.udp || idle > limits.tcp {
+                3
+            } else {
+                0
+            }
         }
     };
     class << 16 | u32::from(idle)

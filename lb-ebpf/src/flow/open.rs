@@ -117,12 +117,10 @@ fn pick<'t, F: Family, T: Tables>(
     }
     let client = F::words(opening.client);
     let vip = F::words(opening.vip);
-    let ports = (u64::from(opening.client_port) << 32)
-        | (u64::from(opening.port) << 16)
-        | u64::from(opening.transport.code());
+    let ports =
+        (u64::from(opening.client_port) << 32) | (u64::from(opening.port) << 16) | u64::from(opening.transport.code());
     let flow_hash = hash::selection(moment.seed, client, vip, ports);
-    let slot_hash =
-        if pool.hashes_source_only() { hash::selection(moment.seed, client, vip, 0) } else { flow_hash };
+    let slot_hash = if pool.hashes_source_only() { hash::selection(moment.seed, client, vip, 0) } else { flow_hash };
     let slot = pool.first().wrapping_add(hash::scale(slot_hash, pool.length()));
     let line = tables.slot_line(slot / SLOTS_PER_LINE).ok_or(DropReason::MemberMissing)?;
     let slot = line.get(slot);
@@ -201,11 +199,7 @@ fn is_listened<F, T: Tables>(tables: &T, opening: &Opening<F>, port: u16) -> boo
 /// Claims a forward entry: a free way of the flow's bucket, or the one that
 /// goes most willingly.
 #[inline(always)]
-fn claim_forward<'t, F: Family, T: Tables>(
-    tables: &'t T,
-    moment: &Moment<'_>,
-    key: F::Key,
-) -> Option<&'t F::Forward> {
+fn claim_forward<'t, F: Family, T: Tables>(tables: &'t T, moment: &Moment<'_>, key: F::Key) -> Option<&'t F::Forward> {
     let first = F::hash(moment.seed, key) as u32 & F::line_mask(moment.config);
     let limits = moment.config.idle_limits();
     let mut best = 0;

@@ -8,7 +8,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap as BpfHashMap, Map, MapData, PerCpuArray, xdp::DevMap},
+    maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, xdp::DevMap},
     programs::{
         Xdp, XdpMode as AyaMode,
         links::{FdLink, PinnedLink},
@@ -27,27 +27,18 @@ use lb_common::{
 use lb_ebpf::host::{Arrays, FlowSizes};
 
 use super::{
-    Dataplane, DataplaneError, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics, TrafficCounters,
+    Attachment, Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MapInfo, MemberId,
+    Observed, Op, Statistics, TrafficCounters, XdpMode,
     clock::Clock,
     flows::Flows,
     mapped::MappedArrays,
-    memory::configure,
+    memory::{configure, flow_sizes},
+    pins::{self, PROGRAM_PIN, check_adoptable, link_pin, linked_interfaces, pinned_version, wrong_version},
     tables::{TableWriter, observe},
 };
 
 /// The BPF object, made by `cargo xtask build-ebpf`; empty if it has not been.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/krater.bpf.o"));
-
-/// How the program is attached to an interface.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum XdpMode {
-    /// In the driver, or not at all.
-    Native,
-    /// In the stack, after an skb was made: works everywhere, costs several times as much.
-    Generic,
-    /// In the driver if it can, else in the stack.
-    Auto,
-}
 
 /// What the program is loaded with. All of it is part of what is adopted: a
 /// pinned data path with other sizes is refused, not resized.
@@ -74,57 +65,6 @@ pub enum Origin {
     Adopted,
 }
 
-/// An interface the program is attached to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Attachment {
-    /// The interface's name at the time it was attached.
-    pub interface: String,
-    /// Its index.
-    pub ifindex: u32,
-    /// Its number in `PORTS`.
-    pub port: u16,
-    /// Its address.
-    pub mac: Mac,
-    /// `Native` or `Generic`.
-    pub mode: XdpMode,
-    /// With `Auto`: why the driver did not take it.
-    pub fallback: Option<String>,
-}
-
-/// A map and what it occupies.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MapInfo {
-    /// Its name.
-    pub name: String,
-    /// Its entries.
-    pub entries: u32,
-    /// Its memory in bytes (values only, all CPUs).
-    pub bytes: u64,
-}
-
-/// What `lbctl dataplane show` shows.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DataplaneInfo {
-    /// The pin directory.
-    pub pin_path: PathBuf,
-    /// ABI version of the maps.
-    pub abi_version: u32,
-    /// Kernel id of the program.
-    pub program_id: u32,
-    /// Its instructions after verification, in bytes of machine code.
-    pub jited_bytes: u32,
-    /// Instructions the verifier looked at.
-    pub verified_instructions: u32,
-    /// Flows of each family the tables are sized for.
-    pub max_flows: u32,
-    /// The lowest and highest SNAT port.
-    pub snat_ports: (u16, u16),
-    /// Where it is attached.
-    pub attachments: Vec<Attachment>,
-    /// Its maps.
-    pub maps: Vec<MapInfo>,
-}
-
 /// The data plane in the kernel.
 pub struct KernelDataplane {
     pin_path: PathBuf,
@@ -146,7 +86,9 @@ impl std::fmt::Debug for KernelDataplane {
     }
 }
 
-fn kernel<E: std::error::Error + Send + Sync + 'static>(what: impl Into<String>) -> impl FnOnce(E) -> DataplaneError {
+pub(super) fn kernel<E: std::error::Error + Send + Sync + 'static>(
+    what: impl Into<String>,
+) -> impl FnOnce(E) -> DataplaneError {
     let what = what.into();
     move |source| DataplaneError::Kernel { what, source: Box::new(source) }
 }
@@ -163,15 +105,6 @@ pub(super) fn idle_ticks(seconds: IdleLimits, hz: u32) -> IdleLimits {
         udp: ticks(seconds.udp),
     }
 }
-
-/// Links are pinned by interface index: bpffs allows no dots in names,
-/// interfaces do.
-fn link_pin(pin_path: &Path, ifindex: u32) -> PathBuf {
-    pin_path.join(format!("{LINK_PREFIX}{ifindex}"))
-}
-
-const LINK_PREFIX: &str = "link_";
-const PROGRAM_PIN: &str = "program";
 
 impl KernelDataplane {
     /// Loads the program. Maps pinned under `pin_path` by the same ABI version
@@ -281,7 +214,13 @@ impl KernelDataplane {
     ///
     /// # Errors
     /// When the kernel refuses (in `Auto`: refuses both modes).
-    pub fn attach(&mut self, interface: &str, ifindex: u32, mac: Mac, mode: XdpMode) -> Result<Attachment, DataplaneError> {
+    pub fn attach(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        mac: Mac,
+        mode: XdpMode,
+    ) -> Result<Attachment, DataplaneError> {
         let known = self.attachments()?.into_iter().find(|a| a.ifindex == ifindex);
         if let Some(known) = known {
             if mode == XdpMode::Auto || known.mode == mode {
@@ -302,7 +241,12 @@ impl KernelDataplane {
     }
 
     /// Makes the link, in one mode or the other.
-    fn link(&mut self, interface: &str, ifindex: u32, mode: XdpMode) -> Result<(FdLink, bool, Option<String>), DataplaneError> {
+    fn link(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        mode: XdpMode,
+    ) -> Result<(FdLink, bool, Option<String>), DataplaneError> {
         let ebpf = self.program.as_mut().ok_or_else(|| DataplaneError::Refused {
             op: "attach interface",
             reason: "the data path was opened for reading, not loaded".to_owned(),
@@ -321,7 +265,8 @@ impl KernelDataplane {
             },
         };
         let link = link.map_err(kernel(format!("attach program to {interface}")))?;
-        let link = FdLink::try_from(link).map_err(kernel(format!("hold link of {interface} (Linux 5.9 or later is needed)")))?;
+        let link = FdLink::try_from(link)
+            .map_err(kernel(format!("hold link of {interface} (Linux 5.9 or later is needed)")))?;
         Ok((link, generic, fallback))
     }
 
@@ -341,7 +286,9 @@ impl KernelDataplane {
     /// When a map refuses it.
     pub fn enter_port(&mut self, port: u16, ifindex: u32, generic: bool, mac: Mac) -> Result<(), DataplaneError> {
         let number = u32::from(port);
-        self.tx_ports.set(number, ifindex, None, 0).map_err(kernel(format!("enter interface {ifindex} into TX_PORTS")))?;
+        self.tx_ports
+            .set(number, ifindex, None, 0)
+            .map_err(kernel(format!("enter interface {ifindex} into TX_PORTS")))?;
         self.ports
             .insert(ifindex, number, 0)
             .map_err(kernel(format!("enter interface {ifindex} into PORT_OF_INTERFACE")))?;
@@ -394,42 +341,6 @@ impl KernelDataplane {
         Ok(attachments)
     }
 
-    /// What there is.
-    ///
-    /// # Errors
-    /// When the kernel does not tell.
-    pub fn describe(&self) -> Result<DataplaneInfo, DataplaneError> {
-        let pin = self.pin_path.join(PROGRAM_PIN);
-        let program = aya::programs::ProgramInfo::from_pin(&pin).map_err(kernel(format!("read program {}", pin.display())))?;
-        let cpus = aya::util::nr_cpus().map_or(1, |n| n as u64);
-        let mut maps = Vec::new();
-        for entry in fs::read_dir(&self.pin_path).map_err(kernel(format!("list pins at {}", self.pin_path.display())))?.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let is_map = name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
-            let Some(info) = is_map.then(|| aya::maps::MapInfo::from_pin(entry.path()).ok()).flatten() else { continue };
-            let copies = if name.ends_with("_COUNTS") || name == names::EVENTS { cpus } else { 1 };
-            let bytes = u64::from(info.max_entries()) * u64::from(info.value_size().next_multiple_of(8)) * copies;
-            maps.push(MapInfo { name, entries: info.max_entries(), bytes });
-        }
-        maps.sort_by(|a, b| a.name.cmp(&b.name));
-        let sizes = FlowSizes {
-            flow4_lines: self.arrays.flows4().len() as u32,
-            flow6_lines: self.arrays.flows6().len() as u32,
-            returns: self.arrays.returns4().len() as u32,
-        };
-        Ok(DataplaneInfo {
-            pin_path: self.pin_path.clone(),
-            abi_version: self.arrays.config().version.load(Relaxed) as u32,
-            program_id: program.id(),
-            jited_bytes: program.size_jitted(),
-            verified_instructions: program.verified_instruction_count().unwrap_or(0),
-            max_flows: sizes.flows(),
-            snat_ports: observe(&self.arrays).snat_ports,
-            attachments: self.attachments()?,
-            maps,
-        })
-    }
-
     /// Frees forward and return entries of flows that have been idle for too
     /// long; returns how many. Call it every few seconds: the program reclaims
     /// in place only what it needs.
@@ -437,21 +348,21 @@ impl KernelDataplane {
         self.clock.jiffies().map_or(0, |jiffies| Flows::new(&self.arrays, jiffies).sweep())
     }
 
-    /// Detaches every interface and removes every pin under `pin_path`.
+    /// Detaches every interface and removes every pin of the data path under
+    /// `pin_path`; anything else in that directory is left alone, and then so is
+    /// the directory.
     ///
     /// # Errors
     /// When a pin cannot be removed.
     pub fn remove(pin_path: &Path) -> Result<(), DataplaneError> {
-        // Links first: a program without its maps must not see a packet.
-        for ifindex in linked_interfaces(pin_path)? {
-            let pin = link_pin(pin_path, ifindex);
-            fs::remove_file(&pin).map_err(kernel(format!("remove link {}", pin.display())))?;
-        }
-        let entries = fs::read_dir(pin_path).map_err(kernel(format!("list pins at {}", pin_path.display())))?;
-        for entry in entries.flatten() {
-            fs::remove_file(entry.path()).map_err(kernel(format!("remove pin {}", entry.path().display())))?;
-        }
-        fs::remove_dir(pin_path).map_err(kernel(format!("remove pin directory {}", pin_path.display())))
+        pins::remove(pin_path)
+    }
+
+    /// The seed that the data path pinned under `pin_path` hashes flows with, if
+    /// there is one that this program can adopt.
+    #[must_use]
+    pub fn pinned_seed(pin_path: &Path) -> Option<u64> {
+        pins::pinned_seed(pin_path)
     }
 
     /// Runs the forwarding program once over a frame, through
@@ -485,7 +396,8 @@ impl KernelDataplane {
 
     fn reset_counters(map: &mut PerCpuArray<MapData, [u64; TRAFFIC_WORDS]>, id: u16) -> Result<(), DataplaneError> {
         let cpus = aya::util::nr_cpus().map_err(|(what, source)| kernel(what)(source))?;
-        let zeros = aya::maps::PerCpuValues::try_from(vec![[0; TRAFFIC_WORDS]; cpus]).map_err(kernel("make per-CPU values"))?;
+        let zeros =
+            aya::maps::PerCpuValues::try_from(vec![[0; TRAFFIC_WORDS]; cpus]).map_err(kernel("make per-CPU values"))?;
         map.set(u32::from(id), zeros, 0).map_err(kernel(format!("reset counters {id}")))
     }
 }
@@ -502,7 +414,8 @@ fn full_text(error: &dyn std::error::Error) -> String {
 }
 
 fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp, DataplaneError> {
-    let missing = || DataplaneError::Refused { op: "load program", reason: format!("the BPF object has no XDP program {name}") };
+    let missing =
+        || DataplaneError::Refused { op: "load program", reason: format!("the BPF object has no XDP program {name}") };
     ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
@@ -530,61 +443,11 @@ fn replace_program(ebpf: &mut Ebpf, pin_path: &Path, ifindex: u32) -> Result<(),
     Ok(())
 }
 
-fn linked_interfaces(pin_path: &Path) -> Result<Vec<u32>, DataplaneError> {
-    let entries = fs::read_dir(pin_path).map_err(kernel(format!("list pins at {}", pin_path.display())))?;
-    let names = entries.flatten().filter_map(|e| e.file_name().to_str().map(str::to_owned));
-    let mut interfaces: Vec<u32> = names.filter_map(|n| n.strip_prefix(LINK_PREFIX)?.parse().ok()).collect();
-    interfaces.sort_unstable();
-    Ok(interfaces)
-}
-
-fn pinned_version(pin_path: &Path) -> Result<u32, DataplaneError> {
-    let path = pin_path.join(names::CONFIG);
-    let data = MapData::from_pin(&path)
-        .map_err(kernel(format!("open {} (is the data path loaded, and is this its pin_path?)", path.display())))?;
-    let config = Array::<_, [u64; 8]>::try_from(Map::Array(data)).map_err(kernel(format!("use {}", path.display())))?;
-    let words = config.get(&0, 0).map_err(kernel(format!("read {}", path.display())))?;
-    Ok(words[0] as u32)
-}
-
-fn wrong_version(pin_path: &Path, found: u32) -> DataplaneError {
-    DataplaneError::AbiVersion { path: pin_path.display().to_string(), found, expected: ABI_VERSION }
-}
-
-/// Refuses to adopt maps of another version or size.
-fn check_adoptable(pin_path: &Path, sizes: FlowSizes) -> Result<(), DataplaneError> {
-    let version = pinned_version(pin_path)?;
-    // Zero: a start that was cut off before it configured anything.
-    if version != ABI_VERSION && version != 0 {
-        return Err(wrong_version(pin_path, version));
-    }
-    let wanted = [
-        (names::FLOWS4, sizes.flow4_lines),
-        (names::FLOWS6, sizes.flow6_lines),
-        (names::RETURNS4, sizes.returns),
-        (names::RETURNS6, sizes.returns),
-    ];
-    for (name, entries) in wanted {
-        let info = MapData::from_pin(pin_path.join(name))
-            .and_then(|m| m.info())
-            .map_err(kernel(format!("open map {name} at {}", pin_path.display())))?;
-        if info.max_entries() != entries {
-            return Err(DataplaneError::Refused {
-                op: "adopt data path",
-                reason: format!(
-                    "{name} at {} has {} entries and max_flows asks for {entries}: set max_flows back, or remove the \
-                     data path with `lbctl dataplane detach` (established flows are lost)",
-                    pin_path.display(),
-                    info.max_entries()
-                ),
-            });
-        }
-    }
-    Ok(())
-}
-
 fn total(values: &[[u64; TRAFFIC_WORDS]]) -> TrafficCounters {
-    values.iter().map(|words| TrafficCounters::from_words(*words)).fold(TrafficCounters::default(), TrafficCounters::plus)
+    values
+        .iter()
+        .map(|words| TrafficCounters::from_words(*words))
+        .fold(TrafficCounters::default(), TrafficCounters::plus)
 }
 
 impl Dataplane for KernelDataplane {
@@ -623,5 +486,39 @@ impl Statistics for KernelDataplane {
     fn for_each_flow(&self, each: &mut dyn FnMut(FlowRecord)) -> Result<(), DataplaneError> {
         Flows::new(&self.arrays, self.clock.jiffies()?).for_each(each);
         Ok(())
+    }
+}
+
+impl Describe for KernelDataplane {
+    fn describe(&self) -> Result<DataplaneInfo, DataplaneError> {
+        let pin = self.pin_path.join(PROGRAM_PIN);
+        let program =
+            aya::programs::ProgramInfo::from_pin(&pin).map_err(kernel(format!("read program {}", pin.display())))?;
+        let cpus = aya::util::nr_cpus().map_or(1, |n| n as u64);
+        let mut maps = Vec::new();
+        for entry in
+            fs::read_dir(&self.pin_path).map_err(kernel(format!("list pins at {}", self.pin_path.display())))?.flatten()
+        {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_map = name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+            let Some(info) = is_map.then(|| aya::maps::MapInfo::from_pin(entry.path()).ok()).flatten() else {
+                continue;
+            };
+            let copies = if name.ends_with("_COUNTS") || name == names::EVENTS { cpus } else { 1 };
+            let bytes = u64::from(info.max_entries()) * u64::from(info.value_size().next_multiple_of(8)) * copies;
+            maps.push(MapInfo { name, entries: info.max_entries(), bytes });
+        }
+        maps.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(DataplaneInfo {
+            pin_path: self.pin_path.clone(),
+            abi_version: self.arrays.config().version.load(Relaxed) as u32,
+            program_id: program.id(),
+            jited_bytes: program.size_jitted(),
+            verified_instructions: program.verified_instruction_count().unwrap_or(0),
+            max_flows: flow_sizes(&self.arrays).flows(),
+            snat_ports: observe(&self.arrays).snat_ports,
+            attachments: self.attachments()?,
+            maps,
+        })
     }
 }

@@ -5,7 +5,8 @@ use lb_common::{atomic::Ordering::Relaxed, config::ABI_VERSION, time::shift_for_
 use lb_ebpf::host::{Arrays, FlowSizes, HostTables, OwnedArrays};
 
 use super::{
-    Dataplane, DataplaneError, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics, TrafficCounters,
+    Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics,
+    TrafficCounters,
     flows::Flows,
     kernel::KernelOptions,
     tables::{TableWriter, observe},
@@ -38,6 +39,15 @@ pub(super) fn configure(arrays: &impl Arrays, options: &KernelOptions, sizes: Fl
     config.hz.store(u64::from(hz), Relaxed);
     let version = two(ABI_VERSION, shift_for_hz(hz));
     config.version.store(version, lb_common::atomic::Ordering::Release);
+}
+
+/// The sizes of the flow tables.
+pub(super) fn flow_sizes(arrays: &impl Arrays) -> FlowSizes {
+    FlowSizes {
+        flow4_lines: arrays.flows4().len() as u32,
+        flow6_lines: arrays.flows6().len() as u32,
+        returns: arrays.returns4().len() as u32,
+    }
 }
 
 impl MemoryDataplane {
@@ -99,5 +109,22 @@ impl Statistics for MemoryDataplane {
     fn for_each_flow(&self, each: &mut dyn FnMut(FlowRecord)) -> Result<(), DataplaneError> {
         Flows::new(&self.tables.arrays, self.tables.jiffies.get()).for_each(each);
         Ok(())
+    }
+}
+
+impl Describe for MemoryDataplane {
+    fn describe(&self) -> Result<DataplaneInfo, DataplaneError> {
+        let arrays = &self.tables.arrays;
+        Ok(DataplaneInfo {
+            pin_path: std::path::PathBuf::new(),
+            abi_version: ABI_VERSION,
+            program_id: 0,
+            jited_bytes: 0,
+            verified_instructions: 0,
+            max_flows: flow_sizes(arrays).flows(),
+            snat_ports: observe(arrays).snat_ports,
+            attachments: Vec::new(),
+            maps: Vec::new(),
+        })
     }
 }

@@ -12,14 +12,18 @@ pub use lb_common::{
     protocol::Transport,
 };
 
-pub mod kernel;
 mod clock;
+mod describe;
 mod flows;
 mod index;
+pub mod kernel;
 mod mapped;
 pub mod memory;
+mod pins;
 mod region;
 pub mod tables;
+
+pub use describe::{Attachment, DataplaneInfo, Describe, MapInfo, XdpMode};
 
 /// Id of a VIP in the maps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -334,5 +334,11 @@ pub fn observe(arrays: &impl Arrays) -> Observed {
     });
     let (low, count) = arrays.config().snat_ports();
     let high = low.saturating_add(u16::try_from(count.saturating_sub(1)).unwrap_or(u16::MAX));
-    Observed { listeners: listeners.collect(), pools: pools.collect(), members: members.collect(), snat_ports: (low, high), vips }
+    Observed {
+        listeners: listeners.collect(),
+        pools: pools.collect(),
+        members: members.collect(),
+        snat_ports: (low, high),
+        vips,
+    }
 }

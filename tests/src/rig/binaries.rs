@@ -26,7 +26,10 @@ pub fn find(name: &str) -> Result<PathBuf> {
     };
     let path = directory.join(name);
     if !path.is_file() {
-        bail!("{} is not there: build it with `cargo xtask build`, or name its directory in {VARIABLE}", path.display());
+        bail!(
+            "{} is not there: build it with `cargo xtask build`, or name its directory in {VARIABLE}",
+            path.display()
+        );
     }
     Ok(path)
 }

@@ -130,17 +130,8 @@ impl Rig {
             log: directory.join("lbd.log"),
             directory,
         };
-        let mut rig = Self {
-            members,
-            client,
-            lb,
-            switch,
-            _pins: pins,
-            options,
-            paths,
-            raised_in: Duration::ZERO,
-            recorder,
-        };
+        let mut rig =
+            Self { members, client, lb, switch, _pins: pins, options, paths, raised_in: Duration::ZERO, recorder };
         rig.connect().context("connect the namespaces")?;
         for member in &mut rig.members {
             member.start_servers()?;
@@ -251,7 +242,8 @@ impl Rig {
         let mut links = String::new();
         let mut ports = Vec::new();
         let mut veth = |inner: &NetNs, name: &str, outer: &NetNs, peer: &str| {
-            links += &format!("link add {name} netns {} type veth peer name {peer} netns {}\n", inner.name(), outer.name());
+            links +=
+                &format!("link add {name} netns {} type veth peer name {peer} netns {}\n", inner.name(), outer.name());
         };
         if one_armed {
             veth(&self.client, "eth0", &self.switch, "client");
@@ -275,7 +267,8 @@ impl Rig {
         }
         self.switch.ip_batch(&(lines + "link set br0 up\n"))?;
 
-        let front = "address add 10.77.0.1/24 dev front0\naddress add fd77::1/64 dev front0 nodad\nlink set front0 up\n";
+        let front =
+            "address add 10.77.0.1/24 dev front0\naddress add fd77::1/64 dev front0 nodad\nlink set front0 up\n";
         let back = "address add 10.77.1.1/24 dev back0\naddress add fd77:1::1/64 dev back0 nodad\nlink set back0 up\n";
         self.lb.ip_batch(&if one_armed { front.to_owned() } else { format!("{front}{back}") })?;
         let router = "route add default via 10.77.0.1\n-6 route add default via fd77::1\n";

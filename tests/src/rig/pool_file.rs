@@ -230,10 +230,7 @@ impl LoadBalancer {
         Self {
             name: if family == Family::V4 { "web4" } else { "web6" }.to_owned(),
             vip_address: family.vip(),
-            listener: vec![
-                listener("http", "TCP", LISTENER_TCP, "app"),
-                listener("echo", "UDP", LISTENER_UDP, "echo"),
-            ],
+            listener: vec![listener("http", "TCP", LISTENER_TCP, "app"), listener("echo", "UDP", LISTENER_UDP, "echo")],
             pool: vec![pool("app", "TCP", HTTP_PORT), pool("echo", "UDP", UDP_PORT)],
         }
     }

@@ -82,9 +82,7 @@ impl Record {
 
     fn load(path: &Path) -> Result<Option<Self>> {
         match fs::read(path) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map(Some).with_context(|| format!("read {}", path.display()))
-            }
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).with_context(|| format!("read {}", path.display())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
         }
@@ -192,7 +190,11 @@ impl ProcessRef {
             namespaces.iter().any(|namespace| {
                 super::command::run("ip", &["netns", "pids", namespace]).is_ok_and(|pids| {
                     pids.lines().any(|pid| {
-                        pid.trim().parse().ok().and_then(Stat::of).is_some_and(|s| s.group == self.pid && s.state != 'Z')
+                        pid.trim()
+                            .parse()
+                            .ok()
+                            .and_then(Stat::of)
+                            .is_some_and(|s| s.group == self.pid && s.state != 'Z')
                     })
                 })
             })

@@ -55,7 +55,15 @@ impl Member {
         fs::write(content.join(&BULK_PATH[1..]), bulk()).context("write a large file")?;
         fs::write(directory.join("nginx.conf"), nginx_configuration(&directory, name, &addresses))
             .context("write nginx.conf")?;
-        Ok(Self { http: None, udp: None, namespace, name: name.to_owned(), addresses, directory, recorder: recorder.clone() })
+        Ok(Self {
+            http: None,
+            udp: None,
+            namespace,
+            name: name.to_owned(),
+            addresses,
+            directory,
+            recorder: recorder.clone(),
+        })
     }
 
     /// Its name, which its servers tell.
@@ -127,7 +135,8 @@ impl Member {
                     let response = http::get(SocketAddr::new(address, HTTP_PORT), "/", http::Source::default())
                         .with_context(|| format!("HTTP at {address}"))?;
                     ensure!(response.member == name, "{} answers at {address}", response.member);
-                    udp::ask(SocketAddr::new(address, UDP_PORT), 0, b"ready?").with_context(|| format!("UDP at {address}"))?;
+                    udp::ask(SocketAddr::new(address, UDP_PORT), 0, b"ready?")
+                        .with_context(|| format!("UDP at {address}"))?;
                 }
                 Ok(true)
             })

@@ -25,13 +25,22 @@ impl Row {
         let mut words = Vec::new();
         if self.report.errors > 0 {
             let kinds: Vec<String> = self.report.error_kinds.iter().map(|(kind, n)| format!("{n} × {kind}")).collect();
-            words.push(format!("{} of {} requests failed ({})", self.report.errors, self.report.requests, kinds.join(", ")));
+            words.push(format!(
+                "{} of {} requests failed ({})",
+                self.report.errors,
+                self.report.requests,
+                kinds.join(", ")
+            ));
         }
         let spread = spread::complaints(&spread::shares(&self.report.members, &self.weights));
         if !spread.is_empty() {
             words.push(spread);
         }
-        if words.is_empty() { String::new() } else { format!("{} over {}: {}", self.protocol, self.family, words.join("; ")) }
+        if words.is_empty() {
+            String::new()
+        } else {
+            format!("{} over {}: {}", self.protocol, self.family, words.join("; "))
+        }
     }
 }
 

@@ -142,7 +142,10 @@ fn a_pool_without_members_refuses_at_once() -> Result<()> {
                 );
             }
             let events = scene.ctl().events()?;
-            ensure!(events.get("pool_empty").copied().unwrap_or(0) + events.get("answered_reset").copied().unwrap_or(0) >= 2);
+            ensure!(
+                events.get("pool_empty").copied().unwrap_or(0) + events.get("answered_reset").copied().unwrap_or(0)
+                    >= 2
+            );
             Ok(())
         },
     )

@@ -202,7 +202,11 @@ fn a_client_port_can_be_used_again_at_once() -> Result<()> {
                     for round in 0..60 {
                         let source = http::Source { port: 23_456, reset_on_close, ..http::Source::default() };
                         let response = scene.get_from(tcp(family), source).with_context(|| {
-                            format!("connection {round} over {}, closed by {}", family.name(), if reset_on_close { "RST" } else { "FIN" })
+                            format!(
+                                "connection {round} over {}, closed by {}",
+                                family.name(),
+                                if reset_on_close { "RST" } else { "FIN" }
+                            )
                         })?;
                         ensure!(response.status == 200);
                     }

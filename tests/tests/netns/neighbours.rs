@@ -23,7 +23,8 @@ fn arp_and_neighbour_solicitations_for_the_vip_are_answered_with_the_interfaces_
         |_| {},
         |scene| {
             let shown = scene.rig.lb().run("ip", &["-o", "link", "show", "front0"])?;
-            let mac = shown.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).context("no address")?;
+            let mac =
+                shown.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).context("no address")?;
             scene.rig.client().run("ip", &["neigh", "flush", "all"])?;
             for family in Family::BOTH {
                 scene.get(tcp(family)).with_context(|| format!("reach the VIP over {}", family.name()))?;
@@ -69,7 +70,8 @@ fn members_can_ping_the_vip_too() -> Result<()> {
             |_| {},
             |scene| {
                 for family in Family::BOTH {
-                    let asked = scene.rig.member(0).namespace().enter(|| Ok(icmp::ping(family.vip(), 1, b"hello", SECOND)?));
+                    let asked =
+                        scene.rig.member(0).namespace().enter(|| Ok(icmp::ping(family.vip(), 1, b"hello", SECOND)?));
                     asked.with_context(|| format!("{:?} over {}", options.topology, family.name()))?;
                 }
                 Ok(())

@@ -94,7 +94,8 @@ fn without_lbd_the_pinned_maps_are_read_and_edited() -> Result<()> {
             ensure!(unreachable.status.code() == Some(3), "lbctl without lbd: {unreachable:?}");
             ensure!(unreachable.stderr.contains("--offline"), "no remedy: {}", unreachable.stderr);
 
-            for noun in [&["loadbalancer", "list"][..], &["listener", "list"], &["pool", "list"], &["stats"], &["drops"]]
+            for noun in
+                [&["loadbalancer", "list"][..], &["listener", "list"], &["pool", "list"], &["stats"], &["drops"]]
             {
                 scene.ctl().json_offline(noun).with_context(|| noun.join(" "))?;
             }
@@ -130,7 +131,9 @@ fn detach_removes_the_data_path() -> Result<()> {
         |_| {},
         |scene| {
             scene.lbctl(&["dataplane", "detach", "--yes"])?;
-            wait::until_true("the data path to be gone", LONG, || Ok(super::daemon::expect_removed(&scene.rig).is_ok()))?;
+            wait::until_true("the data path to be gone", LONG, || {
+                Ok(super::daemon::expect_removed(&scene.rig).is_ok())
+            })?;
             Ok(())
         },
     )
@@ -165,15 +168,19 @@ fn counters_and_flows_tell_what_was_sent() -> Result<()> {
                     .filter_map(|r| r[field].as_u64())
                     .sum()
             };
-            for (listener, pool) in
-                [("web4/http", "web4/app/"), ("web6/http", "web6/app/"), ("web4/echo", "web4/echo/"), ("web6/echo", "web6/echo/")]
-            {
+            for (listener, pool) in [
+                ("web4/http", "web4/app/"),
+                ("web6/http", "web6/app/"),
+                ("web4/echo", "web4/echo/"),
+                ("web6/echo", "web6/echo/"),
+            ] {
                 let flows = sum(&stats["listeners"], listener, "flows_new");
                 ensure!(flows == REQUESTS, "{listener} counts {flows} new flows");
                 let at_members = sum(&stats["members"], pool, "flows_new");
                 ensure!(at_members == REQUESTS, "the members of {pool} count {at_members} new flows");
                 for field in ["packets_in", "packets_out", "bytes_in", "bytes_out"] {
-                    let (here, there) = (sum(&stats["listeners"], listener, field), sum(&stats["members"], pool, field));
+                    let (here, there) =
+                        (sum(&stats["listeners"], listener, field), sum(&stats["members"], pool, field));
                     ensure!(here == there && here >= REQUESTS, "{field}: {listener} {here}, {pool} {there}");
                 }
             }
