@@ -13,5 +13,6 @@ mod netns {
     mod daemon;
     mod forwarding;
     mod neighbours;
+    mod next_hops;
     mod operator;
 }

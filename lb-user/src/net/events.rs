@@ -128,7 +128,7 @@ fn read_neighbour_event(message: &[u8]) -> Option<Event> {
             read_neighbour(&message).map(|(place, report)| Event::Neighbour(place, report))
         }
         Ok(NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(message))) => {
-            read_neighbour(&message).map(|(place, _)| Event::Neighbour(place, Report::Unknown))
+            read_neighbour(&message).map(|(place, _)| Event::Neighbour(place, Report::Removed))
         }
         _ => Some(Event::Lost),
     }

@@ -66,13 +66,13 @@ fn a_neighbours_state_and_address_are_read_whatever_the_state() {
 }
 
 #[test]
-fn a_datagram_may_hold_several_messages_and_a_deleted_neighbour_is_an_unknown_one() {
+fn a_datagram_may_hold_several_messages_and_a_deleted_neighbour_is_read_as_one() {
     let bytes = datagram(vec![
         RouteNetlinkMessage::DelNeighbour(neighbour([10, 0, 0, 8], NeighbourState::Reachable, &MAC.0)),
         RouteNetlinkMessage::NewLink(LinkMessage::default()),
         RouteNetlinkMessage::NewNeighbour(neighbour([10, 0, 0, 9], NeighbourState::Failed, &[])),
     ]);
-    let expected = [Event::Neighbour(at(8), Report::Unknown), Event::Way, Event::Neighbour(at(9), Report::Failed)];
+    let expected = [Event::Neighbour(at(8), Report::Removed), Event::Way, Event::Neighbour(at(9), Report::Failed)];
     assert_eq!(read(&bytes), expected);
 }
 

@@ -29,7 +29,9 @@ const MAX_ASKED: usize = 512;
 pub(super) enum Report {
     /// It has no entry, or one that says nothing, or it is asking right now.
     Unknown,
-    /// It asked in vain.
+    /// It has just removed its entry.
+    Removed,
+    /// It asked in vain, or is about to remove its entry.
     Failed,
     /// It knows the address and looks after it.
     Fresh(Mac),
@@ -43,8 +45,8 @@ pub(super) enum Report {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     report: Report,
-    /// No answer came, and none has come since.
-    silent: bool,
+    /// Since when no answer has come.
+    silent: Option<Instant>,
     asked: Option<Instant>,
 }
 
@@ -69,15 +71,18 @@ impl Neighbours {
     }
 
     /// Takes what the kernel said. Returns whether it is about a place that is kept.
-    pub(super) fn hear(&mut self, place: Place, report: Report) -> bool {
+    pub(super) fn hear(&mut self, place: Place, report: Report, now: Instant) -> bool {
         let Some(slot) = self.entries.get_mut(&place) else { return false };
-        let before = *slot;
+        let asked = slot.and_then(|before| before.asked);
+        let silent = slot.and_then(|before| before.silent);
         let silent = match report {
-            Report::Failed => true,
-            Report::Unknown => before.is_some_and(|before| before.silent),
-            Report::Fresh(_) | Report::Stale(_) | Report::Fixed(_) => false,
+            Report::Failed => silent.or(Some(now)),
+            Report::Unknown => silent,
+            // An entry that is removed by hand fails first.
+            Report::Removed => silent.filter(|since| now.duration_since(*since) >= ASK_UNKNOWN),
+            Report::Fresh(_) | Report::Stale(_) | Report::Fixed(_) => None,
         };
-        *slot = Some(Entry { report, silent, asked: before.and_then(|before| before.asked) });
+        *slot = Some(Entry { report, silent, asked });
         true
     }
 
@@ -87,19 +92,19 @@ impl Neighbours {
             Some(Entry { report: Report::Fresh(mac) | Report::Stale(mac) | Report::Fixed(mac), .. }) => {
                 Knowledge::Address(mac)
             }
-            Some(Entry { silent: true, .. }) => Knowledge::Silent,
+            Some(Entry { silent: Some(_), .. }) => Knowledge::Silent,
             _ => Knowledge::Asking,
         }
     }
 
     /// Whom to ask now; they count as asked.
-    pub(super) fn to_ask(&mut self, now: Instant) -> Vec<Place> {
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<Place> {
         let due = |(place, entry): (&Place, &Option<Entry>)| {
             // What the kernel knows of a place that was never heard of is not
             // known: it could be a permanent entry.
             let entry = entry.as_ref()?;
             let pause = match entry.report {
-                Report::Unknown | Report::Failed => ASK_UNKNOWN,
+                Report::Unknown | Report::Removed | Report::Failed => ASK_UNKNOWN,
                 Report::Stale(_) => ASK_STALE,
                 Report::Fresh(_) | Report::Fixed(_) => return None,
             };

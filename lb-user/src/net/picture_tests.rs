@@ -25,7 +25,7 @@ fn picture() -> Picture {
     picture.want(Wanted { members: BTreeSet::from([ip(9)]), ports: [(1, (4, OURS))].into() });
     picture.see_links([(1, link("eth1", Some(OURS), true))].into());
     assert_eq!(picture.see_routes([(ip(9), Ok(place(1)))].into()), [place(1)]);
-    picture.neighbours.hear(place(1), Report::Fresh(FIRST));
+    picture.neighbours.hear(place(1), Report::Fresh(FIRST), Instant::now());
     picture
 }
 
@@ -43,24 +43,33 @@ fn reached(picture: &mut Picture, now: Instant) -> Result<NextHop, String> {
 fn a_flushed_entry_is_bridged_while_it_is_asked_for_and_not_for_longer() {
     let (mut picture, start) = (picture(), Instant::now());
     assert_eq!(reached(&mut picture, start), Ok(hop(FIRST)));
-    picture.neighbours.hear(place(1), Report::Unknown);
+    picture.neighbours.hear(place(1), Report::Unknown, Instant::now());
     assert_eq!(reached(&mut picture, start), Ok(hop(FIRST)));
     assert_eq!(reached(&mut picture, start + HOLD - Duration::from_millis(1)), Ok(hop(FIRST)));
     let late = reached(&mut picture, start + HOLD).unwrap_err();
     assert_eq!(late, "waiting for answer to ARP from 10.0.0.1 on eth1");
     // What was given up does not come back by itself.
     assert!(reached(&mut picture, start).is_err());
-    picture.neighbours.hear(place(1), Report::Fresh(SECOND));
+    picture.neighbours.hear(place(1), Report::Fresh(SECOND), Instant::now());
     assert_eq!(reached(&mut picture, start + HOLD), Ok(hop(SECOND)));
+}
+
+#[test]
+fn an_entry_that_is_removed_by_hand_is_bridged_although_it_fails_first() {
+    let (mut picture, now) = (picture(), Instant::now());
+    assert_eq!(reached(&mut picture, now), Ok(hop(FIRST)));
+    picture.neighbours.hear(place(1), Report::Failed, now);
+    picture.neighbours.hear(place(1), Report::Removed, now);
+    assert_eq!(reached(&mut picture, now), Ok(hop(FIRST)));
 }
 
 #[test]
 fn a_neighbour_that_does_not_answer_is_not_bridged() {
     let (mut picture, now) = (picture(), Instant::now());
     assert_eq!(reached(&mut picture, now), Ok(hop(FIRST)));
-    picture.neighbours.hear(place(1), Report::Failed);
+    picture.neighbours.hear(place(1), Report::Failed, Instant::now());
     assert!(reached(&mut picture, now).is_err());
-    picture.neighbours.hear(place(1), Report::Unknown);
+    picture.neighbours.hear(place(1), Report::Unknown, Instant::now());
     assert_eq!(reached(&mut picture, now).unwrap_err(), "no answer to ARP from 10.0.0.1 on eth1");
 }
 
@@ -70,7 +79,7 @@ fn a_route_that_moves_is_followed_once_the_new_neighbour_is_known() {
     assert_eq!(reached(&mut picture, now), Ok(hop(FIRST)));
     assert_eq!(picture.see_routes([(ip(9), Ok(place(2)))].into()), [place(2)]);
     assert_eq!(reached(&mut picture, now), Ok(hop(FIRST)));
-    picture.neighbours.hear(place(2), Report::Fresh(SECOND));
+    picture.neighbours.hear(place(2), Report::Fresh(SECOND), Instant::now());
     assert_eq!(reached(&mut picture, now), Ok(hop(SECOND)));
 }
 
@@ -93,7 +102,7 @@ fn a_route_that_is_gone_a_link_that_is_down_and_a_port_that_is_not_attached_end_
         let (mut picture, now) = (picture(), Instant::now());
         assert_eq!(reached(&mut picture, now), Ok(hop(FIRST)));
         change(&mut picture);
-        picture.neighbours.hear(place(1), Report::Unknown);
+        picture.neighbours.hear(place(1), Report::Unknown, Instant::now());
         assert_eq!(reached(&mut picture, now).unwrap_err(), reason);
     }
 }
@@ -104,9 +113,9 @@ fn frames_are_not_held_to_a_port_with_another_number_or_address() {
         let (mut picture, now) = (picture(), Instant::now());
         assert_eq!(reached(&mut picture, now), Ok(hop(FIRST)));
         picture.want(Wanted { members: BTreeSet::from([ip(9)]), ports: [(1, port)].into() });
-        picture.neighbours.hear(place(1), Report::Unknown);
+        picture.neighbours.hear(place(1), Report::Unknown, Instant::now());
         assert!(reached(&mut picture, now).is_err(), "{port:?}");
-        picture.neighbours.hear(place(1), Report::Fresh(FIRST));
+        picture.neighbours.hear(place(1), Report::Fresh(FIRST), Instant::now());
         assert_eq!(reached(&mut picture, now), Ok(NextHop { destination: FIRST, source: port.1, port: port.0 }));
     }
 }

@@ -28,7 +28,7 @@ fn answer(route: Result<Place, Missing>, heard: &[(Place, Report)]) -> Result<Ne
     let mut neighbours = Neighbours::default();
     neighbours.keep(&heard.iter().map(|(place, _)| *place).collect::<BTreeSet<_>>());
     for (place, report) in heard {
-        assert!(neighbours.hear(*place, *report));
+        assert!(neighbours.hear(*place, *report, std::time::Instant::now()));
     }
     let around = Surroundings { links: &links, ports: &ports, neighbours: &neighbours };
     resolve(&route, &around).map_err(|missing| missing.to_string())

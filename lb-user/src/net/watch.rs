@@ -143,7 +143,7 @@ impl Watch {
     fn take(&mut self, event: Event, now: Instant) {
         match event {
             Event::Neighbour(place, report) => {
-                if self.picture.neighbours.hear(place, report) {
+                if self.picture.neighbours.hear(place, report, now) {
                     self.due.publish.get_or_insert(now + BURST_OF_NEIGHBOURS);
                     // One that has just been forgotten is asked for at once.
                     self.due.tick = self.due.tick.min(now + BURST_OF_NEIGHBOURS);
@@ -203,7 +203,7 @@ impl Watch {
         let new = self.picture.see_routes(kernel.routes(self.picture.members()).await?);
         let places = if everything { self.picture.neighbours.places() } else { new };
         for (place, report) in kernel.neighbours(places).await? {
-            self.picture.neighbours.hear(place, report);
+            self.picture.neighbours.hear(place, report, Instant::now());
         }
         Ok(())
     }
@@ -211,7 +211,7 @@ impl Watch {
     /// Has the kernel ask neighbours that it does not know, or not for certain.
     async fn make_sure(&mut self) {
         let Some(kernel) = &self.kernel else { return };
-        let places = self.picture.neighbours.to_ask(Instant::now());
+        let places = self.picture.neighbours.take_due(Instant::now());
         for place in places {
             let Err(error) = kernel.make_sure(place).await else {
                 self.complained_of_asking = false;
