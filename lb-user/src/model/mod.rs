@@ -11,7 +11,7 @@ pub use lb_common::protocol::Transport;
 mod build;
 mod name;
 
-pub use build::{ModelError, ModelErrorKind, Place};
+pub use build::{AddressFlaw, ModelError, ModelErrorKind, Place};
 pub use name::{Name, NameError};
 
 /// Everything one balancer serves. Build it with [`Model::new`].

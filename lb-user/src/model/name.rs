@@ -43,6 +43,12 @@ impl Name {
         Ok(Self(text))
     }
 
+    /// A name for something whose own was refused, so that the rest of it can
+    /// be looked at. It must not reach a [`super::Model`] that is used.
+    pub(crate) fn placeholder() -> Self {
+        Self("_".to_owned())
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
