@@ -1,0 +1,235 @@
+//! `[[loadbalancer]]` and all that is in it, up to a checked [`Model`].
+//!
+//! A value that was refused is replaced by one that would do, so that the rest
+//! of the file is checked in the same pass. The replacement never leaves here:
+//! a file with a mistake gives no model. What the model's own checks find is
+//! left out where it rests on a replaced value.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    num::NonZeroU16,
+    time::Duration,
+};
+
+use super::{
+    fields::{
+        BACKUP, DEFAULT_POOL, DELAY, FORWARD_MODE, HEALTHMONITOR, LB_ALGORITHM, LB_NAME, LB_UP, LISTENER,
+        LISTENER_NAME, LISTENER_PORT, LISTENER_PROTOCOL, LISTENER_UP, LOADBALANCER, MAX_RETRIES, MAX_RETRIES_DOWN,
+        MEMBER, MEMBER_ADDRESS, MEMBER_NAME, MEMBER_PORT, MEMBER_UP, MONITOR_ADDRESS, MONITOR_PORT, MONITOR_UP, POOL,
+        POOL_NAME, POOL_PROTOCOL, POOL_UP, TIMEOUT, TYPE, VIP_ADDRESS, WEIGHT,
+    },
+    mistake::Complaints,
+    reader::{Reader, Spot},
+    schema::Field,
+};
+use crate::model::{
+    Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, ModelError, MonitorKind, Name, Place,
+    Pool, Transport, Weight,
+};
+
+const TRANSPORTS: [(&str, Transport); 2] = [("TCP", Transport::Tcp), ("UDP", Transport::Udp)];
+
+/// Stands where an address was refused.
+const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// Stands where a protocol was refused.
+const NO_TRANSPORT: Transport = Transport::Tcp;
+
+/// Where everything of a load balancer was in the file.
+struct Spots {
+    load_balancer: Spot,
+    listeners: Vec<Spot>,
+    pools: Vec<PoolSpots>,
+}
+
+struct PoolSpots {
+    pool: Spot,
+    members: Vec<Spot>,
+}
+
+/// Every load balancer of the file, checked; `None` after a complaint.
+pub(super) fn model(complaints: &Complaints, file: &Reader<'_>) -> Option<Model> {
+    let mut spots = Vec::new();
+    let mut load_balancers = Vec::new();
+    for table in file.tables(&LOADBALANCER) {
+        let (load_balancer, spot) = load_balancer(complaints, table);
+        load_balancers.push(load_balancer);
+        spots.push(spot);
+    }
+    match Model::new(load_balancers) {
+        Ok(model) => Some(model),
+        Err(errors) => {
+            errors.iter().for_each(|error| report(complaints, &spots, error));
+            None
+        }
+    }
+}
+
+fn load_balancer(complaints: &Complaints, table: Reader<'_>) -> (LoadBalancer, Spots) {
+    let name = required_name(&table, &LB_NAME);
+    let vip_address = table.address(&VIP_ADDRESS).unwrap_or(NO_ADDRESS);
+    let admin_state_up = table.flag(&LB_UP);
+    let (listeners, listener_spots): (Vec<_>, Vec<_>) = table.tables(&LISTENER).into_iter().map(listener).unzip();
+    let (pools, pool_spots): (Vec<_>, Vec<_>) = table.tables(&POOL).into_iter().map(|p| pool(complaints, p)).unzip();
+    let spots = Spots { load_balancer: table.spot(), listeners: listener_spots, pools: pool_spots };
+    warn_of_idle_pools(complaints, &listeners, &pools, &spots);
+    (LoadBalancer { name, vip_address, admin_state_up, listeners, pools }, spots)
+}
+
+fn listener(table: Reader<'_>) -> (Listener, Spot) {
+    let protocol = table.word(&LISTENER_PROTOCOL, &TRANSPORTS).unwrap_or(NO_TRANSPORT);
+    let protocol_port = table.port(&LISTENER_PORT).unwrap_or(NonZeroU16::MIN);
+    let listener = Listener {
+        name: name_or(&table, &LISTENER_NAME, &[&LISTENER_PROTOCOL, &LISTENER_PORT], || {
+            format!("{}-{protocol_port}", protocol.name().to_ascii_lowercase())
+        }),
+        protocol,
+        protocol_port,
+        default_pool: table.name(&DEFAULT_POOL),
+        admin_state_up: table.flag(&LISTENER_UP),
+    };
+    (listener, table.spot())
+}
+
+fn pool(complaints: &Complaints, table: Reader<'_>) -> (Pool, PoolSpots) {
+    let name = required_name(&table, &POOL_NAME);
+    let protocol = table.word(&POOL_PROTOCOL, &TRANSPORTS).unwrap_or(NO_TRANSPORT);
+    let algorithms = [("SOURCE_IP_PORT", Algorithm::SourceIpPort), ("SOURCE_IP", Algorithm::SourceIp)];
+    let lb_algorithm = table.word(&LB_ALGORITHM, &algorithms).unwrap_or(Algorithm::SourceIpPort);
+    let forward_mode = table.word(&FORWARD_MODE, &[("nat", ForwardMode::Nat)]).unwrap_or(ForwardMode::Nat);
+    let admin_state_up = table.flag(&POOL_UP);
+    let (members, member_spots): (Vec<_>, Vec<_>) = table.tables(&MEMBER).into_iter().map(member).unzip();
+    let health_monitor = table.table(&HEALTHMONITOR).map(|table| health_monitor(complaints, table));
+    let pool = Pool { name, protocol, lb_algorithm, forward_mode, admin_state_up, members, health_monitor };
+    let spots = PoolSpots { pool: table.spot(), members: member_spots };
+    warn_of_udp_ports_probed_over_tcp(complaints, &pool, &spots);
+    (pool, spots)
+}
+
+fn member(table: Reader<'_>) -> (Member, Spot) {
+    let address = table.address(&MEMBER_ADDRESS).unwrap_or(NO_ADDRESS);
+    let protocol_port = table.port(&MEMBER_PORT).unwrap_or(NonZeroU16::MIN);
+    let member = Member {
+        name: name_or(&table, &MEMBER_NAME, &[&MEMBER_ADDRESS, &MEMBER_PORT], || format!("{address}:{protocol_port}")),
+        address,
+        protocol_port,
+        weight: table.integer(&WEIGHT).and_then(Weight::new).unwrap_or_default(),
+        backup: table.flag(&BACKUP),
+        admin_state_up: table.flag(&MEMBER_UP),
+        monitor_address: table.address(&MONITOR_ADDRESS),
+        monitor_port: table.port(&MONITOR_PORT),
+    };
+    (member, table.spot())
+}
+
+fn health_monitor(complaints: &Complaints, table: Reader<'_>) -> HealthMonitor {
+    let kind = table.word(&TYPE, &[("TCP", MonitorKind::Tcp)]).unwrap_or(MonitorKind::Tcp);
+    let delay = table.seconds(&DELAY);
+    let timeout = table.seconds(&TIMEOUT);
+    let monitor = HealthMonitor {
+        kind,
+        delay: delay.unwrap_or(Duration::ZERO),
+        timeout: timeout.unwrap_or(Duration::ZERO),
+        max_retries: table.integer(&MAX_RETRIES).unwrap_or(1),
+        max_retries_down: table.integer(&MAX_RETRIES_DOWN).unwrap_or(1),
+        admin_state_up: table.flag(&MONITOR_UP),
+    };
+    let spot = table.spot();
+    if let (Some(delay), Some(timeout)) = (delay, timeout)
+        && timeout > delay
+    {
+        let text = format!(
+            "{}: timeout: {} s is longer than the {} s from one probe to the next, so that a silent member is noticed \
+             late; give a timeout of at most the delay",
+            spot.place,
+            timeout.as_secs_f64(),
+            delay.as_secs_f64()
+        );
+        complaints.warning(spot.line(Some(TIMEOUT.key)), text);
+    }
+    monitor
+}
+
+/// A name that has to be there.
+fn required_name(table: &Reader<'_>, field: &'static Field) -> Name {
+    table.name(field).unwrap_or_else(Name::placeholder)
+}
+
+/// A name, or one made of other values.
+fn name_or(table: &Reader<'_>, field: &'static Field, of: &[&'static Field], make: impl FnOnce() -> String) -> Name {
+    if let Some(name) = table.name(field) {
+        return name;
+    }
+    if of.iter().any(|field| table.is_wrong(field)) {
+        table.mark_wrong(field);
+    }
+    Name::new(make()).unwrap_or_else(|_| Name::placeholder())
+}
+
+/// Reports what the model's checks found, unless it rests on a value that was
+/// refused already.
+fn report(complaints: &Complaints, spots: &[Spots], error: &ModelError) {
+    let Some(spot) = spot_at(spots, error.place) else { return };
+    let made_up = |(place, field): &(Place, &'static str)| {
+        spot_at(spots, *place).is_some_and(|spot| is_made_up(spots, *place, spot, field))
+    };
+    if error.rests_on().iter().any(made_up) {
+        return;
+    }
+    let other = error.other().and_then(|other| spot_at(spots, other));
+    let field = error.field();
+    let mut text = error.kind.to_string();
+    if let Some(other) = other {
+        text.push_str(&format!(" (see line {})", other.line(field)));
+    }
+    complaints.mistake(spot.line(field), &spot.place, field.unwrap_or_default(), text);
+}
+
+/// Whether a value is none that the file gave. Where a load balancer's pools
+/// are concerned, it is so if any of them or any of their names is missing.
+fn is_made_up(spots: &[Spots], place: Place, spot: &Spot, field: &str) -> bool {
+    let unnamed_pool = match place {
+        Place::LoadBalancer(at) if field == POOL.key => {
+            spots[at].pools.iter().any(|pool| pool.pool.is_wrong(POOL_NAME.key))
+        }
+        _ => false,
+    };
+    unnamed_pool || spot.is_wrong(field)
+}
+
+fn spot_at(spots: &[Spots], place: Place) -> Option<&Spot> {
+    match place {
+        Place::LoadBalancer(lb) => spots.get(lb).map(|lb| &lb.load_balancer),
+        Place::Listener(lb, listener) => spots.get(lb)?.listeners.get(listener),
+        Place::Pool(lb, pool) => spots.get(lb)?.pools.get(pool).map(|pool| &pool.pool),
+        Place::Member(lb, pool, member) => spots.get(lb)?.pools.get(pool)?.members.get(member),
+    }
+}
+
+/// A pool that no listener uses gets nothing.
+fn warn_of_idle_pools(complaints: &Complaints, listeners: &[Listener], pools: &[Pool], spots: &Spots) {
+    let used: std::collections::HashSet<&Name> = listeners.iter().filter_map(|l| l.default_pool.as_ref()).collect();
+    for (pool, spots) in pools.iter().zip(&spots.pools).filter(|(pool, _)| !used.contains(&pool.name)) {
+        let text = format!(
+            "{}: no listener uses it; write default_pool = \"{}\" in one, or remove the pool",
+            spots.pool.place, pool.name
+        );
+        complaints.warning(spots.pool.line(Some(POOL_NAME.key)), text);
+    }
+}
+
+/// A server that speaks UDP at a port seldom answers TCP at the same one.
+fn warn_of_udp_ports_probed_over_tcp(complaints: &Complaints, pool: &Pool, spots: &PoolSpots) {
+    let probed_over_tcp = pool.health_monitor.as_ref().is_some_and(|m| m.kind == MonitorKind::Tcp);
+    if pool.protocol != Transport::Udp || !probed_over_tcp {
+        return;
+    }
+    for (member, spot) in pool.members.iter().zip(&spots.members).filter(|(m, _)| m.monitor_port.is_none()) {
+        let port = member.protocol_port;
+        let text = format!(
+            "{}: it is probed over TCP at port {port}, where it serves UDP; write monitor_port = and a port that \
+             answers TCP (monitor_port = {port} if this one does)",
+            spot.place
+        );
+        complaints.warning(spot.line(Some(MEMBER_PORT.key)), text);
+    }
+}

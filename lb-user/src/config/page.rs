@@ -1,0 +1,140 @@
+//! `docs/pool-file.md`, written from the tables that the reader goes by.
+
+use std::fmt::Write as _;
+
+use lb_common::limits::{LABEL_BYTES, MAX_TABLE_SLOTS};
+
+use super::{
+    MAX_FILE_BYTES,
+    fields::{COUNTS, FILE, MAX_INTERFACES, MIN_SNAT_PORT, MIN_SNAT_PORTS},
+    schema::{Fallback, Field, Kind, Table},
+};
+use crate::{maglev::slots_for, model::Name};
+
+const BEGINNING: &str = "\
+# The pool file
+
+<!-- Written by a test from the tables in lb-user/src/config/fields.rs. To write it again:
+     KRATER_BLESS=1 cargo test -p lb-user pool_file_page -->
+
+lbd reads one file, in [TOML](https://toml.io), that says what it balances, in the words of OpenStack's Octavia.
+[`examples/krater.toml`](../examples/krater.toml) is one to start from.
+
+- `lbd check --config FILE` says what is wrong with a file and touches nothing. Every mistake is named at once, with its
+  line, its field, the reason and a remedy. If the file is no TOML, only the first broken line is named.
+- A file with a mistake is refused as a whole: a running lbd goes on with what it had.
+- Nothing is ignored. A key that is not on this page is a mistake. What Octavia has and a later version will have is
+  refused as *not available yet*.
+- Whatever is not written has its default. A **required** field has none.
+- Words count as they are written here: `TCP` is one, `tcp` is not.
+- Warnings name what is allowed and probably not meant: a `timeout` above the `delay`, a pool that no listener uses, a
+  UDP member that is probed over TCP at the port where it serves UDP.
+
+";
+
+/// The reference page of the pool file, in Markdown.
+#[must_use]
+pub fn page() -> String {
+    let mut page = BEGINNING.to_owned();
+    for table in FILE.tables {
+        write_table(&mut page, table);
+    }
+    page.push_str("## How much there can be\n\n| what | at most |\n|---|---|\n");
+    for (what, limit) in COUNTS {
+        let _ = writeln!(page, "| {what} | {limit} |");
+    }
+    let _ = writeln!(page, "| bytes of the file | {MAX_FILE_BYTES} |");
+    let _ = writeln!(
+        page,
+        "\n\
+A pool with one member has a table of {} slots, with two of {}, with three or four of {}, with five to eight of {}, and\n\
+so on up to {MAX_TABLE_SLOTS}.\n\n\
+## Names\n\n\
+A name has 1 to {} characters: letters, digits, `.`, `_`, `-` and `:`. Load balancers, listeners, pools and members are\n\
+called `balancer`, `balancer/listener`, `balancer/pool` and `balancer/pool/member` by lbctl and in the kernel's tables,\n\
+with at most {LABEL_BYTES} characters together.\n\n\
+## Addresses\n\n\
+VIPs and members are hosts' addresses: not loopback, multicast, broadcast, unspecified, IPv6 link-local, or IPv4 written\n\
+as IPv6. Members have their VIP's family. A member that is a VIP of the same file is refused, because the balancer would\n\
+forward to itself. A `monitor_address` may be loopback and of either family, and is no VIP of the same file either.",
+        slots_for(1),
+        slots_for(2),
+        slots_for(4),
+        slots_for(8),
+        Name::MAX
+    );
+    page
+}
+
+fn write_table(page: &mut String, table: &Table) {
+    let _ = writeln!(page, "## `{}`\n\n{}\n", table.header, table.about);
+    page.push_str("| field | what can be written | default | meaning |\n|---|---|---|---|\n");
+    for field in table.fields {
+        let _ = writeln!(page, "| `{}` | {} | {} | {} |", field.key, values(field), default(field), field.meaning);
+    }
+    page.push('\n');
+    for field in table.fields {
+        if let Kind::Word { later, .. } = field.kind
+            && !later.is_empty()
+        {
+            let _ = writeln!(page, "Not available yet for `{}`: {}.\n", field.key, code(later));
+        }
+    }
+    if !table.later.is_empty() {
+        let _ = writeln!(page, "Fields that are not available yet: {}.\n", code(table.later));
+    }
+    for table in table.tables {
+        write_table(page, table);
+    }
+}
+
+fn values(field: &Field) -> String {
+    match field.kind {
+        Kind::Flag => "`true` or `false`".to_owned(),
+        Kind::Integer { min, max } => format!("{min} to {max}"),
+        Kind::Seconds { min, max, .. } => format!("seconds, {min} to {max}, with or without decimals"),
+        Kind::Word { now, .. } => code(now),
+        Kind::Name => "a [name](#names)".to_owned(),
+        Kind::Address => "an IPv4 or IPv6 [address](#addresses)".to_owned(),
+        Kind::Path { max } => format!("an absolute path of at most {max} bytes"),
+        Kind::PortRange => {
+            format!("`\"lowest-highest\"`, from {MIN_SNAT_PORT} to {}, at least {MIN_SNAT_PORTS} ports", u16::MAX)
+        }
+        Kind::Interfaces => format!("a list of 1 to {MAX_INTERFACES} names, as in `{}`", field.example),
+    }
+}
+
+fn default(field: &Field) -> String {
+    match &field.default {
+        Fallback::Required => "**required**".to_owned(),
+        Fallback::None(words) => (*words).to_owned(),
+        other => other.toml().map_or_else(String::new, |value| format!("`{value}`")),
+    }
+}
+
+fn code(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+    use std::{fs, path::Path};
+
+    use super::page;
+
+    #[test]
+    fn the_pool_file_page_says_what_the_reader_does() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pool-file.md");
+        if std::env::var_os("KRATER_BLESS").is_some() {
+            fs::write(&path, page()).unwrap();
+        }
+        let written = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            written == page(),
+            "docs/pool-file.md is not what the fields say; write it again with\n    \
+             KRATER_BLESS=1 cargo test -p lb-user pool_file_page"
+        );
+    }
+}

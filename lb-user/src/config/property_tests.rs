@@ -1,0 +1,290 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{fmt::Write as _, net::IpAddr, num::NonZeroU16, time::Duration};
+
+use lb_common::config::IdleLimits;
+use proptest::{collection::vec, option, prelude::*, sample::select};
+
+use super::*;
+use crate::model::{
+    Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, Pool, Transport,
+    Weight,
+};
+
+const EXAMPLE: &str = include_str!("../../../examples/krater.toml");
+
+/// What a file is likely to be broken with: the grammar's own characters, ends
+/// of lines, and pieces of values.
+const PIECES: [&str; 24] = [
+    "",
+    "\n",
+    "\"",
+    "'",
+    "[",
+    "]",
+    "[[",
+    "{",
+    "}",
+    "=",
+    ".",
+    ",",
+    "#",
+    "-",
+    "1e999",
+    "0x",
+    "\"\"\"",
+    "\\u0000",
+    "\u{feff}",
+    "é",
+    "99999999999999999999",
+    "[loadbalancer.pool]\n",
+    "name = 1\n",
+    "\0",
+];
+
+fn bad_or_good(text: &str) {
+    match parse(text, "x.toml") {
+        Ok(config) => assert!(!config.dataplane.interfaces.is_empty()),
+        Err(refused) => {
+            let lines = text.split('\n').count();
+            assert!(!refused.mistakes.is_empty());
+            for mistake in &refused.mistakes {
+                assert!((1..=lines).contains(&mistake.line), "{mistake} in line {} of {lines}", mistake.line);
+                assert!(!mistake.text.is_empty());
+            }
+            // One line for each mistake, so that nothing of the file's own can pass for one.
+            let shown = refused.to_string().lines().count();
+            assert_eq!(shown, refused.mistakes.len() + usize::from(refused.more > 0));
+        }
+    }
+}
+
+/// A good file with some pieces cut out and others put in.
+fn mutated() -> impl Strategy<Value = String> {
+    vec((any::<prop::sample::Index>(), 0..40usize, select(&PIECES[..])), 1..6).prop_map(|cuts| {
+        let mut text: Vec<char> = EXAMPLE.chars().collect();
+        for (at, length, piece) in cuts {
+            let at = at.index(text.len() + 1);
+            let end = (at + length).min(text.len());
+            text.splice(at..end, piece.chars());
+        }
+        text.into_iter().collect()
+    })
+}
+
+/// A good file with whole lines left out, doubled or swapped.
+fn shuffled() -> impl Strategy<Value = String> {
+    vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..3u8), 1..8).prop_map(|moves| {
+        let mut lines: Vec<&str> = EXAMPLE.lines().filter(|line| !line.starts_with('#')).collect();
+        for (from, to, what) in moves {
+            let (from, to) = (from.index(lines.len()), to.index(lines.len()));
+            match what {
+                0 => drop(lines.remove(from)),
+                1 => lines.insert(to, lines[from]),
+                _ => lines.swap(from, to),
+            }
+        }
+        lines.join("\n")
+    })
+}
+
+fn name() -> impl Strategy<Value = Name> {
+    "[a-zA-Z0-9._:-]{1,30}".prop_map(|text| Name::new(text).unwrap())
+}
+
+fn port() -> impl Strategy<Value = NonZeroU16> {
+    (1..=u16::MAX).prop_map(|port| NonZeroU16::new(port).unwrap())
+}
+
+fn address(ipv6: bool) -> impl Strategy<Value = IpAddr> {
+    any::<u64>().prop_map(move |bits| {
+        if ipv6 {
+            std::net::Ipv6Addr::from(0x2001_0db8u128 << 96 | u128::from(bits)).into()
+        } else {
+            std::net::Ipv4Addr::from(10 << 24 | bits as u32 >> 8).into()
+        }
+    })
+}
+
+fn milliseconds(from: u64) -> impl Strategy<Value = Duration> {
+    (from..=3_600_000u64).prop_map(Duration::from_millis)
+}
+
+prop_compose! {
+    fn member(ipv6: bool)(
+        name in name(), address in address(ipv6), protocol_port in port(), weight in 0..=256u16, backup: bool,
+        admin_state_up: bool, monitor_address in option::of(address(ipv6)), monitor_port in option::of(port()),
+    ) -> Member {
+        let weight = Weight::new(weight).unwrap();
+        Member { name, address, protocol_port, weight, backup, admin_state_up, monitor_address, monitor_port }
+    }
+}
+
+prop_compose! {
+    fn monitor()(
+        delay in milliseconds(50), timeout in milliseconds(10), max_retries in 1..=10u8, max_retries_down in 1..=10u8,
+        admin_state_up: bool,
+    ) -> HealthMonitor {
+        HealthMonitor { kind: MonitorKind::Tcp, delay, timeout, max_retries, max_retries_down, admin_state_up }
+    }
+}
+
+prop_compose! {
+    fn pool(ipv6: bool)(
+        name in name(), protocol in select(&[Transport::Tcp, Transport::Udp][..]),
+        lb_algorithm in select(&[Algorithm::SourceIp, Algorithm::SourceIpPort][..]), admin_state_up: bool,
+        members in vec(member(ipv6), 0..5), health_monitor in option::of(monitor()),
+    ) -> Pool {
+        let forward_mode = ForwardMode::Nat;
+        Pool { name, protocol, lb_algorithm, forward_mode, admin_state_up, members, health_monitor }
+    }
+}
+
+fn listeners(pools: Vec<Pool>) -> impl Strategy<Value = (Vec<Pool>, Vec<Listener>)> {
+    let one = (name(), port(), any::<Option<prop::sample::Index>>(), any::<bool>());
+    vec(one, 0..4).prop_map(move |all| {
+        let listeners = all.into_iter().map(|(name, protocol_port, pool, admin_state_up)| {
+            let pool = pool.filter(|_| !pools.is_empty()).map(|index| &pools[index.index(pools.len())]);
+            let protocol = pool.map_or(Transport::Udp, |pool| pool.protocol);
+            let default_pool = pool.map(|pool| pool.name.clone());
+            Listener { name, protocol, protocol_port, default_pool, admin_state_up }
+        });
+        (pools.clone(), listeners.collect())
+    })
+}
+
+fn load_balancer() -> impl Strategy<Value = LoadBalancer> {
+    any::<bool>().prop_flat_map(|ipv6| {
+        let rest = vec(pool(ipv6), 0..4).prop_flat_map(listeners);
+        (name(), address(ipv6), any::<bool>(), rest).prop_map(|(name, vip_address, admin_state_up, rest)| {
+            let (pools, listeners) = rest;
+            LoadBalancer { name, vip_address, admin_state_up, listeners, pools }
+        })
+    })
+}
+
+prop_compose! {
+    fn dataplane()(
+        count in 1..=64usize, xdp_mode in select(&[XdpMode::Auto, XdpMode::Native, XdpMode::Generic][..]),
+        pin in "/sys/fs/bpf/[a-z0-9_-]{1,20}", max_flows in 1024..=8_388_608u32, low in 1024..=65528u16, more in 7..u16::MAX,
+        hash_seed: Option<u64>, on_exit in select(&[OnExit::Keep, OnExit::Remove][..]), idle in [1..=43200u16, 1..=43200, 1..=43200, 1..=43200],
+    ) -> DataplaneConfig {
+        let [unconfirmed, tcp, tcp_closing, udp] = idle;
+        DataplaneConfig {
+            interfaces: (0..count).map(|n| format!("eth{n}")).collect(),
+            xdp_mode,
+            pin_path: pin.into(),
+            max_flows,
+            snat_ports: (low, low.saturating_add(more)),
+            hash_seed,
+            on_exit,
+            idle_seconds: IdleLimits { unconfirmed, tcp, tcp_closing, udp },
+        }
+    }
+}
+
+fn written(dataplane: &DataplaneConfig, control: &ControlConfig, model: &Model) -> String {
+    let mut text = String::new();
+    let mut line = |words: std::fmt::Arguments<'_>| writeln!(text, "{words}").unwrap();
+    line(format_args!("[dataplane]\ninterfaces = {:?}", dataplane.interfaces));
+    line(format_args!("xdp_mode = \"{}\"", format!("{:?}", dataplane.xdp_mode).to_lowercase()));
+    line(format_args!("pin_path = {:?}\nmax_flows = {}", dataplane.pin_path, dataplane.max_flows));
+    line(format_args!("snat_ports = \"{}-{}\"", dataplane.snat_ports.0, dataplane.snat_ports.1));
+    if let Some(seed) = dataplane.hash_seed {
+        line(format_args!("hash_seed = {seed}"));
+    }
+    line(format_args!("on_exit = \"{}\"", format!("{:?}", dataplane.on_exit).to_lowercase()));
+    let idle = dataplane.idle_seconds;
+    line(format_args!("[dataplane.idle_timeout]\nunconfirmed = {}\ntcp = {}", idle.unconfirmed, idle.tcp));
+    line(format_args!("tcp_closing = {}\nudp = {}", idle.tcp_closing, idle.udp));
+    line(format_args!("[control]\nsocket = {:?}\nstate_dir = {:?}", control.socket, control.state_dir));
+    for lb in model.load_balancers() {
+        line(format_args!("[[loadbalancer]]\nname = \"{}\"\nvip_address = \"{}\"", lb.name, lb.vip_address));
+        line(format_args!("admin_state_up = {}", lb.admin_state_up));
+        for listener in &lb.listeners {
+            line(format_args!("[[loadbalancer.listener]]\nname = \"{}\"", listener.name));
+            line(format_args!("protocol = \"{}\"\nprotocol_port = {}", listener.protocol, listener.protocol_port));
+            if let Some(pool) = &listener.default_pool {
+                line(format_args!("default_pool = \"{pool}\""));
+            }
+            line(format_args!("admin_state_up = {}", listener.admin_state_up));
+        }
+        for pool in &lb.pools {
+            line(format_args!("[[loadbalancer.pool]]\nname = \"{}\"\nprotocol = \"{}\"", pool.name, pool.protocol));
+            let algorithm = match pool.lb_algorithm {
+                Algorithm::SourceIp => "SOURCE_IP",
+                Algorithm::SourceIpPort => "SOURCE_IP_PORT",
+            };
+            line(format_args!("lb_algorithm = \"{algorithm}\"\nforward_mode = \"nat\""));
+            line(format_args!("admin_state_up = {}", pool.admin_state_up));
+            for member in &pool.members {
+                line(format_args!("[[loadbalancer.pool.member]]\nname = \"{}\"", member.name));
+                line(format_args!("address = \"{}\"\nprotocol_port = {}", member.address, member.protocol_port));
+                line(format_args!("weight = {}\nbackup = {}", member.weight.get(), member.backup));
+                line(format_args!("admin_state_up = {}", member.admin_state_up));
+                if let Some(address) = member.monitor_address {
+                    line(format_args!("monitor_address = \"{address}\""));
+                }
+                if let Some(port) = member.monitor_port {
+                    line(format_args!("monitor_port = {port}"));
+                }
+            }
+            if let Some(monitor) = &pool.health_monitor {
+                line(format_args!("[loadbalancer.pool.healthmonitor]\ntype = \"TCP\""));
+                line(format_args!("delay = {:?}", monitor.delay.as_secs_f64()));
+                line(format_args!("timeout = {:?}", monitor.timeout.as_secs_f64()));
+                line(format_args!("max_retries = {}", monitor.max_retries));
+                line(format_args!("max_retries_down = {}", monitor.max_retries_down));
+                line(format_args!("admin_state_up = {}", monitor.admin_state_up));
+            }
+        }
+    }
+    text
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_text_is_answered(text in "(?s).{0,400}") {
+        bad_or_good(&text);
+    }
+
+    #[test]
+    fn any_bytes_are_answered(bytes in vec(any::<u8>(), 0..400)) {
+        bad_or_good(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn any_bytes_in_a_file_are_answered(bytes in vec(any::<u8>(), 0..200)) {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, &bytes).unwrap();
+        prop_assert!(load(file.path()).is_err());
+    }
+
+    #[test]
+    fn a_good_file_with_pieces_broken_out_is_answered(text in mutated()) {
+        bad_or_good(&text);
+    }
+
+    #[test]
+    fn a_good_file_with_its_lines_in_disorder_is_answered(text in shuffled()) {
+        bad_or_good(&text);
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read(
+        dataplane in dataplane(), load_balancers in vec(load_balancer(), 0..4),
+        socket in "/[a-z0-9/._-]{1,20}[a-z]", state_dir in "/[a-z]{1,20}",
+    ) {
+        // Names and addresses clash seldom: they are random.
+        prop_assume!(!socket.contains(".."));
+        let Ok(model) = Model::new(load_balancers) else { return Err(TestCaseError::reject("names clash")) };
+        let control = ControlConfig { socket: socket.into(), state_dir: state_dir.into() };
+        let text = written(&dataplane, &control, &model);
+        let read = parse(&text, "x.toml").map_err(|refused| TestCaseError::fail(format!("{refused}\n{text}")))?;
+        prop_assert_eq!(read.dataplane, dataplane);
+        prop_assert_eq!(read.control, control);
+        prop_assert_eq!(read.model, model);
+    }
+}
