@@ -246,7 +246,11 @@ impl Inputs<'_> {
             .iter()
             .map(|member| (MemberKey::of(lb, pool, member), self.member(lb, pool, member)))
             .collect();
-        let chosen = in_table(&members);
+        let chosen = in_table(&members, |(_, member)| Fitness {
+            flags: member.flags,
+            weight: member.weight,
+            reached: member.next_hop.is_some(),
+        });
         let candidates: Vec<_> = chosen
             .iter()
             .map(|(key, member)| maglev::Candidate {
@@ -271,41 +275,95 @@ impl Inputs<'_> {
         let enabled = change.admin_state_up.unwrap_or(member.admin_state_up);
         let monitored = pool.health_monitor.as_ref().is_some_and(|m| m.admin_state_up);
         let unhealthy = monitored && self.health.get(&key) == Some(&Verdict::Down);
-        // A draining member stays up, so that its flows stay. One that is
-        // switched off or down is not up, so that UDP flows and unanswered
-        // SYNs leave it.
-        let up = enabled && pool.admin_state_up && !unhealthy;
-        let flags = [
-            (MemberState::UP, up),
-            (MemberState::DISABLED, !enabled),
-            (MemberState::DRAINING, change.drain || weight == 0),
-            (MemberState::UNHEALTHY, unhealthy),
-            (MemberState::BACKUP, member.backup),
-        ];
+        let standing = Standing {
+            enabled,
+            pool_enabled: pool.admin_state_up,
+            unhealthy,
+            drained: change.drain,
+            weight,
+            backup: member.backup,
+        };
         DesiredMember {
             label: lb.label_of_member(pool, member),
-            flags: flags.iter().filter(|(_, set)| *set).fold(0, |all, (flag, _)| all | flag),
+            flags: standing.flags(),
             weight,
             next_hop: self.hops.get(&member.address).copied(),
         }
     }
 }
 
-/// The members that new flows go to.
+/// What a member's flags follow from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// Whether it is switched on, overrides included.
+    pub(crate) enabled: bool,
+    /// Whether its pool is switched on.
+    pub(crate) pool_enabled: bool,
+    /// Whether a monitor found it down.
+    pub(crate) unhealthy: bool,
+    /// Whether an operator drains it.
+    pub(crate) drained: bool,
+    /// The effective weight.
+    pub(crate) weight: u16,
+    /// Whether it is a backup.
+    pub(crate) backup: bool,
+}
+
+impl Standing {
+    /// Flags of [`MemberState`].
+    ///
+    /// A draining member stays up, so that its flows stay. One that is switched
+    /// off or down is not up, so that UDP flows and unanswered SYNs leave it.
+    pub(crate) fn flags(self) -> u64 {
+        [
+            (MemberState::UP, self.enabled && self.pool_enabled && !self.unhealthy),
+            (MemberState::DISABLED, !self.enabled),
+            (MemberState::DRAINING, self.drained || self.weight == 0),
+            (MemberState::UNHEALTHY, self.unhealthy),
+            (MemberState::BACKUP, self.backup),
+        ]
+        .into_iter()
+        .filter(|(_, set)| *set)
+        .fold(0, |all, (flag, _)| all | flag)
+    }
+}
+
+/// What decides whether new flows go to a member.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fitness {
+    /// Flags of [`MemberState`].
+    pub(crate) flags: u64,
+    /// The effective weight.
+    pub(crate) weight: u16,
+    /// Whether its next hop is known.
+    pub(crate) reached: bool,
+}
+
+impl Fitness {
+    fn takes_flows(self) -> bool {
+        self.flags & (MemberState::UP | MemberState::DRAINING) == MemberState::UP && self.weight > 0
+    }
+
+    fn is_backup(self) -> bool {
+        self.flags & MemberState::BACKUP != 0
+    }
+}
+
+/// Those members of a pool that new flows go to.
 ///
 /// A member whose next hop is unknown would only have its packets dropped, so
 /// it is left out while anybody else can be reached, a backup included. If
 /// nobody can, they stay in: packets are then dropped as `member_unresolved`,
 /// which tells the operator to look at routes and neighbours, where
 /// `pool_empty` would send him to the health monitor.
-fn in_table(members: &[(MemberKey, DesiredMember)]) -> Vec<&(MemberKey, DesiredMember)> {
-    let takes_flows =
-        |m: &DesiredMember| m.flags & (MemberState::UP | MemberState::DRAINING) == MemberState::UP && m.weight > 0;
-    let backup = |m: &DesiredMember| m.flags & MemberState::BACKUP != 0;
+pub(crate) fn in_table<M>(members: &[M], fitness: impl Fn(&M) -> Fitness) -> Vec<&M> {
     let choose = |backups: bool, reached: bool| -> Vec<_> {
         members
             .iter()
-            .filter(|(_, m)| takes_flows(m) && backup(m) == backups && (!reached || m.next_hop.is_some()))
+            .filter(|member| {
+                let fitness = fitness(member);
+                fitness.takes_flows() && fitness.is_backup() == backups && (!reached || fitness.reached)
+            })
             .collect()
     };
     [(false, true), (true, true), (false, false), (true, false)]
