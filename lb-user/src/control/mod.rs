@@ -6,7 +6,9 @@
 //! [`server::Command`] and is carried out there. `lbctl --offline` asks the
 //! same [`answer`] over the pinned maps, so both ways show the same.
 
+pub mod answer;
 pub mod client;
 pub mod protocol;
 pub mod server;
+pub mod status;
 pub mod view;

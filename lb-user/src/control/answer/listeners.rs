@@ -1,0 +1,41 @@
+//! Listeners.
+
+use super::{
+    Knowledge,
+    picture::{ListenerRow, Picture},
+    select::{self, LISTENER, Names},
+    traffic::{self, Tally},
+};
+use crate::control::{protocol::Refusal, view::ListenerView};
+
+pub(super) fn list(
+    knowledge: &Knowledge<'_>,
+    picture: &Picture<'_>,
+    select: Option<&str>,
+) -> Result<Vec<ListenerView>, Refusal> {
+    let Some(select) = select else {
+        return picture.listeners.iter().map(|row| view(knowledge, row, None)).collect();
+    };
+    let row = pick(picture, select)?;
+    Ok(vec![view(knowledge, row, Some(&Tally::take(knowledge)?))?])
+}
+
+pub(super) fn pick<'p, 'a>(picture: &'p Picture<'a>, select: &str) -> Result<&'p ListenerRow<'a>, Refusal> {
+    select::pick(LISTENER, select, picture.listeners.iter(), |row| Names::label(&row.label))
+}
+
+fn view(knowledge: &Knowledge<'_>, row: &ListenerRow<'_>, tally: Option<&Tally>) -> Result<ListenerView, Refusal> {
+    let counters = row.seen.map(|seen| traffic::of_listener(knowledge, seen.id)).transpose()?;
+    Ok(ListenerView {
+        name: row.label.clone(),
+        protocol: row.key.transport.name().to_owned(),
+        vip_address: row.key.vip,
+        protocol_port: row.key.port,
+        default_pool: row.pool.clone(),
+        admin_state_up: row.wanted.map(|(_, listener)| listener.admin_state_up),
+        operating_status: row.status,
+        in_dataplane: row.seen.is_some(),
+        counters,
+        active_flows: tally.zip(row.seen).map(|(tally, seen)| tally.of_listener(seen.id)),
+    })
+}

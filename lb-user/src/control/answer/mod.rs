@@ -1,0 +1,145 @@
+//! Answers to everything that only asks.
+//!
+//! One [`answer`] serves lbd, which knows what is wanted, and `lbctl
+//! --offline`, which knows only what the maps say. Both are laid side by side
+//! in a `picture`; the other files here each turn it into one noun's records.
+//!
+//! What must not be here: anything that waits or changes. The one exception is
+//! [`edit_offline`], which edits a member in the maps while no lbd is there to
+//! do it.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use super::{
+    protocol::{Refusal, RefusalCode, Request, Response},
+    view::DaemonView,
+};
+use crate::{
+    compile::{HealthView, MemberKey, Overrides},
+    dataplane::{Dataplane, DataplaneError, Describe, Observed, Statistics, kernel::KernelDataplane},
+    model::Model,
+};
+
+mod drops;
+mod flows;
+mod listeners;
+mod load_balancers;
+mod members;
+mod offline;
+mod overview;
+mod picture;
+mod pools;
+mod select;
+mod traffic;
+
+#[cfg(test)]
+mod scene;
+
+pub use members::{find_member, member_set_view};
+pub use offline::edit_offline;
+
+use picture::Picture;
+
+/// Everything an answer reads from a data path.
+pub trait Source: Dataplane + Statistics + Describe {}
+
+impl<D: Dataplane + Statistics + Describe> Source for D {}
+
+/// What an answer is made from.
+#[derive(Clone, Copy)]
+pub struct Knowledge<'a> {
+    /// What is there.
+    pub dataplane: &'a dyn Source,
+    /// What is wanted; nobody knows it offline.
+    pub intent: Option<Intent<'a>>,
+    /// The daemon, if it is the one to answer.
+    pub daemon: Option<&'a DaemonView>,
+}
+
+impl std::fmt::Debug for Knowledge<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Knowledge").field("intent", &self.intent).field("daemon", &self.daemon).finish_non_exhaustive()
+    }
+}
+
+/// What is wanted, and what stands in its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Intent<'a> {
+    /// The pool file in force.
+    pub model: &'a Model,
+    /// What operators changed.
+    pub overrides: &'a Overrides,
+    /// What the health monitors found.
+    pub health: &'a HealthView,
+    /// What a monitor met at a member that is down.
+    pub health_reasons: &'a BTreeMap<MemberKey, String>,
+    /// Why the next hop towards an address is not known.
+    pub hops_missing: &'a BTreeMap<IpAddr, String>,
+    /// Why the driver of an interface did not take the program, by index.
+    pub fallbacks: &'a BTreeMap<u32, String>,
+}
+
+/// Answers a request that only asks. One that would change something is
+/// refused: the controller carries those out.
+///
+/// [`Request::Flows`], [`Request::FlowCount`], [`Request::Stats`] and whatever
+/// selects one listener or member walk the flow table once.
+#[must_use]
+pub fn answer(knowledge: &Knowledge<'_>, request: &Request) -> Response {
+    look_up(knowledge, request).unwrap_or_else(Response::Refused)
+}
+
+/// Carries a request out on the pinned maps while no lbd runs.
+///
+/// [`Request::Detach`] is refused: it takes the data path away from under its
+/// owner, so the caller drops what it has opened and asks
+/// [`KernelDataplane::remove`].
+#[must_use]
+pub fn answer_offline(dataplane: &mut KernelDataplane, request: &Request) -> Response {
+    match request {
+        Request::SetMember { member, change } => match edit_offline(dataplane, member, change) {
+            Ok(view) => Response::MemberSet(Box::new(view)),
+            Err(refusal) => Response::Refused(refusal),
+        },
+        _ => answer(&Knowledge { dataplane, intent: None, daemon: None }, request),
+    }
+}
+
+fn look_up(knowledge: &Knowledge<'_>, request: &Request) -> Result<Response, Refusal> {
+    let observed = observe(knowledge.dataplane)?;
+    let picture = Picture::new(&observed, knowledge.intent.as_ref());
+    Ok(match request {
+        Request::Status => Response::Status(Box::new(overview::status(knowledge, &picture)?)),
+        Request::LoadBalancers { select } => {
+            Response::LoadBalancers(load_balancers::list(&picture, select.as_deref())?)
+        }
+        Request::Listeners { select } => Response::Listeners(listeners::list(knowledge, &picture, select.as_deref())?),
+        Request::Pools { select } => Response::Pools(pools::list(&picture, select.as_deref())?),
+        Request::Members { select, pool } => {
+            Response::Members(members::list(knowledge, &picture, select.as_deref(), pool.as_deref())?)
+        }
+        Request::Stats => Response::Stats(traffic::stats(knowledge, &picture)?),
+        Request::Flows { filter, limit } => Response::Flows(flows::list(knowledge, &picture, filter, *limit)?),
+        Request::FlowCount { filter } => Response::FlowCount(flows::count(knowledge, &picture, filter)?),
+        Request::Dataplane => Response::Dataplane(Box::new(overview::dataplane(knowledge)?)),
+        Request::Drops => Response::Drops(drops::list(knowledge)?),
+        Request::SetMember { .. } | Request::Detach => {
+            let message = "this request changes something, and here things are only looked up; while no lbd runs, \
+                           `lbctl --offline` carries it out on the pinned maps";
+            return Err(Refusal::new(RefusalCode::Invalid, message));
+        }
+    })
+}
+
+fn observe(dataplane: &(impl Dataplane + ?Sized)) -> Result<Observed, Refusal> {
+    dataplane.observe().map_err(failed("read the maps"))
+}
+
+/// The refusal that follows from an error of the data path.
+fn failed(doing: &str) -> impl FnOnce(DataplaneError) -> Refusal {
+    move |error| Refusal::new(RefusalCode::Failed, format!("{doing}: {error}"))
+}
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

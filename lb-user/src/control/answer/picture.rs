@@ -1,0 +1,450 @@
+//! What is wanted and what is there, side by side: a row for everything either
+//! side knows, sorted by label, with its status.
+//!
+//! Others rely on this: a row that the pool file has carries its words, a row
+//! that the data path has carries its ids, and at least one of the two holds.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::IpAddr,
+};
+
+use lb_common::member::MemberState;
+
+use super::Intent;
+use crate::{
+    compile::{MemberKey, MemberOverride, Verdict},
+    control::{
+        status::{self, Drain, MemberFacts, PoolOff},
+        view::OperatingStatus,
+    },
+    dataplane::{ListenerKey, MemberId, MemberRecord, Observed, ObservedListener, ObservedPool, ObservedVip},
+    model::{Listener, LoadBalancer, Member, Pool},
+};
+
+/// Everything there is.
+pub(super) struct Picture<'a> {
+    pub(super) load_balancers: Vec<LoadBalancerRow<'a>>,
+    pub(super) listeners: Vec<ListenerRow<'a>>,
+    pub(super) pools: Vec<PoolRow<'a>>,
+    pub(super) members: Vec<MemberRow<'a>>,
+    /// Members by their pool's label, as indices.
+    members_of: HashMap<String, Vec<usize>>,
+}
+
+/// A load balancer.
+pub(super) struct LoadBalancerRow<'a> {
+    pub(super) label: String,
+    pub(super) address: IpAddr,
+    pub(super) wanted: Option<&'a LoadBalancer>,
+    pub(super) seen: Option<&'a ObservedVip>,
+    pub(super) status: OperatingStatus,
+}
+
+/// A listener.
+pub(super) struct ListenerRow<'a> {
+    pub(super) label: String,
+    pub(super) key: ListenerKey,
+    /// Label of its pool.
+    pub(super) pool: Option<String>,
+    pub(super) wanted: Option<(&'a LoadBalancer, &'a Listener)>,
+    pub(super) seen: Option<&'a ObservedListener>,
+    pub(super) status: OperatingStatus,
+}
+
+/// A pool.
+pub(super) struct PoolRow<'a> {
+    pub(super) label: String,
+    /// Labels of the listeners that name it.
+    pub(super) listeners: Vec<String>,
+    /// Why it is out of use.
+    pub(super) off: Option<PoolOff>,
+    pub(super) wanted: Option<(&'a LoadBalancer, &'a Pool)>,
+    pub(super) seen: Option<&'a ObservedPool>,
+    pub(super) status: OperatingStatus,
+}
+
+/// A member.
+pub(super) struct MemberRow<'a> {
+    pub(super) label: String,
+    pub(super) key: MemberKey,
+    /// Gone from the pool file.
+    pub(super) retired: bool,
+    pub(super) wanted: Option<(&'a Pool, &'a Member)>,
+    pub(super) seen: Option<(MemberId, &'a MemberRecord)>,
+    /// What an operator changed.
+    pub(super) change: Option<MemberOverride>,
+    /// Slots of its pool's table that name it, of how many.
+    pub(super) share: (usize, usize),
+    pub(super) hop_missing: Option<String>,
+    pub(super) status: OperatingStatus,
+    pub(super) reason: Option<String>,
+}
+
+impl ListenerRow<'_> {
+    fn is_on(&self) -> bool {
+        self.wanted.is_none_or(|(lb, listener)| lb.admin_state_up && listener.admin_state_up)
+    }
+}
+
+impl MemberRow<'_> {
+    fn flags(&self) -> u64 {
+        self.seen.map_or(0, |(_, record)| record.flags)
+    }
+
+    fn has(&self, flag: u64) -> bool {
+        self.flags() & flag != 0
+    }
+
+    /// Whether it is switched on, overrides included.
+    pub(super) fn admin_state_up(&self) -> bool {
+        match self.wanted {
+            Some((_, member)) => self.change.and_then(|c| c.admin_state_up).unwrap_or(member.admin_state_up),
+            None => !self.has(MemberState::DISABLED),
+        }
+    }
+
+    /// The weight in force.
+    pub(super) fn weight(&self) -> u16 {
+        match self.wanted {
+            Some((_, member)) => self.change.and_then(|c| c.weight).unwrap_or(member.weight).get(),
+            None => self.seen.map_or(0, |(_, record)| record.weight),
+        }
+    }
+
+    /// Whether it is a backup.
+    pub(super) fn backup(&self) -> bool {
+        self.wanted.map_or_else(|| self.has(MemberState::BACKUP), |(_, member)| member.backup)
+    }
+
+    fn drain(&self) -> Option<Drain> {
+        let drained = match self.wanted {
+            Some(_) => self.change.is_some_and(|c| c.drain),
+            None => self.has(MemberState::DRAINING),
+        };
+        match (self.weight(), drained) {
+            (0, _) => Some(Drain::Weight),
+            (_, true) => Some(Drain::Operator),
+            (_, false) => None,
+        }
+    }
+
+    /// The flags do not tell why a member is not up when nothing about itself
+    /// is the reason: its pool is switched off then.
+    fn shows_pool_off(&self) -> bool {
+        const WHY: u64 = MemberState::UP | MemberState::DISABLED | MemberState::UNHEALTHY | MemberState::RETIRED;
+        self.seen.is_some() && !self.has(WHY)
+    }
+}
+
+/// The pool's part of a member's label.
+fn pool_of(label: &str) -> &str {
+    label.rsplit_once('/').map_or("", |(pool, _)| pool)
+}
+
+/// The load balancer's part of a label.
+pub(super) fn load_balancer_of(label: &str) -> &str {
+    label.split_once('/').map_or(label, |(balancer, _)| balancer)
+}
+
+impl<'a> Picture<'a> {
+    pub(super) fn new(observed: &'a Observed, intent: Option<&Intent<'a>>) -> Self {
+        let wanted = intent.map_or(&[][..], |intent| intent.model.load_balancers());
+        let listeners = listener_rows(observed, wanted);
+        let mut picture = Self {
+            load_balancers: load_balancer_rows(observed, wanted),
+            pools: pool_rows(observed, wanted, &listeners),
+            listeners,
+            members: member_rows(observed, wanted, intent),
+            members_of: HashMap::new(),
+        };
+        for (index, member) in picture.members.iter().enumerate() {
+            picture.members_of.entry(member.key.pool.clone()).or_default().push(index);
+        }
+        picture.judge(intent);
+        picture
+    }
+
+    /// The members of a pool, retired ones left out.
+    pub(super) fn members_of<'p>(&'p self, pool: &str) -> impl Iterator<Item = &'p MemberRow<'a>> {
+        let indices = self.members_of.get(pool).map_or(&[][..], Vec::as_slice);
+        indices.iter().map(|index| &self.members[*index]).filter(|member| !member.retired)
+    }
+
+    /// Fills in every status, from the bottom up.
+    fn judge(&mut self, intent: Option<&Intent<'a>>) {
+        let on = self.listeners.iter().filter(|listener| listener.is_on());
+        let used: HashSet<String> = on.filter_map(|listener| listener.pool.clone()).collect();
+        let mut off: HashMap<String, PoolOff> = HashMap::new();
+        for at in 0..self.pools.len() {
+            let why = self.pool_off(&self.pools[at], &used);
+            self.pools[at].off = why;
+            off.extend(why.map(|why| (self.pools[at].label.clone(), why)));
+        }
+        for member in &mut self.members {
+            judge_member(member, off.get(&member.key.pool).copied(), intent);
+        }
+        let mut of_pool = HashMap::new();
+        for at in 0..self.pools.len() {
+            let pool = &self.pools[at];
+            let has_table = pool.seen.is_some_and(|seen| !seen.table.is_empty());
+            let status = status::of_pool(pool.off, has_table, self.members_of(&pool.label).map(|m| m.status));
+            of_pool.insert(pool.label.clone(), status);
+            self.pools[at].status = status;
+        }
+        for listener in &mut self.listeners {
+            let pool = listener.pool.as_ref().and_then(|label| of_pool.get(label)).copied();
+            listener.status = status::of_listener(listener.is_on(), listener.seen.is_some(), pool);
+        }
+        let mut parts: HashMap<&str, Vec<OperatingStatus>> = HashMap::new();
+        let listeners = self.listeners.iter().map(|l| (&l.label, l.status));
+        for (label, status) in listeners.chain(self.pools.iter().map(|p| (&p.label, p.status))) {
+            parts.entry(load_balancer_of(label)).or_default().push(status);
+        }
+        for lb in &mut self.load_balancers {
+            let on = lb.wanted.is_none_or(|lb| lb.admin_state_up);
+            let parts = parts.get(lb.label.as_str()).into_iter().flatten().copied();
+            lb.status = status::of_load_balancer(on, lb.seen.is_some(), parts);
+        }
+    }
+
+    fn pool_off(&self, pool: &PoolRow<'_>, used: &HashSet<String>) -> Option<PoolOff> {
+        match pool.wanted {
+            Some((lb, _)) if !lb.admin_state_up => Some(PoolOff::LoadBalancer),
+            Some((_, wanted)) if !wanted.admin_state_up => Some(PoolOff::Pool),
+            Some(_) => (!used.contains(&pool.label)).then_some(PoolOff::Unused),
+            None => self.members_of(&pool.label).any(MemberRow::shows_pool_off).then_some(PoolOff::Pool),
+        }
+    }
+}
+
+fn judge_member(member: &mut MemberRow<'_>, pool_off: Option<PoolOff>, intent: Option<&Intent<'_>>) {
+    let monitored =
+        member.wanted.map(|(pool, _)| pool.health_monitor.as_ref().is_some_and(|monitor| monitor.admin_state_up));
+    let down = match (intent, monitored) {
+        (Some(intent), Some(monitored)) => monitored && intent.health.get(&member.key) == Some(&Verdict::Down),
+        _ => member.has(MemberState::UNHEALTHY),
+    };
+    let facts = MemberFacts {
+        retired: member.retired,
+        admin_state_up: member.admin_state_up(),
+        pool_off,
+        down,
+        down_reason: intent.and_then(|intent| intent.health_reasons.get(&member.key)).map(String::as_str),
+        in_dataplane: member.seen.is_some() && !member.has(MemberState::RETIRED),
+        drain: member.drain(),
+        hop_missing: member.hop_missing.as_deref(),
+        monitored,
+    };
+    (member.status, member.reason) = status::of_member(&facts);
+}
+
+fn load_balancer_rows<'a>(observed: &'a Observed, wanted: &'a [LoadBalancer]) -> Vec<LoadBalancerRow<'a>> {
+    let mut rows: BTreeMap<IpAddr, LoadBalancerRow<'a>> = BTreeMap::new();
+    let row = |label: String, address| LoadBalancerRow {
+        label,
+        address,
+        wanted: None,
+        seen: None,
+        status: OperatingStatus::Offline,
+    };
+    for (address, vip) in &observed.vips {
+        rows.insert(*address, LoadBalancerRow { seen: Some(vip), ..row(vip.label.clone(), *address) });
+    }
+    for lb in wanted {
+        let row = rows.entry(lb.vip_address).or_insert_with(|| row(String::new(), lb.vip_address));
+        row.label = lb.name.to_string();
+        row.wanted = Some(lb);
+    }
+    sorted(rows.into_values(), |row| row.label.clone())
+}
+
+fn listener_rows<'a>(observed: &'a Observed, wanted: &'a [LoadBalancer]) -> Vec<ListenerRow<'a>> {
+    let mut rows: BTreeMap<ListenerKey, ListenerRow<'a>> = BTreeMap::new();
+    let row = |key| ListenerRow {
+        label: String::new(),
+        key,
+        pool: None,
+        wanted: None,
+        seen: None,
+        status: OperatingStatus::Offline,
+    };
+    for (key, listener) in &observed.listeners {
+        let pool = observed.pools.get(&listener.pool).map(|pool| pool.label.clone());
+        rows.insert(*key, ListenerRow { label: listener.label.clone(), pool, seen: Some(listener), ..row(*key) });
+    }
+    for lb in wanted {
+        for listener in &lb.listeners {
+            let port = listener.protocol_port.get();
+            let key = ListenerKey { vip: lb.vip_address, transport: listener.protocol, port };
+            let row = rows.entry(key).or_insert_with(|| row(key));
+            row.label = lb.label_of_listener(listener);
+            row.pool = listener
+                .default_pool
+                .as_ref()
+                .and_then(|name| lb.pools.iter().find(|pool| pool.name == *name))
+                .map(|pool| lb.label_of_pool(pool));
+            row.wanted = Some((lb, listener));
+        }
+    }
+    sorted(rows.into_values(), |row| row.label.clone())
+}
+
+fn pool_rows<'a>(
+    observed: &'a Observed,
+    wanted: &'a [LoadBalancer],
+    listeners: &[ListenerRow<'_>],
+) -> Vec<PoolRow<'a>> {
+    let mut rows: BTreeMap<String, PoolRow<'a>> = BTreeMap::new();
+    let row = |label: &str| PoolRow {
+        label: label.to_owned(),
+        listeners: Vec::new(),
+        off: None,
+        wanted: None,
+        seen: None,
+        status: OperatingStatus::Offline,
+    };
+    for pool in observed.pools.values() {
+        rows.insert(pool.label.clone(), PoolRow { seen: Some(pool), ..row(&pool.label) });
+    }
+    for lb in wanted {
+        for pool in &lb.pools {
+            let label = lb.label_of_pool(pool);
+            rows.entry(label.clone()).or_insert_with(|| row(&label)).wanted = Some((lb, pool));
+        }
+    }
+    for listener in listeners {
+        if let Some(row) = listener.pool.as_ref().and_then(|pool| rows.get_mut(pool)) {
+            row.listeners.push(listener.label.clone());
+        }
+    }
+    rows.into_values().collect()
+}
+
+fn member_rows<'a>(
+    observed: &'a Observed,
+    wanted: &'a [LoadBalancer],
+    intent: Option<&Intent<'a>>,
+) -> Vec<MemberRow<'a>> {
+    let mut seen = Seen::new(observed);
+    let mut rows = Vec::new();
+    for lb in wanted {
+        for pool in &lb.pools {
+            for member in &pool.members {
+                let key = MemberKey::of(lb, pool, member);
+                let found = seen.take(&key);
+                let mut row = member_row(lb.label_of_member(pool, member), key, found, intent);
+                row.wanted = Some((pool, member));
+                rows.push(row);
+            }
+        }
+    }
+    for (key, found) in seen.rest() {
+        let mut row = member_row(found.1.label.clone(), key, Some(found), intent);
+        row.retired = intent.is_some() || row.has(MemberState::RETIRED);
+        rows.push(row);
+    }
+    let slots = slots(observed);
+    for row in &mut rows {
+        let Some((id, record)) = row.seen.filter(|(_, record)| record.flags & MemberState::RETIRED == 0) else {
+            continue;
+        };
+        let whole = observed.pools.get(&record.pool).map_or(0, |pool| pool.table.len());
+        row.share = (slots.get(usize::from(id.0)).copied().unwrap_or(0), whole);
+    }
+    rows.sort_by(|a, b| (&a.label, &a.key, a.retired).cmp(&(&b.label, &b.key, b.retired)));
+    rows
+}
+
+fn member_row<'a>(
+    label: String,
+    key: MemberKey,
+    seen: Option<(MemberId, &'a MemberRecord)>,
+    intent: Option<&Intent<'_>>,
+) -> MemberRow<'a> {
+    let known = seen.is_some_and(|(_, record)| record.next_hop.is_some());
+    let why = || intent.and_then(|intent| intent.hops_missing.get(&key.address)).cloned();
+    let unknown = || match intent {
+        Some(_) => "its next hop has not been looked up yet",
+        None => "the maps have no next hop for it",
+    };
+    let hop_missing = match (known, seen) {
+        (true, _) => None,
+        (false, Some(_)) => Some(why().unwrap_or_else(|| unknown().to_owned())),
+        (false, None) => why(),
+    };
+    MemberRow {
+        label,
+        retired: false,
+        wanted: None,
+        seen,
+        change: intent.and_then(|intent| intent.overrides.get(&key)).copied(),
+        share: (0, 0),
+        hop_missing,
+        status: OperatingStatus::Offline,
+        reason: None,
+        key,
+    }
+}
+
+/// The members of the maps by what identifies them. A retired one is called by
+/// the pool in its label, because its pool's id may have gone to another.
+struct Seen<'a> {
+    live: BTreeMap<MemberKey, (MemberId, &'a MemberRecord)>,
+    retired: Vec<(MemberKey, (MemberId, &'a MemberRecord))>,
+}
+
+impl<'a> Seen<'a> {
+    fn new(observed: &'a Observed) -> Self {
+        let mut seen = Self { live: BTreeMap::new(), retired: Vec::new() };
+        for (id, record) in &observed.members {
+            let retired = record.flags & MemberState::RETIRED != 0;
+            let pool = match observed.pools.get(&record.pool) {
+                Some(pool) if !retired => &pool.label,
+                _ => pool_of(&record.label),
+            };
+            let key = MemberKey { pool: pool.to_owned(), address: record.address, port: record.port };
+            if retired || seen.live.contains_key(&key) {
+                seen.retired.push((key, (*id, record)));
+            } else {
+                seen.live.insert(key, (*id, record));
+            }
+        }
+        seen
+    }
+
+    /// The member of a key, a retired one only if there is no other.
+    fn take(&mut self, key: &MemberKey) -> Option<(MemberId, &'a MemberRecord)> {
+        self.live.remove(key).or_else(|| {
+            let at = self.retired.iter().position(|(retired, _)| retired == key)?;
+            Some(self.retired.swap_remove(at).1)
+        })
+    }
+
+    fn rest(self) -> impl Iterator<Item = (MemberKey, (MemberId, &'a MemberRecord))> {
+        self.live.into_iter().chain(self.retired)
+    }
+}
+
+/// How many slots name each member, by id.
+fn slots(observed: &Observed) -> Vec<usize> {
+    let mut slots = vec![0; usize::from(u16::MAX) + 1];
+    for member in observed.pools.values().flat_map(|pool| &pool.table) {
+        slots[usize::from(member.0)] += 1;
+    }
+    slots
+}
+
+fn sorted<R, K: Ord>(rows: impl Iterator<Item = R>, key: impl FnMut(&R) -> K) -> Vec<R> {
+    let mut rows: Vec<R> = rows.collect();
+    rows.sort_by_key(key);
+    rows
+}
+
+/// Ids of the members that a pool's table names.
+pub(super) fn named(table: &[MemberId]) -> Vec<MemberId> {
+    let mut named = table.to_vec();
+    named.sort_unstable();
+    named.dedup();
+    named
+}

@@ -1,0 +1,70 @@
+//! Pools.
+
+use lb_common::pool::SlotHash;
+
+use super::{
+    picture::{ListenerRow, Picture, PoolRow, named},
+    select::{self, Names, POOL},
+};
+use crate::{
+    control::{
+        protocol::Refusal,
+        view::{HealthMonitorView, PoolView},
+    },
+    model::{Algorithm, ForwardMode, HealthMonitor, MonitorKind},
+};
+
+pub(super) fn list(picture: &Picture<'_>, select: Option<&str>) -> Result<Vec<PoolView>, Refusal> {
+    Ok(match select {
+        Some(select) => vec![view(picture, pick(picture, select)?)],
+        None => picture.pools.iter().map(|row| view(picture, row)).collect(),
+    })
+}
+
+pub(super) fn pick<'p, 'a>(picture: &'p Picture<'a>, select: &str) -> Result<&'p PoolRow<'a>, Refusal> {
+    select::pick(POOL, select, picture.pools.iter(), |row| Names::label(&row.label))
+}
+
+fn view(picture: &Picture<'_>, row: &PoolRow<'_>) -> PoolView {
+    let wanted = row.wanted.map(|(_, pool)| pool);
+    let table = row.seen.map_or(&[][..], |seen| seen.table.as_slice());
+    let transport = wanted.map(|pool| pool.protocol).or_else(|| listener_of(picture, row).map(|l| l.key.transport));
+    let by_source_only = match wanted {
+        Some(pool) => pool.lb_algorithm == Algorithm::SourceIp,
+        None => row.seen.is_some_and(|seen| seen.hash == SlotHash::SourceIp),
+    };
+    let forward_mode = match wanted.map_or(ForwardMode::Nat, |pool| pool.forward_mode) {
+        ForwardMode::Nat => "nat",
+    };
+    PoolView {
+        name: row.label.clone(),
+        protocol: transport.map(|transport| transport.name().to_owned()),
+        lb_algorithm: if by_source_only { "SOURCE_IP" } else { "SOURCE_IP_PORT" }.to_owned(),
+        forward_mode: forward_mode.to_owned(),
+        admin_state_up: wanted.map(|pool| pool.admin_state_up),
+        operating_status: row.status,
+        health_monitor: wanted.and_then(|pool| pool.health_monitor.as_ref()).map(monitor),
+        listeners: row.listeners.clone(),
+        members: picture.members_of(&row.label).count(),
+        members_in_use: named(table).len(),
+        table_slots: table.len(),
+    }
+}
+
+fn listener_of<'p, 'a>(picture: &'p Picture<'a>, row: &PoolRow<'_>) -> Option<&'p ListenerRow<'a>> {
+    picture.listeners.iter().find(|listener| listener.pool.as_deref() == Some(&row.label))
+}
+
+fn monitor(monitor: &HealthMonitor) -> HealthMonitorView {
+    let kind = match monitor.kind {
+        MonitorKind::Tcp => "TCP",
+    };
+    HealthMonitorView {
+        kind: kind.to_owned(),
+        delay: monitor.delay.as_secs_f64(),
+        timeout: monitor.timeout.as_secs_f64(),
+        max_retries: monitor.max_retries,
+        max_retries_down: monitor.max_retries_down,
+        admin_state_up: monitor.admin_state_up,
+    }
+}
