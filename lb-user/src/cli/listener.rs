@@ -1,0 +1,144 @@
+//! `lbctl listener`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use clap::Subcommand;
+
+use super::{
+    Session,
+    failure::Failure,
+    numbers,
+    table::{Screen, by_name, facts, listing, or_dash},
+    the_one,
+};
+use crate::control::{
+    protocol::{Request, Response},
+    view::{CountersView, ListenerView},
+};
+
+/// What can be done with listeners.
+#[derive(Clone, PartialEq, Eq, Debug, Subcommand)]
+pub(super) enum Verb {
+    /// List listeners with their states and traffic
+    #[command(visible_alias = "ls")]
+    List,
+
+    /// Show everything about a listener
+    #[command(after_help = "Examples:\n  lbctl listener show web/http")]
+    Show {
+        /// Its label, or an end of it that no other listener has
+        name: String,
+    },
+}
+
+pub(super) fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
+    match verb {
+        Verb::List => {
+            let found = ask(session, None)?;
+            session.output.write(&found, |screen| list(&found, screen))
+        }
+        Verb::Show { name } => {
+            let found = the_one(ask(session, Some(name))?)?;
+            session.output.write(&found, |screen| show(&found, screen))
+        }
+    }
+}
+
+fn ask(session: &Session, select: Option<String>) -> Result<Vec<ListenerView>, Failure> {
+    match session.source.ask(&Request::Listeners { select })? {
+        Response::Listeners(found) => Ok(found),
+        _ => Err(Failure::OffTopic),
+    }
+}
+
+fn list(found: &[ListenerView], screen: Screen) -> String {
+    if found.is_empty() {
+        return "no listeners\n".to_owned();
+    }
+    let mut found: Vec<&ListenerView> = found.iter().collect();
+    found.sort_by(|a, b| by_name(&a.name, &b.name));
+    let rows = found.into_iter().map(|listener| {
+        let new = listener.counters.map(|counters| numbers::count(counters.flows_new));
+        [
+            listener.name.clone(),
+            listener.protocol.clone(),
+            place(listener.vip_address, listener.protocol_port),
+            listener.operating_status.word().to_owned(),
+            or_dash(listener.default_pool.as_ref()),
+            or_dash(new),
+            if listener.in_dataplane { String::new() } else { "no packet meets it".to_owned() },
+        ]
+    });
+    listing(screen, ["NAME", "PROTOCOL", "ADDRESS", "STATUS", "POOL", "FLOWS NEW", "NOTE"], &["FLOWS NEW"], rows)
+}
+
+fn show(listener: &ListenerView, screen: Screen) -> String {
+    let known = [
+        ("name", listener.name.clone()),
+        ("protocol", listener.protocol.clone()),
+        ("vip_address", listener.vip_address.to_string()),
+        ("protocol_port", listener.protocol_port.to_string()),
+        ("default_pool", or_dash(listener.default_pool.as_ref())),
+        ("admin_state_up", or_dash(listener.admin_state_up)),
+        ("operating_status", listener.operating_status.word().to_owned()),
+        ("in_dataplane", listener.in_dataplane.to_string()),
+    ];
+    facts(screen, known.into_iter().chain(traffic(listener.counters, listener.active_flows)))
+}
+
+/// An address and a port as one writes them together.
+pub(super) fn place(address: IpAddr, port: u16) -> String {
+    SocketAddr::new(address, port).to_string()
+}
+
+/// What `show` tells of a listener's or a member's traffic.
+pub(super) fn traffic(
+    counters: Option<CountersView>,
+    active_flows: Option<u64>,
+) -> impl Iterator<Item = (&'static str, String)> {
+    let counters = counters.into_iter().flat_map(|c| {
+        [
+            ("flows_new", numbers::count(c.flows_new)),
+            ("flows_refused", numbers::count(c.flows_refused)),
+            ("packets_in", numbers::count(c.packets_in)),
+            ("packets_out", numbers::count(c.packets_out)),
+            ("bytes_in", numbers::bytes(c.bytes_in)),
+            ("bytes_out", numbers::bytes(c.bytes_out)),
+        ]
+    });
+    active_flows.map(|flows| ("active_flows", numbers::count(flows))).into_iter().chain(counters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample;
+
+    #[test]
+    fn a_listener_is_listed_with_its_place_and_what_is_wrong() {
+        let mut six = sample::listener();
+        six.name = "web/http6".to_owned();
+        six.vip_address = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
+        (six.in_dataplane, six.counters, six.default_pool) = (false, None, None);
+        let text = list(&[six, sample::listener()], Screen::default());
+        assert_eq!(
+            text,
+            "NAME       PROTOCOL  ADDRESS           STATUS    POOL     FLOWS NEW  NOTE\n\
+             web/http   TCP       192.0.2.10:80     DEGRADED  web/app     12.3 k\n\
+             web/http6  TCP       [2001:db8::1]:80  DEGRADED  -                -  no packet meets it\n"
+        );
+    }
+
+    #[test]
+    fn a_listener_is_shown_with_its_traffic() {
+        let text = show(&sample::listener(), Screen::default());
+        for line in [
+            "vip_address       192.0.2.10",
+            "active_flows      42",
+            "flows_new         12.3 k",
+            "bytes_in          4.5 MiB",
+        ] {
+            assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `lbctl pool`.
+
+use clap::Subcommand;
+
+use super::{
+    Session,
+    failure::Failure,
+    table::{Screen, by_name, facts, joined, listing, or_dash},
+    the_one,
+};
+use crate::control::{
+    protocol::{Request, Response},
+    view::{HealthMonitorView, PoolView},
+};
+
+/// What can be done with pools.
+#[derive(Clone, PartialEq, Eq, Debug, Subcommand)]
+pub(super) enum Verb {
+    /// List pools with their states and how many members are in use
+    #[command(visible_alias = "ls")]
+    List,
+
+    /// Show everything about a pool
+    #[command(after_help = "Examples:\n  lbctl pool show web/app\n  lbctl member list --pool web/app")]
+    Show {
+        /// Its label, or an end of it that no other pool has
+        name: String,
+    },
+}
+
+pub(super) fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
+    match verb {
+        Verb::List => {
+            let found = ask(session, None)?;
+            session.output.write(&found, |screen| list(&found, screen))
+        }
+        Verb::Show { name } => {
+            let found = the_one(ask(session, Some(name))?)?;
+            session.output.write(&found, |screen| show(&found, screen))
+        }
+    }
+}
+
+fn ask(session: &Session, select: Option<String>) -> Result<Vec<PoolView>, Failure> {
+    match session.source.ask(&Request::Pools { select })? {
+        Response::Pools(found) => Ok(found),
+        _ => Err(Failure::OffTopic),
+    }
+}
+
+fn list(found: &[PoolView], screen: Screen) -> String {
+    if found.is_empty() {
+        return "no pools\n".to_owned();
+    }
+    let mut found: Vec<&PoolView> = found.iter().collect();
+    found.sort_by(|a, b| by_name(&a.name, &b.name));
+    let rows = found.into_iter().map(|pool| {
+        [
+            pool.name.clone(),
+            or_dash(pool.protocol.as_ref()),
+            pool.operating_status.word().to_owned(),
+            format!("{} of {}", pool.members_in_use, pool.members),
+            pool.lb_algorithm.clone(),
+            pool.forward_mode.clone(),
+            joined(&pool.listeners),
+            if pool.table_slots == 0 { "every new flow is refused".to_owned() } else { String::new() },
+        ]
+    });
+    let headings = ["NAME", "PROTOCOL", "STATUS", "IN USE", "ALGORITHM", "MODE", "LISTENERS", "NOTE"];
+    listing(screen, headings, &["IN USE"], rows)
+}
+
+fn show(pool: &PoolView, screen: Screen) -> String {
+    let slots = if pool.table_slots == 0 { " (every new flow is refused)" } else { "" };
+    facts(
+        screen,
+        [
+            ("name", pool.name.clone()),
+            ("protocol", or_dash(pool.protocol.as_ref())),
+            ("lb_algorithm", pool.lb_algorithm.clone()),
+            ("forward_mode", pool.forward_mode.clone()),
+            ("admin_state_up", or_dash(pool.admin_state_up)),
+            ("operating_status", pool.operating_status.word().to_owned()),
+            ("health_monitor", or_dash(pool.health_monitor.as_ref().map(monitor))),
+            ("listeners", joined(&pool.listeners)),
+            ("members", pool.members.to_string()),
+            ("members_in_use", pool.members_in_use.to_string()),
+            ("table_slots", format!("{}{slots}", pool.table_slots)),
+        ],
+    )
+}
+
+fn monitor(monitor: &HealthMonitorView) -> String {
+    let HealthMonitorView { kind, delay, timeout, max_retries, max_retries_down, admin_state_up } = monitor;
+    let off = if *admin_state_up { "" } else { " (switched off)" };
+    format!("{kind} every {delay}s within {timeout}s, up after {max_retries}, down after {max_retries_down}{off}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::sample;
+
+    #[test]
+    fn a_pool_is_listed_with_its_members_in_use_and_whether_it_refuses() {
+        let mut empty = sample::pool();
+        empty.name = "web/spare".to_owned();
+        (empty.protocol, empty.members_in_use, empty.table_slots) = (None, 0, 0);
+        empty.listeners.clear();
+        let text = list(&[empty, sample::pool()], Screen::default());
+        assert_eq!(
+            text,
+            "NAME       PROTOCOL  STATUS    IN USE  ALGORITHM       MODE  LISTENERS  NOTE\n\
+             web/app    TCP       DEGRADED  1 of 2  SOURCE_IP_PORT  nat   web/http\n\
+             web/spare  -         DEGRADED  0 of 2  SOURCE_IP_PORT  nat   -          every new flow is refused\n"
+        );
+    }
+
+    #[test]
+    fn a_pool_is_shown_with_its_monitor_in_words() {
+        let text = show(&sample::pool(), Screen::default());
+        assert!(text.contains("health_monitor    TCP every 0.5s within 1s, up after 2, down after 3\n"), "{text}");
+        assert!(text.contains("table_slots       211\n"), "{text}");
+    }
+}

@@ -1,0 +1,178 @@
+//! Records as lbd would send them, for the tests of what is shown.
+
+use std::net::IpAddr;
+
+use crate::control::view::{
+    CountersView, CountsView, DaemonView, DataplaneView, FlowState, FlowView, HealthMonitorView, InterfaceView,
+    ListenerView, LoadBalancerView, MapView, MemberView, NextHopView, OperatingStatus, Percent, PoolView, Role,
+    StatsView, StatusView, TrafficView,
+};
+
+/// A moment, in seconds since 1970.
+pub(crate) const NOW: u64 = 1_700_000_000;
+
+const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
+
+const COUNTERS: CountersView = CountersView {
+    packets_in: 1_000_000,
+    bytes_in: 4_718_592,
+    packets_out: 999_001,
+    bytes_out: 1 << 30,
+    flows_new: 12_345,
+    flows_refused: 7,
+};
+
+pub(crate) fn load_balancer() -> LoadBalancerView {
+    LoadBalancerView {
+        name: "web".to_owned(),
+        vip_address: VIP,
+        admin_state_up: Some(true),
+        operating_status: OperatingStatus::Degraded,
+        role: Some(Role::Active),
+        listeners: vec!["web/http".to_owned()],
+        pools: vec!["web/app".to_owned()],
+    }
+}
+
+pub(crate) fn listener() -> ListenerView {
+    ListenerView {
+        name: "web/http".to_owned(),
+        protocol: "TCP".to_owned(),
+        vip_address: VIP,
+        protocol_port: 80,
+        default_pool: Some("web/app".to_owned()),
+        admin_state_up: Some(true),
+        operating_status: OperatingStatus::Degraded,
+        in_dataplane: true,
+        counters: Some(COUNTERS),
+        active_flows: Some(42),
+    }
+}
+
+pub(crate) fn pool() -> PoolView {
+    PoolView {
+        name: "web/app".to_owned(),
+        protocol: Some("TCP".to_owned()),
+        lb_algorithm: "SOURCE_IP_PORT".to_owned(),
+        forward_mode: "nat".to_owned(),
+        admin_state_up: Some(true),
+        operating_status: OperatingStatus::Degraded,
+        health_monitor: Some(HealthMonitorView {
+            kind: "TCP".to_owned(),
+            delay: 0.5,
+            timeout: 1.0,
+            max_retries: 2,
+            max_retries_down: 3,
+            admin_state_up: true,
+        }),
+        listeners: vec!["web/http".to_owned()],
+        members: 2,
+        members_in_use: 1,
+        table_slots: 211,
+    }
+}
+
+pub(crate) fn member() -> MemberView {
+    MemberView {
+        name: "web/app/app-1".to_owned(),
+        address: IpAddr::from([198, 51, 100, 11]),
+        protocol_port: 8080,
+        weight: Some(1),
+        effective_weight: 1,
+        admin_state_up: true,
+        backup: false,
+        operating_status: OperatingStatus::Online,
+        status_reason: None,
+        next_hop: Some(NextHopView {
+            destination: "02:00:00:00:00:0b".to_owned(),
+            source: "02:00:00:00:00:02".to_owned(),
+            interface: Some("eth1".to_owned()),
+            port: 1,
+        }),
+        next_hop_missing: None,
+        overridden: None,
+        share_percent: Percent::of(1, 2),
+        retired: false,
+        in_dataplane: true,
+        counters: Some(COUNTERS),
+        active_flows: Some(42),
+    }
+}
+
+pub(crate) fn flow() -> FlowView {
+    FlowView {
+        protocol: Some("TCP".to_owned()),
+        client_address: IpAddr::from([203, 0, 113, 7]),
+        client_port: 5001,
+        listener: "web/http".to_owned(),
+        member: "web/app/app-1".to_owned(),
+        member_address: Some(IpAddr::from([198, 51, 100, 11])),
+        member_port: Some(8080),
+        snat_port: 20_001,
+        state: FlowState::Established,
+        confirmed: true,
+        idle_seconds: 65,
+    }
+}
+
+pub(crate) fn stats() -> StatsView {
+    let traffic = |name: &str| TrafficView { name: name.to_owned(), counters: COUNTERS, active_flows: 42 };
+    StatsView { listeners: vec![traffic("web/http")], members: vec![traffic("web/app/app-1")] }
+}
+
+pub(crate) fn interfaces() -> Vec<InterfaceView> {
+    let interface = |name: &str, ifindex, port, mode: &str, fallback: Option<&str>| InterfaceView {
+        name: name.to_owned(),
+        ifindex,
+        port,
+        mac: format!("02:00:00:00:00:0{}", port + 1),
+        xdp_mode: mode.to_owned(),
+        fallback: fallback.map(str::to_owned),
+    };
+    vec![interface("eth0", 2, 0, "native", None), interface("eth1", 3, 1, "generic", Some("operation not supported"))]
+}
+
+pub(crate) fn dataplane() -> DataplaneView {
+    let map = |name: &str, entries, mebibytes: u64| MapView { name: name.to_owned(), entries, bytes: mebibytes << 20 };
+    DataplaneView {
+        pin_path: "/sys/fs/bpf/krater".to_owned(),
+        abi_version: 3,
+        program_id: 77,
+        jited_bytes: 20_480,
+        verified_instructions: 54_321,
+        max_flows: 1 << 20,
+        snat_ports: (10_000, 65_535),
+        interfaces: interfaces(),
+        maps: vec![map("FLOWS4", 1 << 20, 64), map("CONFIG", 1, 1)],
+    }
+}
+
+pub(crate) fn status() -> StatusView {
+    StatusView {
+        source: "lbd".to_owned(),
+        daemon: Some(DaemonView {
+            pid: 4242,
+            version: "0.1.0".to_owned(),
+            uptime_seconds: 273_600,
+            config_file: "/etc/krater/krater.toml".to_owned(),
+            reloads: 2,
+            loaded_at: NOW - 300,
+            last_error: None,
+        }),
+        operating_status: OperatingStatus::Degraded,
+        role: Some(Role::Active),
+        counts: CountsView {
+            load_balancers: 1,
+            listeners: 2,
+            pools: 1,
+            members: 3,
+            members_online: 1,
+            members_error: 1,
+            members_draining: 1,
+            members_overridden: 1,
+            ..CountsView::default()
+        },
+        interfaces: interfaces(),
+        packets_dropped: 12_345,
+    }
+}

@@ -1,0 +1,180 @@
+//! `lbctl status`: one screen for an operator who was woken by a pager.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{
+    Session,
+    failure::Failure,
+    numbers::{ago, count, duration},
+    table::{Screen, facts},
+};
+use crate::control::{
+    protocol::{Request, Response},
+    view::{CountsView, InterfaceView, Role, StatusView},
+};
+
+pub(super) fn run(session: &Session) -> Result<(), Failure> {
+    let Response::Status(status) = session.source.ask(&Request::Status)? else { return Err(Failure::OffTopic) };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    session.output.write(&status, |screen| show(&status, now, screen))
+}
+
+fn show(status: &StatusView, now: u64, screen: Screen) -> String {
+    let counts = &status.counts;
+    let mut known = vec![
+        ("status", status.operating_status.word().to_owned()),
+        ("role", status.role.map_or_else(|| "none: no VIP is in the data path".to_owned(), |r| role(r).to_owned())),
+    ];
+    if let Some(daemon) = &status.daemon {
+        let loads = if daemon.reloads == 1 { "1 reload".to_owned() } else { format!("{} reloads", daemon.reloads) };
+        known.push(("lbd", format!("{}, pid {}, up {}", daemon.version, daemon.pid, duration(daemon.uptime_seconds))));
+        known.push(("pool file", format!("{}, read {}, {loads}", daemon.config_file, ago(daemon.loaded_at, now))));
+        let error = daemon.last_error.as_ref().map(|error| format!("{}: {}", ago(error.at, now), error.message));
+        known.push(("last error", error.unwrap_or_else(|| "none".to_owned())));
+    } else {
+        known.push(("lbd", format!("not asked: this is from the {}", status.source)));
+    }
+    known.push(("interfaces", interfaces(&status.interfaces)));
+    known.push((
+        "serving",
+        format!(
+            "{}, {}, {}",
+            some(counts.load_balancers, "load balancer"),
+            some(counts.listeners, "listener"),
+            some(counts.pools, "pool")
+        ),
+    ));
+    known.push(("members", members(counts)));
+    let why = if status.packets_dropped > 0 { "; `lbctl drops --nonzero` says why" } else { "" };
+    known.push(("dropped", format!("{} packets{why}", count(status.packets_dropped))));
+    facts(screen, known)
+}
+
+const fn role(role: Role) -> &'static str {
+    match role {
+        Role::Active => "ACTIVE",
+        Role::Backup => "BACKUP: forwards what reaches it, answers for no VIP",
+        Role::Mixed => "MIXED: `lbctl loadbalancer list` tells it for each VIP",
+    }
+}
+
+/// A line for each interface; what makes it slow is said loudly.
+pub(super) fn interfaces(interfaces: &[InterfaceView]) -> String {
+    if interfaces.is_empty() {
+        return "none: no packet meets the data path".to_owned();
+    }
+    let mut interfaces: Vec<&InterfaceView> = interfaces.iter().collect();
+    interfaces.sort_by_key(|interface| interface.port);
+    let line = |interface: &&InterfaceView| format!("{} {}", interface.name, mode(interface));
+    interfaces.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// How the program is attached.
+pub(super) fn mode(interface: &InterfaceView) -> String {
+    match (interface.xdp_mode.as_str(), &interface.fallback) {
+        (mode, Some(why)) => format!("{} (slow; the driver refused: {why})", mode.to_uppercase()),
+        ("generic", None) => "GENERIC (slow)".to_owned(),
+        (mode, None) => mode.to_owned(),
+    }
+}
+
+fn some(number: usize, what: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{s}")
+}
+
+/// Members by state; states that none is in are left out.
+fn members(counts: &CountsView) -> String {
+    let states = [
+        (counts.members_online, "online"),
+        (counts.members_error, "in error"),
+        (counts.members_draining, "draining"),
+        (counts.members_offline, "switched off"),
+    ];
+    let beside =
+        [(counts.members_overridden, "set by hand"), (counts.members_retired, "gone from the pool file and finishing")];
+    let said = |parts: &[(usize, &str)]| {
+        let parts = parts.iter().filter(|(number, _)| *number > 0);
+        parts.map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>().join(", ")
+    };
+    let mut text = counts.members.to_string();
+    for (before, words) in [(": ", said(&states)), ("; ", said(&beside))] {
+        if !words.is_empty() {
+            text = format!("{text}{before}{words}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cli::sample,
+        control::view::{ErrorView, OperatingStatus},
+    };
+
+    #[test]
+    fn everything_an_operator_asks_first_is_on_one_screen() {
+        let text = show(&sample::status(), sample::NOW, Screen::default());
+        assert_eq!(
+            text,
+            "status      DEGRADED\n\
+             role        ACTIVE\n\
+             lbd         0.1.0, pid 4242, up 3d 4h\n\
+             pool file   /etc/krater/krater.toml, read 5m 0s ago, 2 reloads\n\
+             last error  none\n\
+             interfaces  eth0 native\n            \
+                         eth1 GENERIC (slow; the driver refused: operation not supported)\n\
+             serving     1 load balancer, 2 listeners, 1 pool\n\
+             members     3: 1 online, 1 in error, 1 draining; 1 set by hand\n\
+             dropped     12.3 k packets; `lbctl drops --nonzero` says why\n"
+        );
+    }
+
+    #[test]
+    fn the_last_error_is_said_with_its_age() {
+        let mut status = sample::status();
+        if let Some(daemon) = &mut status.daemon {
+            daemon.last_error = Some(ErrorView { at: sample::NOW - 65, message: "pool file: line 3".to_owned() });
+        }
+        let text = show(&status, sample::NOW, Screen::default());
+        assert!(text.contains("last error  1m 5s ago: pool file: line 3\n"), "{text}");
+    }
+
+    #[test]
+    fn offline_and_idle_are_said_in_words() {
+        let status = StatusView {
+            source: "pinned maps".to_owned(),
+            daemon: None,
+            operating_status: OperatingStatus::Offline,
+            role: None,
+            counts: CountsView::default(),
+            interfaces: Vec::new(),
+            packets_dropped: 0,
+        };
+        assert_eq!(
+            show(&status, sample::NOW, Screen::default()),
+            "status      OFFLINE\n\
+             role        none: no VIP is in the data path\n\
+             lbd         not asked: this is from the pinned maps\n\
+             interfaces  none: no packet meets the data path\n\
+             serving     0 load balancers, 0 listeners, 0 pools\n\
+             members     0\n\
+             dropped     0 packets\n"
+        );
+    }
+
+    #[test]
+    fn a_generic_interface_is_flagged_even_when_it_was_asked_for() {
+        let mut interface = sample::interfaces().remove(1);
+        interface.fallback = None;
+        assert_eq!(interfaces(&[interface]), "eth1 GENERIC (slow)");
+    }
+
+    #[test]
+    fn a_narrow_screen_is_kept_to() {
+        let text = show(&sample::status(), sample::NOW, Screen { width: Some(50), colour: false });
+        assert!(text.lines().all(|line| line.chars().count() <= 50), "{text}");
+    }
+}
