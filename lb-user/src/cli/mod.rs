@@ -112,3 +112,7 @@ mod sample;
 #[cfg(test)]
 #[path = "arguments_tests.rs"]
 mod arguments_tests;
+
+#[cfg(test)]
+#[path = "page_tests.rs"]
+mod page_tests;
