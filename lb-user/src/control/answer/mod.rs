@@ -101,6 +101,11 @@ pub fn answer_offline(dataplane: &mut KernelDataplane, request: &Request) -> Res
             Ok(view) => Response::MemberSet(Box::new(view)),
             Err(refusal) => Response::Refused(refusal),
         },
+        Request::Detach => Response::Refused(Refusal::new(
+            RefusalCode::Invalid,
+            "a data path is not removed through what has it open: close it and remove its pins \
+             (`lbctl --offline dataplane detach` does)",
+        )),
         _ => answer(&Knowledge { dataplane, intent: None, daemon: None }, request),
     }
 }
