@@ -1,0 +1,87 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{compile::Verdict, health::machine::Machine};
+
+fn member(n: u32) -> MemberKey {
+    MemberKey { pool: format!("web/pool{}", n % 7), address: std::net::Ipv4Addr::from(n).into(), port: 80 }
+}
+
+#[test]
+fn probes_spread_over_the_interval_at_first_and_later() {
+    let delay = Duration::from_secs(5);
+    let mut first = [0; 10];
+    let mut later = [0; 10];
+    for n in 0..1000 {
+        let schedule = Schedule::new(&member(n), delay);
+        let start = schedule.first(Duration::ZERO);
+        assert!(start < FIRST);
+        first[usize::try_from(start.as_millis() / 100).unwrap()] += 1;
+        let next = schedule.next(start, start);
+        later[usize::try_from(next.as_millis() % 5000 / 500).unwrap()] += 1;
+    }
+    for count in first.into_iter().chain(later) {
+        assert!((60..=140).contains(&count), "{first:?} {later:?}");
+    }
+}
+
+#[test]
+fn the_same_member_has_the_same_place_and_another_pool_another_one() {
+    let (one, other) = (member(1), MemberKey { pool: "web/other".to_owned(), ..member(1) });
+    let delay = Duration::from_secs(60);
+    assert_eq!(Schedule::new(&one, delay), Schedule::new(&one, delay));
+    assert_ne!(Schedule::new(&one, delay), Schedule::new(&other, delay));
+}
+
+#[test]
+fn absurd_intervals_neither_spin_nor_overflow() {
+    for delay in [Duration::ZERO, Duration::MAX] {
+        let schedule = Schedule::new(&member(1), delay);
+        let start = schedule.first(Duration::from_secs(1 << 32));
+        assert!(schedule.next(start, start) >= start + SHORTEST / 2);
+    }
+}
+
+proptest! {
+    /// A member under a virtual clock: what its probes take is given, and it
+    /// dies at some moment.
+    #[test]
+    fn probes_keep_their_places_never_overlap_and_find_a_dead_member_in_time(
+        id in any::<u32>(),
+        delay in 10u64..5000,
+        took in proptest::collection::vec(0u64..8000, 60),
+        since in 0u64..100_000,
+        dies_after in 1usize..30,
+        fall in 1u8..=10,
+    ) {
+        let delay = Duration::from_millis(delay);
+        let schedule = Schedule::new(&member(id), delay);
+        let offset = schedule.next(Duration::ZERO, Duration::ZERO).as_nanos() % delay.as_nanos();
+        let mut machine = Machine::new(3, fall);
+        let (mut now, mut started) = (Duration::from_millis(since), None);
+        let mut failures = 0;
+        let mut verdicts = Vec::new();
+        for (n, took) in took.into_iter().enumerate() {
+            let start = started.map_or_else(|| schedule.first(now), |started| schedule.next(started, now));
+            prop_assert!(start >= now, "it starts before the last one ended");
+            if let Some(last) = started {
+                prop_assert!(start > last + delay / 2);
+                prop_assert_eq!(start.as_nanos() % delay.as_nanos(), offset);
+                // No place in the interval is left out without need.
+                prop_assert!(start <= now.max(last + delay / 2) + delay);
+            } else {
+                prop_assert!(start < now + FIRST.min(delay));
+            }
+            (now, started) = (start + Duration::from_millis(took), Some(start));
+            let answers = n < dies_after;
+            failures += u32::from(!answers);
+            if let Some(verdict) = machine.take(answers) {
+                verdicts.push((verdict, failures));
+            }
+        }
+        let expected = [(Verdict::Up, 0), (Verdict::Down, u32::from(fall))];
+        prop_assert_eq!(verdicts, expected);
+    }
+}
