@@ -19,3 +19,4 @@ pub mod health;
 pub mod maglev;
 pub mod model;
 pub mod net;
+pub mod store;
