@@ -30,11 +30,17 @@ use super::{
 /// that was reading them is long gone.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// The writer. It remembers only which slots were left a moment ago; everything
-/// else it reads from the tables.
+/// How long the answer to "which members do flows name?" serves for releases
+/// that follow one another. It costs a look at every flow, and many members may
+/// be retired at once.
+const ANSWER: Duration = Duration::from_millis(50);
+
+/// The writer. It remembers only which slots were left a moment ago and which
+/// members flows named a moment ago; everything else it reads from the tables.
 #[derive(Debug, Default)]
 pub struct TableWriter {
     left: Vec<(Instant, Range<u32>)>,
+    named: Option<(Instant, Vec<bool>)>,
 }
 
 /// An address as the maps hold it: its bytes in memory order.
@@ -81,6 +87,11 @@ impl TableWriter {
     /// # Errors
     /// Nothing has changed when an error is returned.
     pub fn apply(&mut self, arrays: &impl Arrays, op: &Op, flows: &Flows<'_>) -> Result<(), DataplaneError> {
+        // No new flow names a retired member, so an old answer can only be too
+        // careful, as long as nobody was retired since.
+        if !matches!(op, Op::ReleaseMember { .. }) {
+            self.named = None;
+        }
         match op {
             Op::PutMember { id, record } => put_member(arrays, *id, record),
             Op::PutPool { id, label, hash, table } => self.put_pool(arrays, *id, label, *hash, table),
@@ -92,10 +103,16 @@ impl TableWriter {
                 let slot = arrays.listener_keys().get(usize::from(id.0));
                 let slot = slot.ok_or_else(|| refused("put listener", format!("id {} is out of range", id.0)))?;
                 let key = listener::key(vip.0, *transport, *port);
+                let before = slot.key.load(Relaxed);
+                // Whoever finds the entry finds the key by its id.
                 slot.key.store(key, Relaxed);
-                arrays.labels()[Labelled::Listener(id.0).index() as usize].set(label);
                 let entry = ListenerEntry::new(id.0, pool.0, *in_snat_range);
-                index::put(arrays.listeners(), key, entry.0).map_err(full("LISTENERS", MAX_LISTENERS))
+                if let Err(no_room) = index::put(arrays.listeners(), key, entry.0) {
+                    slot.key.store(before, Relaxed);
+                    return Err(full("LISTENERS", MAX_LISTENERS)(no_room));
+                }
+                arrays.labels()[Labelled::Listener(id.0).index() as usize].set(label);
+                Ok(())
             }
             Op::RemoveListener { id, vip, transport, port } => {
                 if !index::remove(arrays.listeners(), listener::key(vip.0, *transport, *port)) {
@@ -111,6 +128,9 @@ impl TableWriter {
             Op::RetireMember { id } => {
                 let member = member_of(arrays, *id).ok_or_else(|| refused("retire member", "no such id"))?;
                 let state = member.state();
+                if !state.has(MemberState::VALID) {
+                    return Err(refused("retire member", format!("member {} is not there", id.0)));
+                }
                 if is_named(arrays, *id) {
                     return Err(refused("retire member", format!("a table names member {}", id.0)));
                 }
@@ -124,7 +144,7 @@ impl TableWriter {
                 if !member.state().has(MemberState::RETIRED) {
                     return Err(refused("release member", format!("member {} is not retired", id.0)));
                 }
-                if flows.names_member(*id) {
+                if self.is_in_use(*id, flows) {
                     return Err(DataplaneError::MemberInUse(*id));
                 }
                 member.state.store(0, Release);
@@ -132,6 +152,16 @@ impl TableWriter {
                 Ok(())
             }
         }
+    }
+
+    /// Whether a flow names a retired member.
+    fn is_in_use(&mut self, id: MemberId, flows: &Flows<'_>) -> bool {
+        self.named.take_if(|(since, _)| since.elapsed() > ANSWER);
+        let (_, named) = self.named.get_or_insert_with(|| {
+            let named = flows.named_members();
+            (Instant::now(), named)
+        });
+        named.get(usize::from(id.0)).copied().unwrap_or(true)
     }
 
     /// Writes a table aside and switches the pool to it.
@@ -257,13 +287,14 @@ fn put_vip(arrays: &impl Arrays, id: VipId, address: IpAddr, label: &str, active
     if u32::from(id.0) >= MAX_VIPS {
         return Err(refused("put VIP", format!("id {} is out of range", id.0)));
     }
-    arrays.labels()[Labelled::Vip(id.0).index() as usize].set(label);
     let entry = VipEntry::new(id.0, active).0;
     match address {
         IpAddr::V4(a) => index::put(arrays.vips4(), u32::from_ne_bytes(a.octets()), entry),
         IpAddr::V6(_) => index::put(arrays.vips6(), address_words(address), entry),
     }
-    .map_err(full("VIPS", MAX_VIPS))
+    .map_err(full("VIPS", MAX_VIPS))?;
+    arrays.labels()[Labelled::Vip(id.0).index() as usize].set(label);
+    Ok(())
 }
 
 fn remove_vip(arrays: &impl Arrays, id: VipId, address: IpAddr) -> Result<(), DataplaneError> {
@@ -342,3 +373,10 @@ pub fn observe(arrays: &impl Arrays) -> Observed {
         vips,
     }
 }
+
+#[cfg(test)]
+#[path = "frames.rs"]
+pub(crate) mod frames;
+#[cfg(test)]
+#[path = "tables_tests.rs"]
+mod tests;
