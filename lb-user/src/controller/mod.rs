@@ -1,1 +1,4 @@
-//! Being written.
+//! Brings the data plane to what is desired.
+
+pub mod plan;
+pub mod reconcile;

@@ -1,0 +1,429 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+
+use lb_common::{
+    limits::{MAX_LISTENERS, MAX_MEMBERS, MAX_VIPS},
+    protocol::Transport,
+};
+
+use super::*;
+use crate::{
+    compile::{DesiredListener, DesiredMember, DesiredVip, Verdict},
+    controller::reconcile::world::{World, id_of, key, listener, load_balancer, name, pool, web},
+    dataplane::{ListenerId, SlotHash, VipId},
+    model::{LoadBalancer, Weight},
+};
+
+/// What is observed after operations, by the words of [`Op`] alone.
+fn after(mut observed: Observed, ops: &[Op]) -> Observed {
+    let vip_of = |observed: &Observed, id: VipId| *observed.vips.iter().find(|(_, vip)| vip.id == id).unwrap().0;
+    for op in ops.iter().cloned() {
+        match op {
+            Op::PutMember { id, record } => drop(observed.members.insert(id, record)),
+            Op::PutPool { id, label, hash, table } => {
+                observed.pools.insert(id, ObservedPool { label, hash, table });
+            }
+            Op::PutVip { id, address, label, active } => {
+                observed.vips.insert(address, ObservedVip { id, label, active });
+            }
+            Op::PutListener { id, vip, transport, port, label, pool, in_snat_range } => {
+                let key = ListenerKey { vip: vip_of(&observed, vip), transport, port };
+                observed.listeners.insert(key, ObservedListener { id, label, pool, in_snat_range });
+            }
+            Op::RemoveListener { vip, transport, port, .. } => {
+                let key = ListenerKey { vip: vip_of(&observed, vip), transport, port };
+                observed.listeners.remove(&key).unwrap();
+            }
+            Op::RemoveVip { address, .. } => drop(observed.vips.remove(&address).unwrap()),
+            Op::RemovePool { id } => drop(observed.pools.remove(&id).unwrap()),
+            Op::RetireMember { id } => {
+                let member = observed.members.get_mut(&id).unwrap();
+                member.flags = member.flags & !MemberState::UP | MemberState::RETIRED;
+            }
+            Op::ReleaseMember { id } => drop(observed.members.remove(&id).unwrap()),
+        }
+    }
+    observed
+}
+
+fn empty() -> Observed {
+    Observed { snat_ports: (16384, 65535), ..Observed::default() }
+}
+
+fn observed_of(world: &World) -> Observed {
+    after(empty(), &plan(&world.desired(), &empty()).unwrap())
+}
+
+/// The words of the operations between two worlds, in order.
+fn words(from: &Observed, to: &World) -> Vec<&'static str> {
+    plan(&to.desired(), from).unwrap().iter().map(word).collect()
+}
+
+fn word(op: &Op) -> &'static str {
+    match op {
+        Op::PutMember { .. } => "put member",
+        Op::PutPool { .. } => "put pool",
+        Op::PutVip { .. } => "put vip",
+        Op::PutListener { .. } => "put listener",
+        Op::RemoveListener { .. } => "remove listener",
+        Op::RemoveVip { .. } => "remove vip",
+        Op::RemovePool { .. } => "remove pool",
+        Op::RetireMember { .. } => "retire",
+        Op::ReleaseMember { .. } => "release",
+    }
+}
+
+fn two_pools() -> LoadBalancer {
+    let listeners = vec![listener(Transport::Tcp, 80, Some("p")), listener(Transport::Tcp, 443, Some("q"))];
+    let pools = vec![pool("p", Transport::Tcp, &[1, 2]), pool("q", Transport::Tcp, &[1, 3])];
+    load_balancer("web", "192.0.2.1", listeners, pools)
+}
+
+#[test]
+fn what_is_as_desired_has_no_operation() {
+    let world = World::of(vec![web(&[1, 2])]);
+    assert_eq!(words(&observed_of(&world), &world), [""; 0]);
+}
+
+#[test]
+fn everything_new_is_built_from_the_members_up() {
+    let ops = plan(&World::of(vec![web(&[1])]).desired(), &empty()).unwrap();
+    let words: Vec<_> = ops.iter().map(word).collect();
+    assert_eq!(words, ["put member", "put member", "put pool", "put pool", "put vip", "put listener", "put listener"]);
+    let (Op::PutMember { id: member, .. }, Op::PutPool { id: pool, .. }) = (&ops[0], &ops[2]) else {
+        panic!("{ops:?}")
+    };
+    assert_eq!((member.0, pool.0), (1, 1), "0 means nobody");
+}
+
+#[test]
+fn everything_is_taken_down_from_the_listeners_down_and_released_a_round_later() {
+    let observed = observed_of(&World::of(vec![web(&[1])]));
+    let nothing = World::default();
+    let expected =
+        ["remove listener", "remove listener", "remove vip", "remove pool", "remove pool", "retire", "retire"];
+    assert_eq!(words(&observed, &nothing), expected);
+    let retired = after(observed, &plan(&nothing.desired(), &empty()).unwrap());
+    let retired = after(retired.clone(), &plan(&nothing.desired(), &retired).unwrap());
+    assert_eq!(words(&retired, &nothing), ["release", "release"]);
+    assert_eq!(after(retired.clone(), &plan(&nothing.desired(), &retired).unwrap()), empty());
+}
+
+#[test]
+fn a_member_that_goes_down_is_told_after_the_table_and_before_it_when_it_comes_back() {
+    let mut world = World::of(vec![web(&[1, 2])]);
+    let observed = observed_of(&world);
+    world.health.insert(key("web/app", 1), Verdict::Down);
+    assert_eq!(words(&observed, &world), ["put pool", "put member"]);
+    let observed = observed_of(&world);
+    world.health.clear();
+    assert_eq!(words(&observed, &world), ["put member", "put pool"]);
+}
+
+#[test]
+fn a_member_whose_next_hop_is_lost_is_told_after_the_table() {
+    let mut world = World::of(vec![web(&[1, 2])]);
+    let observed = observed_of(&world);
+    world.unreached.insert("10.0.0.1".parse().unwrap());
+    assert_eq!(words(&observed, &world), ["put pool", "put pool", "put member", "put member"]);
+    let observed = observed_of(&world);
+    world.unreached.clear();
+    assert_eq!(words(&observed, &world), ["put member", "put member", "put pool", "put pool"]);
+}
+
+#[test]
+fn a_pool_that_loses_everybody_is_emptied_after_listeners_have_left_it() {
+    let mut lb = two_pools();
+    let observed = observed_of(&World::of(vec![lb.clone()]));
+    lb.listeners[0].default_pool = Some(name("q"));
+    lb.listeners[1].default_pool = Some(name("p"));
+    lb.pools[0].admin_state_up = false;
+    let expected = ["put listener", "put listener", "put pool", "put member", "put member"];
+    assert_eq!(words(&observed, &World::of(vec![lb])), expected);
+}
+
+#[test]
+fn a_weight_of_zero_takes_a_member_out_of_the_table_and_keeps_it() {
+    let mut world = World::of(vec![web(&[1, 2])]);
+    let observed = observed_of(&world);
+    world.overrides.set_weight(key("web/app", 1), Weight::new(0));
+    let ops = plan(&world.desired(), &observed).unwrap();
+    let drained = after(observed.clone(), &ops);
+    let id = id_of(&observed, "web/app", 1).unwrap();
+    assert_eq!(ops.iter().map(word).collect::<Vec<_>>(), ["put member", "put pool"]);
+    assert!(drained.pools.values().any(|p| p.label == "web/app" && !p.table.contains(&id)));
+    assert_eq!(drained.members[&id].flags, MemberState::UP | MemberState::DRAINING);
+}
+
+#[test]
+fn another_name_of_a_member_or_listener_is_a_label_and_nothing_else() {
+    let mut lb = web(&[1, 2]);
+    let observed = observed_of(&World::of(vec![lb.clone()]));
+    lb.pools[0].members[0].name = name("first");
+    lb.listeners[0].name = name("front");
+    let ops = plan(&World::of(vec![lb]).desired(), &observed).unwrap();
+    let [Op::PutMember { id, record }, Op::PutListener { id: listener, label, .. }] = &ops[..] else {
+        panic!("{ops:?}")
+    };
+    assert_eq!((record.label.as_str(), label.as_str()), ("web/app/first", "web/front"));
+    assert_eq!(observed.members[id].label, "web/app/m1");
+    assert!(observed.listeners.values().any(|l| l.id == *listener && l.label == "web/TCP-80"));
+}
+
+#[test]
+fn a_load_balancer_under_another_name_keeps_every_id() {
+    let mut lb = web(&[1, 2]);
+    let before = observed_of(&World::of(vec![lb.clone()]));
+    lb.name = name("shop");
+    let ops = plan(&World::of(vec![lb]).desired(), &before).unwrap();
+    assert!(ops.iter().all(|op| word(op).starts_with("put")), "{ops:?}");
+    let renamed = after(before.clone(), &ops);
+    assert_eq!(renamed.members.len(), before.members.len());
+    for pool in ["app", "dns"] {
+        for n in 1..=2 {
+            let ids = [&before, &renamed].map(|o| o.members.keys().copied().collect::<Vec<_>>());
+            assert_eq!(ids[0], ids[1]);
+            let (old, new) = (format!("web/{pool}"), format!("shop/{pool}"));
+            assert_eq!(id_of(&before, &old, n), id_of(&renamed, &new, n));
+        }
+    }
+    let tables = |o: &Observed| o.pools.iter().map(|(id, p)| (*id, p.table.clone())).collect::<BTreeMap<_, _>>();
+    assert_eq!(tables(&before), tables(&renamed));
+}
+
+#[test]
+fn a_vip_that_moves_to_another_load_balancer_keeps_its_id_and_its_listeners() {
+    let (mut web, mut shop) = (web(&[1]), web(&[2]));
+    (shop.name, shop.vip_address) = (name("shop"), "192.0.2.2".parse().unwrap());
+    let before = observed_of(&World::of(vec![web.clone(), shop.clone()]));
+    std::mem::swap(&mut web.vip_address, &mut shop.vip_address);
+    let world = World::of(vec![web, shop]);
+    let ops = plan(&world.desired(), &before).unwrap();
+    assert_eq!(ops.iter().map(word).collect::<Vec<_>>(), [["put vip"; 2].as_slice(), &["put listener"; 4]].concat());
+    let moved = after(before.clone(), &ops);
+    let ids = |o: &Observed| {
+        let vips = o.vips.iter().map(|(address, vip)| (*address, vip.id)).collect::<Vec<_>>();
+        (vips, o.listeners.iter().map(|(key, l)| (*key, l.id)).collect::<Vec<_>>())
+    };
+    assert_eq!(ids(&before), ids(&moved));
+    assert_eq!(words(&moved, &world), [""; 0]);
+}
+
+#[test]
+fn a_pool_that_only_some_of_its_listeners_follow_is_not_renamed() {
+    let mut lb = two_pools();
+    lb.listeners[1].default_pool = Some(name("p"));
+    lb.pools.truncate(1);
+    let before = observed_of(&World::of(vec![lb.clone()]));
+    let old = before.pools.keys().next().copied().unwrap();
+    lb.pools = vec![pool("new", Transport::Tcp, &[1, 2]), pool("other", Transport::Tcp, &[4])];
+    lb.listeners[0].default_pool = Some(name("new"));
+    lb.listeners[1].default_pool = Some(name("other"));
+    let ops = plan(&World::of(vec![lb]).desired(), &before).unwrap();
+    assert!(ops.contains(&Op::RemovePool { id: old }), "{ops:?}");
+    assert!(!ops.iter().any(|op| matches!(op, Op::PutPool { id, .. } if *id == old)));
+}
+
+#[test]
+fn a_member_that_comes_back_while_it_is_retired_gets_its_id_back() {
+    let world = World::of(vec![web(&[1, 2])]);
+    let before = observed_of(&world);
+    let id = id_of(&before, "web/app", 1).unwrap();
+    let fewer = World::of(vec![web(&[2])]);
+    let without = after(before.clone(), &plan(&fewer.desired(), &before).unwrap());
+    assert_ne!(without.members[&id].flags & MemberState::RETIRED, 0);
+    let again = after(without.clone(), &plan(&world.desired(), &without).unwrap());
+    assert_eq!(again, before);
+}
+
+#[test]
+fn a_load_balancer_that_comes_back_gets_the_ids_of_its_retired_members_back() {
+    let world = World::of(vec![web(&[1, 2])]);
+    let before = observed_of(&world);
+    let nothing = after(before.clone(), &plan(&Desired::default(), &before).unwrap());
+    assert!(nothing.pools.is_empty() && nothing.members.len() == 4);
+    let mut stranger = web(&[7]);
+    (stranger.name, stranger.vip_address) = (name("a-stranger"), "192.0.2.9".parse().unwrap());
+    let both = World::of(vec![web(&[1, 2]), stranger]);
+    let again = after(nothing.clone(), &plan(&both.desired(), &nothing).unwrap());
+    for (pool, n) in [("web/app", 1), ("web/app", 2), ("web/dns", 1), ("web/dns", 2)] {
+        assert_eq!(id_of(&again, pool, n), id_of(&before, pool, n));
+    }
+}
+
+#[test]
+fn no_pool_inherits_the_retired_members_of_another() {
+    let observed = observed_of(&World::of(vec![web(&[1])]));
+    let retired = after(observed.clone(), &plan(&Desired::default(), &observed).unwrap());
+    let mut other = web(&[1]);
+    other.name = name("other");
+    let ops = plan(&World::of(vec![other]).desired(), &retired).unwrap();
+    let put: Vec<_> =
+        ops.iter().filter_map(|op| if let Op::PutMember { id, .. } = op { Some(*id) } else { None }).collect();
+    assert_eq!(put.len(), 2);
+    assert!(put.iter().all(|id| !retired.members.contains_key(id)), "{put:?}");
+}
+
+#[test]
+fn a_pool_of_the_other_family_is_another_pool() {
+    let before = observed_of(&World::of(vec![web(&[1])]));
+    let mut lb = web(&[]);
+    lb.vip_address = "2001:db8::1".parse().unwrap();
+    let ops = plan(&World::of(vec![lb]).desired(), &before).unwrap();
+    let new_pools = ops.iter().filter(|op| matches!(op, Op::PutPool { id, .. } if !before.pools.contains_key(id)));
+    assert_eq!(new_pools.count(), 2);
+}
+
+#[test]
+fn a_listener_in_the_snat_range_is_marked() {
+    let mut observed = empty();
+    observed.snat_ports = (100, 200);
+    let ports = [99, 100, 200, 201];
+    let listeners = ports.iter().map(|port| listener(Transport::Udp, *port, None)).collect();
+    let world = World::of(vec![load_balancer("web", "192.0.2.1", listeners, vec![])]);
+    let observed = after(observed.clone(), &plan(&world.desired(), &observed).unwrap());
+    let marked: Vec<_> = observed.listeners.iter().filter(|(_, l)| l.in_snat_range).map(|(key, _)| key.port).collect();
+    assert_eq!(marked, [100, 200]);
+    // Another range: the listeners are marked anew.
+    let wider = Observed { snat_ports: (1, 65535), ..observed };
+    assert_eq!(words(&wider, &world), ["put listener", "put listener"]);
+}
+
+#[test]
+fn garbage_in_the_maps_is_replaced_or_removed() {
+    let world = World::of(vec![web(&[1, 2])]);
+    let good = observed_of(&world);
+    let mut bad = good.clone();
+    let (first, second) = (PoolId(1), PoolId(2));
+    // A table that names nobody, a pool without name, a pool that is there
+    // twice, a listener to nowhere, a member of no pool, an id twice.
+    bad.pools.get_mut(&first).unwrap().table[3] = MemberId(999);
+    bad.pools
+        .insert(PoolId(77), ObservedPool { label: String::new(), hash: SlotHash::SourceIp, table: vec![MemberId(0)] });
+    let twice = bad.pools[&second].clone();
+    bad.pools.insert(PoolId(78), twice);
+    bad.listeners.values_mut().next().unwrap().pool = PoolId(500);
+    let orphan = MemberRecord { pool: PoolId(600), label: "nonsense".to_owned(), ..bad.members[&MemberId(1)].clone() };
+    bad.members.insert(MemberId(50), orphan);
+    for listener in bad.listeners.values_mut() {
+        listener.id = ListenerId(3);
+    }
+    let ops = plan(&world.desired(), &bad).unwrap();
+    let mended = after(bad, &ops);
+    assert_eq!(mended.pools, good.pools);
+    let in_service = mended.members.iter().filter(|(_, m)| m.flags & MemberState::RETIRED == 0);
+    assert_eq!(in_service.map(|(id, m)| (*id, m.clone())).collect::<BTreeMap<_, _>>(), good.members);
+    let ids: BTreeSet<_> = mended.listeners.values().map(|l| l.id).collect();
+    assert_eq!(ids.len(), 2);
+    assert!(plan(&world.desired(), &mended).unwrap().iter().all(|op| word(op) == "release"));
+}
+
+#[test]
+fn labels_that_are_too_long_stay_apart_and_stay_put() {
+    let long = |end: char| name(format!("{}{end}", "n".repeat(63)));
+    let mut lb = two_pools();
+    lb.name = long('x');
+    for (pool, end) in lb.pools.iter_mut().zip(['a', 'b']) {
+        pool.name = long(end);
+    }
+    for (listener, end) in lb.listeners.iter_mut().zip(['a', 'b']) {
+        listener.default_pool = Some(long(end));
+    }
+    let world = World::of(vec![lb]);
+    let observed = observed_of(&world);
+    let labels: BTreeSet<_> = observed.pools.values().map(|p| p.label.clone()).collect();
+    assert_eq!(labels.len(), 2);
+    assert!(observed.members.values().map(|m| &m.label).chain(&labels).all(|label| label.len() <= LABEL_BYTES));
+    assert_eq!(words(&observed, &world), [""; 0]);
+    assert!(kept_label(&"ä".repeat(70)).len() <= LABEL_BYTES);
+    assert_eq!(kept_label("web/app"), "web/app");
+}
+
+/// `count` VIPs from `first` on, each with a listener without pool.
+fn many_vips(first: u32, count: u32) -> Desired {
+    let addresses = (first..first + count).map(|n| IpAddr::from(n.to_be_bytes()));
+    let vip = |address| (address, DesiredVip { label: format!("lb-{address}"), active: true });
+    let listener = |vip| {
+        let key = ListenerKey { vip, transport: Transport::Tcp, port: 80 };
+        (key, DesiredListener { label: format!("lb-{vip}/tcp"), pool: None })
+    };
+    Desired {
+        vips: addresses.clone().map(vip).collect(),
+        listeners: addresses.map(listener).collect(),
+        ..Desired::default()
+    }
+}
+
+#[test]
+fn all_ids_there_are_can_be_used() {
+    let vips = plan(&many_vips(0x0a00_0000, MAX_VIPS), &empty()).unwrap();
+    assert_eq!(vips.len() as u32, 2 * MAX_VIPS);
+    assert_eq!(plan(&many_members(MAX_MEMBERS - 1), &empty()).unwrap().len() as u32, MAX_MEMBERS);
+}
+
+fn many_members(count: u32) -> Desired {
+    let keys = (0..count).map(|n| MemberKey {
+        pool: "web/app".to_owned(),
+        address: IpAddr::from((0x0a00_0000 + n).to_be_bytes()),
+        port: 80,
+    });
+    let member = DesiredMember { label: "m".to_owned(), flags: MemberState::UP, weight: 1, next_hop: None };
+    let pool = DesiredPool { hash: SlotHash::SourceIp, members: vec![], table: vec![] };
+    Desired {
+        pools: [("web/app".to_owned(), pool)].into(),
+        members: keys.map(|key| (key, member.clone())).collect(),
+        ..Desired::default()
+    }
+}
+
+#[test]
+fn running_out_of_ids_names_the_limit_and_a_remedy() {
+    let error = plan(&many_vips(0x0a00_0000, MAX_VIPS + 1), &empty()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot number 1025 more VIPs: 0 of 1024 VIP ids are in use, counting what is about to go; \
+         use fewer load balancers"
+    );
+    let error = plan(&many_members(MAX_MEMBERS), &empty()).unwrap_err().to_string();
+    assert!(error.contains("16383 member ids") && error.contains("in two steps"), "{error}");
+    let listeners = vec![(); MAX_LISTENERS as usize + 1];
+    let mut desired = many_vips(0x0a00_0000, 1);
+    let (key, listener) = desired.listeners.pop_first().unwrap();
+    desired.listeners =
+        listeners.iter().zip(1..).map(|(_, port)| (ListenerKey { port, ..key }, listener.clone())).collect();
+    assert!(matches!(plan(&desired, &empty()), Err(PlanError::NoIdLeft { kind: "listener", .. })));
+}
+
+#[test]
+fn room_is_made_by_what_goes_anyway() {
+    let before = after(empty(), &plan(&many_vips(0x0a00_0000, 600), &empty()).unwrap());
+    let desired = many_vips(0x0b00_0000, 600);
+    assert!(matches!(plan(&desired, &before), Err(PlanError::NoIdLeft { kind: "VIP", .. })));
+    let room = after(before.clone(), &make_room(&desired, &before));
+    assert_eq!(room, empty());
+    // What is desired is not touched by it.
+    assert_eq!(make_room(&many_vips(0x0a00_0000, 600), &before), []);
+    let world = World::of(vec![web(&[1, 2])]);
+    assert_eq!(make_room(&world.desired(), &observed_of(&world)), []);
+    let mut renamed = web(&[1, 2]);
+    renamed.name = name("shop");
+    assert_eq!(make_room(&World::of(vec![renamed]).desired(), &observed_of(&world)), []);
+}
+
+#[test]
+fn a_desired_state_that_is_not_whole_is_refused() {
+    let whole = World::of(vec![web(&[1])]).desired();
+    let broken: [fn(&mut Desired); 5] = [
+        |d| d.vips.clear(),
+        |d| drop(d.pools.pop_first()),
+        |d| drop(d.members.pop_first()),
+        |d| d.pools.values_mut().for_each(|pool| pool.table[0] = 9),
+        |d| d.listeners.values_mut().for_each(|l| l.pool = Some("web/none".to_owned())),
+    ];
+    for (n, breaks) in broken.iter().enumerate() {
+        let mut desired = whole.clone();
+        breaks(&mut desired);
+        assert!(matches!(plan(&desired, &empty()), Err(PlanError::Contradiction(_))), "{n}");
+    }
+}
