@@ -100,6 +100,11 @@ impl Dataplane for Busy<'_> {
 }
 
 impl Busy<'_> {
+    /// How many flows were opened so far.
+    fn opened(&self) -> u64 {
+        self.dataplane.tables.counts.borrow().listeners.values().map(|count| count.flows_new).sum()
+    }
+
     fn send(&mut self) {
         for (n, went) in (0..).zip(&mut self.went) {
             let Sent::On(frame) = send(self.dataplane, &Frame::udp(client(n), vip(53))) else { panic!("client {n}") };
@@ -115,8 +120,10 @@ fn udp_flows_leave_a_member_that_goes_down_once_and_for_a_living_one() {
     reconcile(&mut dataplane, &world.desired()).unwrap();
     let mut busy = Busy { dataplane: &mut dataplane, went: vec![Vec::new(); 60] };
     busy.send();
+    assert_eq!(busy.opened(), 60);
     world.health.insert(key("web/dns", 1), Verdict::Down);
     reconcile(&mut busy, &world.desired()).unwrap();
+    let opened = busy.opened();
     let down = SocketAddr::from(([10, 0, 0, 1], 8080));
     let moved = busy.went.iter().filter(|went| went[0].0 == down).count();
     assert!((10..=40).contains(&moved), "{moved}");
@@ -125,6 +132,8 @@ fn udp_flows_leave_a_member_that_goes_down_once_and_for_a_living_one() {
         assert_eq!(moves, usize::from(went[0].0 == down), "{went:?}");
         assert_ne!(went.last().unwrap().0, down);
     }
+    // Nobody came back to the same member first.
+    assert_eq!(opened, 60 + moved as u64);
 
     // It is back: nobody who found another one moves again.
     let here: Vec<_> = busy.went.iter().map(|went| *went.last().unwrap()).collect();
