@@ -4,5 +4,6 @@
 //! again; `rig_cli` is the same for a person at a terminal.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod rig;
 pub mod rig_cli;

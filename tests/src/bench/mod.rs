@@ -1,0 +1,127 @@
+//! Measures what a packet costs in the data path, in nanoseconds on one CPU.
+//!
+//! `docs/performance.md` says how and what came out. Nothing here judges a
+//! figure: a machine that is busy must not make anything fail.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+
+mod cases;
+mod frames;
+mod harness;
+mod machine;
+mod measure;
+mod report;
+mod scene;
+
+use cases::{Case, Setting, Table};
+use frames::{Kind, Template};
+use harness::{Harness, Order, Stream, Target};
+use machine::Machine;
+use measure::{Effort, measure};
+use report::Report;
+use scene::Scene;
+
+/// What was typed.
+#[derive(Parser, Debug)]
+#[command(name = "krater-bench", about = "Measure what a packet costs in the data path", version)]
+pub struct Arguments {
+    /// Only cases whose name contains this; may be given several times
+    #[arg(long = "case", value_name = "NAME")]
+    cases: Vec<String>,
+    /// Name the cases and measure nothing
+    #[arg(long)]
+    list: bool,
+    /// A third of the rounds
+    #[arg(long)]
+    quick: bool,
+    /// Pairs of runs of the no-op and the data path
+    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Packets of a run
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1000..=1_000_000))]
+    packets: u32,
+    /// The CPU to measure on; the last one unless given
+    #[arg(long)]
+    cpu: Option<usize>,
+    /// Replace the figures in docs/performance.md by these
+    #[arg(long)]
+    write: bool,
+}
+
+/// Does what was typed.
+#[must_use]
+pub fn main(arguments: &Arguments) -> ExitCode {
+    match carry_out(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("krater-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(arguments: &Arguments) -> Result<()> {
+    let wanted = |case: &Case| arguments.cases.is_empty() || arguments.cases.iter().any(|c| case.name.contains(c));
+    let cases: Vec<Case> = cases::all().into_iter().filter(wanted).collect();
+    ensure!(!cases.is_empty(), "no case has such a name; `--list` names them all");
+    if arguments.list {
+        for case in &cases {
+            println!("{:<16} {}", case.name, case.meaning);
+        }
+        return Ok(());
+    }
+    let rounds = if arguments.quick { arguments.rounds.div_ceil(3) } else { arguments.rounds };
+    let effort = Effort { rounds, packets: arguments.packets };
+    let machine = Machine::read()?;
+    machine::leave_the_network()?;
+    let cpu = machine::pin(arguments.cpu)?;
+    scene::remove_leftovers();
+    let figures = run(cases, effort)?;
+    let report = Report { machine, cpu, effort, figures };
+    report.print();
+    if arguments.write {
+        println!("wrote {}", report.write()?.display());
+    }
+    Ok(())
+}
+
+/// Measures cases, each set of neighbours with the same setting in one scene.
+fn run(cases: Vec<Case>, effort: Effort) -> Result<Vec<(Case, measure::Figure)>> {
+    let mut harness = Harness::load()?;
+    let mut figures = Vec::with_capacity(cases.len());
+    for neighbours in cases.chunk_by(|a, b| a.setting == b.setting) {
+        let Some(first) = neighbours.first() else { continue };
+        let scene = set(&mut harness, &first.setting)?;
+        for case in neighbours {
+            eprintln!("measuring {}: {}", case.name, case.meaning);
+            figures.push((case.clone(), measure(&mut harness, &scene, case, effort)?));
+        }
+        harness.let_go()?;
+    }
+    Ok(figures)
+}
+
+/// Brings about what cases need.
+fn set(harness: &mut Harness, setting: &Setting) -> Result<Scene> {
+    let Setting { protocols, max_flows, table } = *setting;
+    eprintln!("loading a data path for {max_flows} flows");
+    let scene = Scene::new(protocols, max_flows)?;
+    harness.aim_at(scene.pin_path())?;
+    match table {
+        Table::Empty => {}
+        Table::Confirmed(flows) => {
+            eprintln!("opening and confirming {flows} flows");
+            scene.open_flows(harness, flows)?;
+        }
+        Table::Flooded => {
+            let packets = setting.flood();
+            eprintln!("flooding it with {packets} new flows");
+            let mut stream = Stream::new(Template::new(protocols, Kind::Opening)?, Order::Sequence, packets);
+            harness.run(Target::Krater, &mut stream, packets)?;
+        }
+    }
+    Ok(scene)
+}

@@ -1,0 +1,229 @@
+//! A data path of its own with one listener, a pool and as many confirmed
+//! flows as wanted, in a network namespace that nobody else is in.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_common::{config::IdleLimits, counters::Event, drop_reason::DropReason, mac::Mac, member::MemberState};
+use lb_user::dataplane::{
+    Dataplane as _, ListenerId, MemberId, MemberRecord, NextHop, Op, PoolId, SlotHash, Statistics as _, VipId,
+    kernel::{KernelDataplane, KernelOptions},
+};
+
+use super::{
+    frames::{self, Kind, Protocols, Template},
+    harness::{Harness, Order, Stream, Target},
+};
+
+/// Members of the pool.
+pub(super) const MEMBERS: u16 = 100;
+/// Slots of the pool's table: the smallest prime above a hundred times as many.
+const SLOTS: usize = 10_007;
+
+const BPFFS: &str = "/sys/fs/bpf";
+const PIN_PREFIX: &str = "krater-bench-";
+/// The loopback interface of a network namespace, where test runs come in.
+const LOOPBACK: u32 = 1;
+const LISTENER: ListenerId = ListenerId(1);
+
+/// Nothing expires while it is being measured.
+const IDLE_SECONDS: IdleLimits = IdleLimits { unconfirmed: 300, tcp: 3600, tcp_closing: 300, udp: 3600 };
+
+/// A loaded data path. Dropping it unloads it.
+pub(super) struct Scene {
+    dataplane: KernelDataplane,
+    pins: Pins,
+    protocols: Protocols,
+}
+
+/// What the data path has counted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Counts {
+    pub(super) packets_in: u64,
+    pub(super) packets_out: u64,
+    pub(super) flows_new: u64,
+    /// Of every reason.
+    pub(super) drops: u64,
+    /// Of [`DropReason::NoListener`].
+    pub(super) no_listener: u64,
+}
+
+impl Scene {
+    /// Loads a data path with room for `max_flows` flows.
+    pub(super) fn new(protocols: Protocols, max_flows: u32) -> Result<Self> {
+        let pins = Pins::new();
+        let options = KernelOptions {
+            pin_path: pins.0.clone(),
+            max_flows,
+            hash_seed: 0x6a09_e667_f3bc_c908,
+            snat_ports: (lb_common::limits::DEFAULT_SNAT_PORT_LOW, lb_common::limits::DEFAULT_SNAT_PORT_HIGH),
+            idle_seconds: IDLE_SECONDS,
+        };
+        let (dataplane, _) = KernelDataplane::load(&options).context("load the data path")?;
+        let mut scene = Self { dataplane, pins, protocols };
+        scene.dataplane.enter_port(0, LOOPBACK, false, Mac(frames::BALANCER_MAC))?;
+        for op in operations(protocols) {
+            scene.dataplane.apply(&op)?;
+        }
+        Ok(scene)
+    }
+
+    /// Where the data path is pinned.
+    pub(super) fn pin_path(&self) -> &Path {
+        &self.pins.0
+    }
+
+    /// Opens and confirms flows with the packets that a client and a member
+    /// exchange, and lists what a member's packets need, in an order that has
+    /// nothing to do with where the entries lie.
+    pub(super) fn open_flows(&self, harness: &mut Harness, flows: u32) -> Result<()> {
+        // A flow that another one displaced before it was confirmed gets a
+        // second chance.
+        for _ in 0..2 {
+            self.exchange(harness, Kind::Opening, Order::Sequence, flows)?;
+            let listed = self.list_replies(harness)?;
+            self.exchange(harness, Kind::Answer, Order::Listed, listed)?;
+            self.exchange(harness, Kind::Request, Order::Sequence, flows)?;
+            if self.confirmed()? == flows {
+                break;
+            }
+        }
+        let confirmed = self.list_replies(harness)?;
+        ensure!(
+            confirmed == self.confirmed()? && u64::from(confirmed) * 10_000 >= u64::from(flows) * 9_999,
+            "only {confirmed} of {flows} flows could be opened and confirmed"
+        );
+        Ok(())
+    }
+
+    fn exchange(&self, harness: &mut Harness, kind: Kind, order: Order, flows: u32) -> Result<()> {
+        let mut stream = Stream::new(Template::new(self.protocols, kind)?, order, flows);
+        harness.run(Target::Krater, &mut stream, flows).with_context(|| format!("send {kind:?} packets")).map(drop)
+    }
+
+    fn confirmed(&self) -> Result<u32> {
+        let mut confirmed = 0;
+        self.dataplane.for_each_flow(&mut |flow| confirmed += u32::from(flow.confirmed))?;
+        Ok(confirmed)
+    }
+
+    /// Lists every flow as its member sees it.
+    fn list_replies(&self, harness: &mut Harness) -> Result<u32> {
+        let mut list = Vec::new();
+        let protocols = self.protocols;
+        self.dataplane.for_each_flow(&mut |flow| {
+            let address = frames::low_bits(protocols.member(flow.member.0));
+            list.push(u64::from(address) | u64::from(flow.snat_port) << 32);
+        })?;
+        shuffle(&mut list);
+        harness.set_list(&list)?;
+        Ok(u32::try_from(list.len())?)
+    }
+
+    /// Reads the counters.
+    pub(super) fn counts(&self) -> Result<Counts> {
+        let listener = self.dataplane.listener_counters(LISTENER)?;
+        let events = self.dataplane.events()?;
+        let of = |reason| events.get(Event::Drop(reason).index() as usize).copied().unwrap_or(0);
+        Ok(Counts {
+            packets_in: listener.packets_in,
+            packets_out: listener.packets_out,
+            flows_new: listener.flows_new,
+            drops: DropReason::ALL.iter().map(|reason| of(*reason)).sum(),
+            no_listener: of(DropReason::NoListener),
+        })
+    }
+}
+
+/// What makes the listener, its pool and its members.
+fn operations(protocols: Protocols) -> Vec<Op> {
+    let (vip, pool) = (VipId(1), PoolId(1));
+    let next_hop = NextHop { destination: Mac(frames::MEMBER_MAC), source: Mac(frames::BALANCER_MAC), port: 0 };
+    let member = |id| Op::PutMember {
+        id: MemberId(id),
+        record: MemberRecord {
+            label: format!("bench/pool/{id}"),
+            address: protocols.member(id),
+            port: frames::MEMBER_PORT,
+            pool,
+            flags: MemberState::UP,
+            weight: 1,
+            next_hop: Some(next_hop),
+        },
+    };
+    let mut operations: Vec<Op> = (1..=MEMBERS).map(member).collect();
+    let table = (1..=MEMBERS).map(MemberId).cycle().take(SLOTS).collect();
+    operations.push(Op::PutPool { id: pool, label: "bench/pool".to_owned(), hash: SlotHash::SourceIpPort, table });
+    operations.push(Op::PutVip { id: vip, address: protocols.vip(), label: "bench".to_owned(), active: true });
+    operations.push(Op::PutListener {
+        id: LISTENER,
+        vip,
+        transport: protocols.transport,
+        port: frames::LISTENER_PORT,
+        label: "bench/listener".to_owned(),
+        pool,
+        in_snat_range: false,
+    });
+    operations
+}
+
+/// Fisher and Yates' shuffle, the same every time.
+fn shuffle(list: &mut [u64]) {
+    let mut random = 0x243f_6a88_85a3_08d3u64;
+    for last in (1..list.len()).rev() {
+        random = lb_common::hash::mix(random.wrapping_add(0x9e37_79b9_7f4a_7c15));
+        let other = lb_common::hash::scale(random, u32::try_from(last + 1).unwrap_or(u32::MAX));
+        list.swap(last, other as usize);
+    }
+}
+
+/// The pin directory of one data path.
+struct Pins(PathBuf);
+
+impl Pins {
+    fn new() -> Self {
+        Self(Path::new(BPFFS).join(format!("{PIN_PREFIX}{}", process::id())))
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if self.0.exists()
+            && let Err(error) = KernelDataplane::remove(&self.0)
+        {
+            eprintln!("krater-bench: {error}");
+        }
+    }
+}
+
+/// Removes what a bench that was interrupted has left pinned.
+pub(super) fn remove_leftovers() {
+    let entries = fs::read_dir(BPFFS).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(pid) = name.strip_prefix(PIN_PREFIX) else { continue };
+        if !Path::new("/proc").join(pid).exists() {
+            eprintln!("removing {}, which an interrupted bench left behind", entry.path().display());
+            drop(Pins(entry.path()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shuffle_keeps_everything_and_moves_most_of_it() {
+        let mut list: Vec<u64> = (0..1000).collect();
+        shuffle(&mut list);
+        let in_place = list.iter().zip(0..).filter(|(is, was)| **is == *was).count();
+        assert!(in_place < 20, "{in_place} of 1000 stayed where they were");
+        list.sort_unstable();
+        assert!(list.into_iter().eq(0..1000));
+    }
+}
