@@ -85,16 +85,16 @@ impl Scene {
         // second chance.
         for _ in 0..2 {
             self.exchange(harness, Kind::Opening, Order::Sequence, flows)?;
-            let listed = self.list_replies(harness)?;
+            let listed = self.list_replies(harness, false)?;
             self.exchange(harness, Kind::Answer, Order::Listed, listed)?;
             self.exchange(harness, Kind::Request, Order::Sequence, flows)?;
             if self.confirmed()? == flows {
                 break;
             }
         }
-        let confirmed = self.list_replies(harness)?;
+        let confirmed = self.list_replies(harness, true)?;
         ensure!(
-            confirmed == self.confirmed()? && u64::from(confirmed) * 10_000 >= u64::from(flows) * 9_999,
+            u64::from(confirmed) * 100_000 >= u64::from(flows) * 99_999,
             "only {confirmed} of {flows} flows could be opened and confirmed"
         );
         Ok(())
@@ -111,13 +111,15 @@ impl Scene {
         Ok(confirmed)
     }
 
-    /// Lists every flow as its member sees it.
-    fn list_replies(&self, harness: &mut Harness) -> Result<u32> {
+    /// Lists the flows, or those that are `confirmed`, as their members see them.
+    fn list_replies(&self, harness: &mut Harness, confirmed: bool) -> Result<u32> {
         let mut list = Vec::new();
         let protocols = self.protocols;
         self.dataplane.for_each_flow(&mut |flow| {
-            let address = frames::low_bits(protocols.member(flow.member.0));
-            list.push(u64::from(address) | u64::from(flow.snat_port) << 32);
+            if flow.confirmed || !confirmed {
+                let address = frames::low_bits(protocols.member(flow.member.0));
+                list.push(u64::from(address) | u64::from(flow.snat_port) << 32);
+            }
         })?;
         shuffle(&mut list);
         harness.set_list(&list)?;
