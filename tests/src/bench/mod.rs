@@ -46,8 +46,8 @@ pub struct Arguments {
     /// The CPU to measure on; the last one unless given
     #[arg(long)]
     cpu: Option<usize>,
-    /// Replace the figures in docs/performance.md by these
-    #[arg(long)]
+    /// Replace the figures in docs/performance.md, all of them
+    #[arg(long, conflicts_with = "cases")]
     write: bool,
 }
 
