@@ -266,9 +266,12 @@ const _: () = assert!(size_of::<Return4>() == 64 && size_of::<Return6>() == 64);
 #[inline(always)]
 #[must_use]
 pub const fn return_hash(seed: u64, member: [u64; 2], ports: u64) -> u64 {
-    // The address is folded without a multiplication of its own: it is the
-    // operator's, not an attacker's.
-    hash::mix(seed ^ member[0] ^ member[1].rotate_left(24) ^ ports.rotate_left(7))
+    // One multiplication keeps the address and the ports apart: were they only
+    // combined bit by bit, another member and another port could make the same
+    // word, and all members together would have hardly more places than one. A
+    // whole mix is not needed, for both are the operator's and no attacker's.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    hash::mix((seed ^ member[0] ^ member[1].rotate_left(32)).wrapping_mul(SPREAD) ^ ports)
 }
 
 /// The `ports` word of [`return_hash`].
@@ -320,5 +323,23 @@ mod tests {
         assert_eq!(idle_limit(LIMITS, true, Stage::Reset, Stage::Established), 10);
         assert_eq!(idle_limit(LIMITS, false, Stage::New, Stage::New), 5);
         assert_eq!(idle_limit(LIMITS, false, Stage::Established, Stage::Established), 60);
+    }
+
+    #[test]
+    fn members_of_a_network_and_their_snat_ports_have_places_of_their_own() {
+        let word = u64::from_ne_bytes;
+        for ipv6 in [false, true] {
+            let address = |m: u8| match ipv6 {
+                false => [word([198, 18, m / 16, m, 0, 0, 0, 0]), 0],
+                true => [word([0x20, 1, 0xd, 0xb8, 0, 0, 0, m / 16]), word([0, 0, 0, 0, 0, 0, m / 16, m])],
+            };
+            let mut hashes = std::collections::HashSet::new();
+            for member in 1..=64 {
+                for port in 16384..20480 {
+                    hashes.insert(return_hash(7, address(member), return_ports(8080, 0x4001, port)));
+                }
+            }
+            assert_eq!(hashes.len(), 64 * 4096);
+        }
     }
 }
