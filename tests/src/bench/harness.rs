@@ -72,8 +72,11 @@ impl Stream {
         Self { next: flows.into(), ..self }
     }
 
-    fn words(&self) -> [u64; RUN_WORDS] {
+    /// The `Run`, where `listed` flows are in the list.
+    fn words(&self, listed: u32) -> [u64; RUN_WORDS] {
         let template = &self.template;
+        // Of the flows that were asked for a few may not be there to be listed.
+        let flows = if self.order == Order::Listed { self.flows.min(listed) } else { self.flows };
         let kind = [
             (template.protocols.ipv6, KIND_IPV6),
             (template.protocols.transport == Transport::Udp, KIND_UDP),
@@ -81,15 +84,7 @@ impl Stream {
         ];
         let kind = kind.iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum();
         let mut words = [0; RUN_WORDS];
-        words[..7].copy_from_slice(&[
-            kind,
-            self.order.code(),
-            self.flows.into(),
-            self.next,
-            self.random,
-            CLIENTS.into(),
-            0,
-        ]);
+        words[..7].copy_from_slice(&[kind, self.order.code(), flows.into(), self.next, self.random, CLIENTS.into(), 0]);
         words[7..7 + WORDS].copy_from_slice(&template.words);
         words[7 + WORDS] = template.network_checksum.into();
         words[8 + WORDS] = template.transport_checksum.into();
@@ -122,6 +117,7 @@ pub(super) struct Harness {
     object: Ebpf,
     run: Array<MapData, [u64; RUN_WORDS]>,
     list: Array<MapData, u64>,
+    listed: u32,
     target: ProgramArray<MapData>,
     loaded: Option<Target>,
     no_op: ProgramFd,
@@ -146,7 +142,7 @@ impl Harness {
         let list = Array::try_from(map("LIST")?)?;
         let target = ProgramArray::try_from(map("TARGET")?)?;
         let no_op = program(&object, NO_OP)?.info()?.fd()?;
-        Ok(Self { object, run, list, target, loaded: None, no_op, krater: None })
+        Ok(Self { object, run, list, listed: 0, target, loaded: None, no_op, krater: None })
     }
 
     /// Puts the data path that is pinned there under test.
@@ -171,6 +167,7 @@ impl Harness {
         for (index, word) in list.iter().enumerate() {
             self.list.set(u32::try_from(index)?, word, 0).context("write LIST")?;
         }
+        self.listed = u32::try_from(list.len())?;
         Ok(())
     }
 
@@ -178,7 +175,7 @@ impl Harness {
     /// the no-op meets the very packets that the data path will meet next.
     pub(super) fn run(&mut self, target: Target, stream: &mut Stream, packets: u32) -> Result<Ran> {
         self.put(target)?;
-        self.run.set(0, stream.words(), 0).context("write RUN")?;
+        self.run.set(0, stream.words(self.listed), 0).context("write RUN")?;
         let mut frame = vec![0; stream.template.frame.len() + 256];
         let options = TestRunOptions {
             data_in: Some(&stream.template.frame),
