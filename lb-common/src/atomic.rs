@@ -24,6 +24,19 @@ pub fn compare_and_swap(word: &AtomicU64, before: u64, after: u64) -> bool {
     word.compare_exchange(before, after, Ordering::SeqCst, Ordering::SeqCst).is_ok()
 }
 
+/// The same word, of which the compiler no longer knows where it came from.
+///
+/// What it knows it uses: it makes a copy of everything that follows for each
+/// value, or a branch of what was arithmetic. The verifier then goes through
+/// each copy, and the stack must hold what all of them keep.
+#[inline(always)]
+#[must_use]
+pub fn opaque(word: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    let word = bpf::opaque(word);
+    word
+}
+
 #[cfg(target_arch = "bpf")]
 mod bpf {
     use core::{
@@ -31,6 +44,13 @@ mod bpf {
         intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xchg},
         sync::atomic::Ordering,
     };
+
+    #[inline(always)]
+    pub(super) fn opaque(mut word: u64) -> u64 {
+        // SAFETY: moves a register onto itself.
+        unsafe { core::arch::asm!("{0} = {0}", inout(reg) word, options(nomem, nostack, preserves_flags)) };
+        word
+    }
 
     /// Stands in for `core::sync::atomic::AtomicU64`: the part of its interface
     /// that the data path uses.

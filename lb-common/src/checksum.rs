@@ -59,6 +59,15 @@ impl Sum {
         Self(self.0 + other.0)
     }
 
+    /// Takes another sum, of less than 2¹⁶ 32-bit words, out.
+    #[inline(always)]
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        // A multiple of 0xffff, which is zero.
+        const ZERO: u64 = 0xffff_ffff_ffff;
+        Self(self.0 + (ZERO - other.0))
+    }
+
     /// Folds to sixteen bits, not complemented.
     #[inline(always)]
     #[must_use]
@@ -119,5 +128,7 @@ mod tests {
         assert_eq!(Sum::default().add64(u64::from_ne_bytes(bytes)).fold(), of(&bytes).fold());
         let gone = Sum::default().add64(u64::from_ne_bytes(bytes)).sub64(u64::from_ne_bytes(bytes)).fold();
         assert!(gone == 0 || gone == 0xffff);
+        let sum = Sum::default().add64(u64::MAX).add64(u64::from_ne_bytes(bytes));
+        assert_eq!(sum.add16(0x1234).minus(sum).fold(), 0x1234);
     }
 }

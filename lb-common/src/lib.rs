@@ -15,7 +15,7 @@
 //! the module that defines it. Changing any of them means raising
 //! [`config::ABI_VERSION`].
 #![cfg_attr(not(test), no_std)]
-#![cfg_attr(target_arch = "bpf", feature(core_intrinsics), allow(internal_features))]
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics, asm_experimental_arch), allow(internal_features))]
 #![deny(unsafe_code)]
 
 pub mod atomic;

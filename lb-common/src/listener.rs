@@ -14,6 +14,13 @@ pub const fn key(vip: u16, transport: Transport, port: u16) -> u64 {
     ((vip as u64) << 32) | ((transport.code() as u64) << 16) | port as u64
 }
 
+/// The same from [`crate::protocol::vip_and_transport`] and a port.
+#[inline(always)]
+#[must_use]
+pub const fn key_of(vip_and_transport: u16, port: u16) -> u64 {
+    ((vip_and_transport as u64 & 0x3fff) << 32) | ((vip_and_transport as u64 >> 14) << 16) | port as u64
+}
+
 /// The VIP id, transport and port (host order) of a key.
 #[must_use]
 pub const fn parts(key: u64) -> Option<(u16, Transport, u16)> {
@@ -52,6 +59,14 @@ impl ListenerEntry {
     #[must_use]
     pub const fn is_in_snat_range(self) -> bool {
         self.0 & Self::SNAT_RANGE != 0
+    }
+
+    /// Whether a packet to this port may be a member's reply: nobody listens
+    /// there, or replies may arrive all the same.
+    #[inline(always)]
+    #[must_use]
+    pub const fn may_get_replies(self) -> bool {
+        self.0 & (Self::VALID | Self::SNAT_RANGE) != Self::VALID
     }
 
     /// The listener's id.

@@ -93,14 +93,21 @@ impl NextHop {
     }
 
     /// Back from the two words; `None` while unresolved.
-    #[inline(always)]
     #[must_use]
     pub const fn from_words(words: [u64; 2]) -> Option<Self> {
-        let port = words[0] as u16;
-        if port == 0 {
-            return None;
+        match Self::port_in(words) {
+            Some(port) => Some(Self { destination: Mac::from_high(words[0]), source: Mac::from_high(words[1]), port }),
+            None => None,
         }
-        Some(Self { destination: Mac::from_high(words[0]), source: Mac::from_high(words[1]), port: port - 1 })
+    }
+
+    /// The port alone; `None` while unresolved. The upper 48 bits of the words
+    /// are the addresses that the data path puts into a frame.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port_in(words: [u64; 2]) -> Option<u16> {
+        let port = words[0] as u16;
+        if port == 0 { None } else { Some(port - 1) }
     }
 }
 
@@ -131,10 +138,16 @@ impl Member {
     }
 
     /// The next hop, if it is resolved.
-    #[inline(always)]
     #[must_use]
     pub fn next_hop(&self) -> Option<NextHop> {
-        NextHop::from_words([self.next_hop[0].load(Relaxed), self.next_hop[1].load(Relaxed)])
+        NextHop::from_words(self.next_hop_words())
+    }
+
+    /// The next hop as it is stored.
+    #[inline(always)]
+    #[must_use]
+    pub fn next_hop_words(&self) -> [u64; 2] {
+        [self.next_hop[0].load(Relaxed), self.next_hop[1].load(Relaxed)]
     }
 
     /// Changes the next hop such that no frame leaves with half of it.

@@ -7,15 +7,13 @@ use lb_common::{
     drop_reason::DropReason,
     flow::{self, Ctl, Stage},
     listener::ListenerEntry,
-    member::{Member, MemberState},
-    protocol::vip_and_transport,
-    vip::VipEntry,
+    member::{Member, MemberState, NextHop},
 };
 
 use crate::{
     family::{Family, ForwardEntry, Network, ReturnEntry, replace},
-    flow::{Found, Moment, Opened, Opening, back_of, find, is_over, open},
-    headers::{Ethernet, tcp_flags},
+    flow::{Found, Moment, Opener, back_of, find, is_over, open},
+    headers::{Ethernet, Tcp, tcp_flags},
     packet::Packet,
     refuse,
     rewrite::{Translation, translate},
@@ -23,11 +21,11 @@ use crate::{
     transport::Segment,
 };
 
-/// Everything known about a client's packet.
-pub(crate) struct Arrival<'p, F: Family> {
-    pub(crate) network: &'p Network<F::Address>,
+/// Everything known about a client's packet. `vip` is its VIP and transport.
+pub(crate) struct Arrival<'p> {
+    pub(crate) network: &'p Network,
     pub(crate) segment: &'p Segment,
-    pub(crate) vip: VipEntry,
+    pub(crate) vip: u16,
     pub(crate) listener: ListenerEntry,
     pub(crate) ingress: u32,
 }
@@ -38,18 +36,17 @@ pub(crate) fn forward<F: Family, T: Tables>(
     packet: &mut Packet<'_>,
     tables: &T,
     moment: &Moment<'_>,
-    arrival: &Arrival<'_, F>,
+    arrival: &Arrival<'_>,
 ) -> Verdict {
     let Arrival { network, segment, listener, .. } = arrival;
-    if network.hops <= 1 {
+    if F::hops(packet).is_none_or(|hops| hops <= 1) {
         return Verdict::Drop(DropReason::TtlExpired);
     }
-    let Some(ethernet) = packet.read::<Ethernet>(0) else { return Verdict::Pass };
-    let digest = digest_of(&ethernet, arrival.ingress);
-    let key = F::key(network.source, segment.source, listener.id());
+    let Some(digest) = Path::of(packet).map(|p| p.digest(arrival.ingress)) else { return Verdict::Pass };
+    let Some(key) = key::<F>(packet, arrival) else { return Verdict::Pass };
 
     let kept = match find::<F, T>(tables, moment, key) {
-        Some(found) => keep::<F, T>(tables, moment, arrival, &ethernet, digest, found),
+        Some(found) => keep::<F, T>(packet, tables, moment, arrival, digest, found),
         None => None,
     };
     let flow = match kept {
@@ -60,7 +57,7 @@ pub(crate) fn forward<F: Family, T: Tables>(
             if segment.has(tcp_flags::RST) {
                 return Verdict::Drop(DropReason::FlowUnknown);
             }
-            match begin::<F, T>(tables, moment, arrival, &ethernet, digest) {
+            match begin::<F, T>(packet, tables, arrival, digest) {
                 Ok(flow) => flow,
                 Err(reason) => {
                     tables.count_refused(listener.id());
@@ -70,30 +67,60 @@ pub(crate) fn forward<F: Family, T: Tables>(
         }
     };
 
-    let Some(next_hop) = flow.member.next_hop() else { return Verdict::Drop(DropReason::MemberUnresolved) };
-    let Some((out, _)) = tables.port(next_hop.port).and_then(|p| p.get()) else {
+    let next_hop = flow.member.next_hop_words();
+    let Some(port) = NextHop::port_in(next_hop) else { return Verdict::Drop(DropReason::MemberUnresolved) };
+    let Some((out, _)) = tables.port(port).and_then(|p| p.get()) else {
         return Verdict::Drop(DropReason::MemberUnresolved);
     };
     let translation = Translation {
-        source: network.destination,
         destination: F::from_words([flow.member.address[0].load(Relaxed), flow.member.address[1].load(Relaxed)]),
         source_port: flow.snat_port,
         destination_port: flow.member.state().port(),
-        source_mac: next_hop.source,
-        destination_mac: next_hop.destination,
+        to: next_hop[0],
+        from: next_hop[1],
     };
     if let Err(reason) = translate::<F, T>(packet, tables, network, segment, &translation) {
         return Verdict::Drop(reason);
     }
-    tables.count_listener(listener.id(), Direction::In, network.total);
-    tables.count_member(flow.member_id, Direction::In, network.total);
-    if out == arrival.ingress { Verdict::Transmit } else { Verdict::Redirect(next_hop.port) }
+    tables.count_listener(listener.id(), Direction::In, network.total());
+    tables.count_member(flow.member_id, Direction::In, network.total());
+    if out == arrival.ingress { Verdict::Transmit } else { Verdict::Redirect(port) }
 }
 
-/// Digest of who sent a frame, to whom, and by which interface.
+/// The forward key of the packet's flow.
 #[inline(always)]
-fn digest_of(ethernet: &Ethernet, ingress: u32) -> u16 {
-    flow::last_hop_digest(ethernet.source.with_low(ingress as u16), ethernet.destination.with_low(0))
+fn key<F: Family>(packet: &Packet<'_>, arrival: &Arrival<'_>) -> Option<F::Key> {
+    let (port, _) = arrival.segment.ports(packet)?;
+    Some(F::key(F::source(packet)?, port, arrival.listener.id()))
+}
+
+/// The way a frame came: what replies to it are sent back by.
+struct Path {
+    /// Its Ethernet source in the upper 48 bits.
+    last_hop: u64,
+    /// Its Ethernet destination in the upper 48 bits.
+    own: u64,
+}
+
+impl Path {
+    #[inline(always)]
+    fn of(packet: &Packet<'_>) -> Option<Self> {
+        let ethernet = packet.view::<Ethernet>(0)?;
+        Some(Self { last_hop: ethernet.source.to_high(), own: ethernet.destination.to_high() })
+    }
+
+    /// Digest of both and of the interface the frame came in by.
+    #[inline(always)]
+    fn digest(&self, ingress: u32) -> u16 {
+        flow::last_hop_digest(self.last_hop | u64::from(ingress as u16), self.own)
+    }
+}
+
+/// A flow that a packet belongs to.
+struct Flow<'t> {
+    member: &'t Member,
+    member_id: u16,
+    snat_port: u16,
 }
 
 /// Decides whether a flow that was found goes on as it is, and notes what this
@@ -101,13 +128,13 @@ fn digest_of(ethernet: &Ethernet, ingress: u32) -> u16 {
 /// opened (its entries have been given up).
 #[inline(always)]
 fn keep<'t, F: Family, T: Tables>(
+    packet: &Packet<'_>,
     tables: &'t T,
     moment: &Moment<'_>,
-    arrival: &Arrival<'_, F>,
-    ethernet: &Ethernet,
+    arrival: &Arrival<'_>,
     digest: u16,
     found: Found<'t, F>,
-) -> Option<Opened<'t>> {
+) -> Option<Flow<'t>> {
     let Found { entry, ctl } = found;
     let segment = arrival.segment;
     let member: &Member = tables.member(ctl.member())?;
@@ -122,8 +149,7 @@ fn keep<'t, F: Family, T: Tables>(
     let unconfirmed = matches!(stage, Stage::New);
     let mut next = stage;
     if moves || reopens || moved_hop || unconfirmed {
-        let transport = vip_and_transport(arrival.vip.id(), segment.transport);
-        let back = back_of::<F, T>(tables, moment, ctl, transport);
+        let back = back_of::<F, T>(tables, moment, ctl, arrival.vip);
         let over = match &back {
             None => true,
             Some((_, back)) => reopens && is_over(stage, back.stage()),
@@ -139,10 +165,11 @@ fn keep<'t, F: Family, T: Tables>(
         let (back, back_ctl) = back?;
         if moved_hop {
             let port = tables.port_of_interface(arrival.ingress)?;
-            back.last_hop().store(ethernet.source.with_low(port), Relaxed);
-            back.own().store(ethernet.destination.with_low(segment.destination), Relaxed);
+            let (path, (_, listener_port)) = (Path::of(packet)?, segment.ports(packet)?);
+            back.last_hop().store(path.last_hop | u64::from(port), Relaxed);
+            back.own().store(path.own | u64::from(listener_port), Relaxed);
         }
-        if unconfirmed && confirms(segment, back_ctl) {
+        if unconfirmed && confirms(packet, segment, back_ctl) {
             next = Stage::Established;
             if matches!(back_ctl.stage(), Stage::Answered) {
                 replace(back.ctl(), back_ctl, back_ctl.with(Stage::Established, back_ctl.seen(), 0));
@@ -156,19 +183,19 @@ fn keep<'t, F: Family, T: Tables>(
     if after != ctl {
         replace(entry.ctl(), ctl, after);
     }
-    Some(Opened { member, member_id: ctl.member(), snat_port: ctl.snat_port() })
+    Some(Flow { member, member_id: ctl.member(), snat_port: ctl.snat_port() })
 }
 
 /// Whether a client's packet proves that it hears the member: for TCP it
 /// acknowledges the number the member's SYN-ACK carried, for UDP it comes after
 /// the member's answer.
 #[inline(always)]
-fn confirms(segment: &Segment, back: Ctl) -> bool {
+fn confirms(packet: &Packet<'_>, segment: &Segment, back: Ctl) -> bool {
     match back.stage() {
         Stage::Established => true,
         Stage::Answered => {
-            !segment.is_tcp()
-                || segment.has(tcp_flags::ACK) && segment.acknowledgment as u16 & Ctl::DIGEST_MASK == back.digest()
+            let acknowledged = packet.view::<Tcp>(segment.offset).map_or(0, |t| u32::from_be(t.acknowledgment));
+            !segment.is_tcp() || segment.has(tcp_flags::ACK) && acknowledged as u16 & Ctl::DIGEST_MASK == back.digest()
         }
         _ => false,
     }
@@ -177,29 +204,18 @@ fn confirms(segment: &Segment, back: Ctl) -> bool {
 /// Opens a flow for the packet.
 #[inline(always)]
 fn begin<'t, F: Family, T: Tables>(
+    packet: &Packet<'_>,
     tables: &'t T,
-    moment: &Moment<'_>,
-    arrival: &Arrival<'_, F>,
-    ethernet: &Ethernet,
+    arrival: &Arrival<'_>,
     digest: u16,
-) -> Result<Opened<'t>, DropReason> {
+) -> Result<Flow<'t>, DropReason> {
     let ingress_port = tables.port_of_interface(arrival.ingress).ok_or(DropReason::InterfaceUnknown)?;
-    let opening = Opening {
-        client: arrival.network.source,
-        client_port: arrival.segment.source,
-        vip: arrival.network.destination,
-        vip_id: arrival.vip.id(),
-        transport: arrival.segment.transport,
-        port: arrival.segment.destination,
-        listener: arrival.listener,
-        last_hop: ethernet.source,
-        own: ethernet.destination,
-        ingress_port,
-        digest,
-    };
-    let opened = open::<F, T>(tables, moment, &opening)?;
-    tables.count_new_flow(arrival.listener.id(), opened.member_id);
-    Ok(opened)
+    let opener = Opener::new(arrival.vip, ingress_port, digest);
+    let outcome = open::<F, T>(tables, packet, arrival.segment.offset, arrival.listener, opener);
+    let (member_id, snat_port) = outcome.get()?;
+    tables.count_new_flow(arrival.listener.id(), member_id);
+    let member = tables.member(member_id).ok_or(DropReason::MemberMissing)?;
+    Ok(Flow { member, member_id, snat_port })
 }
 
 /// Counts a drop and gives it as a verdict.

@@ -59,8 +59,8 @@ pub(crate) fn arp<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress: u32) 
     arp.target = asker_address;
     arp.sender_mac = own;
     if let Some(ethernet) = packet.view_mut::<Ethernet>(0) {
-        ethernet.destination = asker;
-        ethernet.source = own;
+        ethernet.destination = asker.into();
+        ethernet.source = own.into();
     }
     tables.count(Event::AnsweredArp);
     Verdict::Transmit
@@ -125,7 +125,7 @@ pub(crate) fn neighbour<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress:
     }
     if let Some(ethernet) = packet.view_mut::<Ethernet>(0) {
         ethernet.destination = ethernet.source;
-        ethernet.source = own;
+        ethernet.source = own.into();
     }
     tables.count(Event::AnsweredNeighbour);
     Verdict::Transmit
@@ -133,7 +133,7 @@ pub(crate) fn neighbour<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress:
 
 /// Whether an ICMPv6 message asks for a neighbour.
 #[inline(always)]
-pub(crate) fn is_solicitation<F: Family>(packet: &Packet<'_>, network: &Network<F::Address>) -> bool {
+pub(crate) fn is_solicitation<F: Family>(packet: &Packet<'_>, network: &Network) -> bool {
     F::IS_V6 && packet.view::<Icmp>(network.offset).is_some_and(|m| m.kind == NEIGHBOUR_SOLICITATION)
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn is_solicitation<F: Family>(packet: &Packet<'_>, network: &Network<
 pub(crate) fn echo<F: Family, T: Tables>(
     packet: &mut Packet<'_>,
     tables: &T,
-    network: &Network<F::Address>,
+    network: &Network,
     vip: VipEntry,
     kinds: (u8, u8),
 ) -> Verdict {
@@ -162,9 +162,7 @@ pub(crate) fn echo<F: Family, T: Tables>(
     F::swap_addresses(packet);
     F::resize(packet, network, network.length, OWN_HOPS);
     if let Some(ethernet) = packet.view_mut::<Ethernet>(0) {
-        let source = ethernet.source;
-        ethernet.source = ethernet.destination;
-        ethernet.destination = source;
+        (ethernet.source, ethernet.destination) = (ethernet.destination, ethernet.source);
     }
     tables.count(Event::AnsweredEcho);
     Verdict::Transmit

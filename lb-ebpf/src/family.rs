@@ -1,80 +1,52 @@
 //! What differs between IPv4 and IPv6, as one trait, so that the rest of the
 //! pipeline is written once and compiled twice.
 
-use lb_common::atomic::{AtomicU64, Ordering::Relaxed};
+use lb_common::atomic::Ordering::Relaxed;
 
 use lb_common::{
+    checksum::Sum,
     config::Config,
     drop_reason::DropReason,
-    flow::{self, Ctl, Flow4, Flow4Line, Flow6, Flow6Line, Return4, Return6},
+    flow::{self, Flow4, Flow4Line, Flow6, Flow6Line, Return4, Return6},
     hash,
     limits::MAX_EXTENSION_HEADERS,
     vip::VipEntry,
 };
 
 use crate::{
-    headers::{Ethernet, Extension, Ipv4, Ipv6, protocol},
+    headers::{Ethernet, Extension, Ipv4, Ipv6, Ipv6Words, protocol},
     lookup,
     packet::Packet,
     tables::Tables,
 };
 
+mod entry;
+
+pub use entry::{ForwardEntry, ReturnEntry, replace};
+
 /// Offset of the network header: frames with VLAN tags are not balanced yet.
 pub const NETWORK_OFFSET: usize = size_of::<Ethernet>();
 
-/// The facts of a network header.
+/// The facts of a network header. Addresses and hops are not among them: whoever
+/// needs them reads them where they lie, which is cheaper than carrying them
+/// past everything in between.
 #[derive(Clone, Copy, Debug)]
-pub struct Network<A> {
-    /// From where.
-    pub source: A,
-    /// To where.
-    pub destination: A,
+pub struct Network {
     /// What the payload is.
     pub protocol: u8,
-    /// TTL or hop limit.
-    pub hops: u8,
     /// Offset of the payload in the frame.
     pub offset: usize,
     /// Length of the payload in bytes.
     pub length: usize,
+}
+
+impl Network {
     /// Length of header and payload in bytes: what is counted.
-    pub total: u64,
-}
-
-/// A forward entry in its family's form.
-pub trait ForwardEntry {
-    /// What it is found by.
-    type Key: Copy;
-    /// The control word.
-    fn ctl(&self) -> &AtomicU64;
-    /// Whether the entry's key is this one.
-    fn holds(&self, key: Self::Key) -> bool;
-    /// The key.
-    fn key(&self) -> Self::Key;
-    /// Stores the key, in an entry that was claimed.
-    fn set_key(&self, key: Self::Key);
-}
-
-/// A return entry in its family's form.
-pub trait ReturnEntry {
-    /// An address.
-    type Address: Copy;
-    /// The forward key.
-    type Key: Copy;
-    /// The control word.
-    fn ctl(&self) -> &AtomicU64;
-    /// Whether the flow's member and VIP are these.
-    fn is_from(&self, member: Self::Address, member_port: u16, vip_and_transport: u16) -> bool;
-    /// The forward key of the flow.
-    fn key(&self) -> Self::Key;
-    /// Stores everything but the control word, in an entry that was claimed.
-    fn fill(&self, key: Self::Key, member: Self::Address, member_port: u16, vip_and_transport: u16);
-    /// The client's last hop and our port number.
-    fn last_hop(&self) -> &AtomicU64;
-    /// Our address there and the listener's port.
-    fn own(&self) -> &AtomicU64;
-    /// VIP and transport.
-    fn vip_and_transport(&self) -> u16;
+    #[inline(always)]
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        (self.offset - NETWORK_OFFSET + self.length) as u64
+    }
 }
 
 /// IPv4 or IPv6.
@@ -98,13 +70,19 @@ pub trait Family {
     fn words(address: Self::Address) -> [u64; 2];
     /// An address from two words.
     fn from_words(words: [u64; 2]) -> Self::Address;
-    /// The destination, as cheaply as it can be had.
+    /// The source, as it lies in the frame.
+    fn source(packet: &Packet<'_>) -> Option<Self::Address>;
+    /// The destination, as it lies in the frame.
     fn destination(packet: &Packet<'_>) -> Option<Self::Address>;
+    /// TTL or hop limit.
+    fn hops(packet: &Packet<'_>) -> Option<u8>;
+    /// The sums of source and destination.
+    fn address_sums(packet: &Packet<'_>) -> Option<(Sum, Sum)>;
     /// Reads and checks the header.
     ///
     /// # Errors
     /// The reason to drop it.
-    fn parse(packet: &Packet<'_>) -> Result<Network<Self::Address>, DropReason>;
+    fn parse(packet: &Packet<'_>) -> Result<Network, DropReason>;
     /// Looks a VIP up.
     fn vip<T: Tables>(tables: &T, address: Self::Address) -> Option<VipEntry>;
     /// A forward key.
@@ -123,13 +101,13 @@ pub trait Family {
     fn ways(line: &Self::Line) -> &[Self::Forward];
     /// A return entry.
     fn back<T: Tables>(tables: &T, index: u32) -> Option<&Self::Return>;
-    /// Changes the addresses and counts one hop, checksum included. The frame
-    /// has passed [`Family::parse`].
-    fn readdress(packet: &mut Packet<'_>, source: Self::Address, destination: Self::Address);
+    /// Sends the packet on from the address it came to, and counts one hop,
+    /// checksum included. The frame has passed [`Family::parse`].
+    fn readdress(packet: &mut Packet<'_>, destination: Self::Address);
     /// Exchanges source and destination.
     fn swap_addresses(packet: &mut Packet<'_>);
     /// Sets the length of the payload and the hop count, checksum included.
-    fn resize(packet: &mut Packet<'_>, network: &Network<Self::Address>, length: usize, hops: u8);
+    fn resize(packet: &mut Packet<'_>, network: &Network, length: usize, hops: u8);
 
     /// The place of a return entry.
     #[inline(always)]
@@ -169,12 +147,28 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn source(packet: &Packet<'_>) -> Option<u32> {
+        Some(packet.view::<Ipv4>(NETWORK_OFFSET)?.source)
+    }
+
+    #[inline(always)]
     fn destination(packet: &Packet<'_>) -> Option<u32> {
         Some(packet.view::<Ipv4>(NETWORK_OFFSET)?.destination)
     }
 
     #[inline(always)]
-    fn parse(packet: &Packet<'_>) -> Result<Network<u32>, DropReason> {
+    fn hops(packet: &Packet<'_>) -> Option<u8> {
+        Some(packet.view::<Ipv4>(NETWORK_OFFSET)?.ttl)
+    }
+
+    #[inline(always)]
+    fn address_sums(packet: &Packet<'_>) -> Option<(Sum, Sum)> {
+        let ip = packet.view::<Ipv4>(NETWORK_OFFSET)?;
+        Some((Sum::default().add32(ip.source), Sum::default().add32(ip.destination)))
+    }
+
+    #[inline(always)]
+    fn parse(packet: &Packet<'_>) -> Result<Network, DropReason> {
         const BAD: DropReason = DropReason::MalformedIpv4;
         let ip = packet.view::<Ipv4>(NETWORK_OFFSET).ok_or(BAD)?;
         let header = usize::from(ip.version_ihl & 0xf) * 4;
@@ -188,15 +182,7 @@ impl Family for V4 {
         if ip.fragment & FRAGMENT_BITS != 0 {
             return Err(DropReason::Fragment);
         }
-        Ok(Network {
-            source: ip.source,
-            destination: ip.destination,
-            protocol: ip.protocol,
-            hops: ip.ttl,
-            offset: NETWORK_OFFSET + header,
-            length: total - header,
-            total: total as u64,
-        })
+        Ok(Network { protocol: ip.protocol, offset: NETWORK_OFFSET + header, length: total - header })
     }
 
     #[inline(always)]
@@ -245,8 +231,7 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn readdress(packet: &mut Packet<'_>, source: u32, destination: u32) {
-        use lb_common::checksum::Sum;
+    fn readdress(packet: &mut Packet<'_>, destination: u32) {
         let Some(ip) = packet.view_mut::<Ipv4>(NETWORK_OFFSET) else { return };
         let before = u16::from_ne_bytes([ip.ttl, ip.protocol]);
         ip.ttl = ip.ttl.wrapping_sub(1);
@@ -254,25 +239,20 @@ impl Family for V4 {
             .sub16(before)
             .add16(u16::from_ne_bytes([ip.ttl, ip.protocol]))
             .sub32(ip.source)
-            .add32(source)
-            .sub32(ip.destination)
             .add32(destination);
         ip.checksum = change.update(ip.checksum);
-        ip.source = source;
+        ip.source = ip.destination;
         ip.destination = destination;
     }
 
     #[inline(always)]
     fn swap_addresses(packet: &mut Packet<'_>) {
         let Some(ip) = packet.view_mut::<Ipv4>(NETWORK_OFFSET) else { return };
-        let source = ip.source;
-        ip.source = ip.destination;
-        ip.destination = source;
+        (ip.source, ip.destination) = (ip.destination, ip.source);
     }
 
     #[inline(always)]
-    fn resize(packet: &mut Packet<'_>, network: &Network<u32>, length: usize, hops: u8) {
-        use lb_common::checksum::Sum;
+    fn resize(packet: &mut Packet<'_>, network: &Network, length: usize, hops: u8) {
         let Some(ip) = packet.view_mut::<Ipv4>(NETWORK_OFFSET) else { return };
         let total = ((network.offset - NETWORK_OFFSET + length) as u16).to_be();
         let before = u16::from_ne_bytes([ip.ttl, ip.protocol]);
@@ -307,12 +287,30 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn source(packet: &Packet<'_>) -> Option<[u64; 2]> {
+        Some(packet.view::<Ipv6>(NETWORK_OFFSET)?.source)
+    }
+
+    #[inline(always)]
     fn destination(packet: &Packet<'_>) -> Option<[u64; 2]> {
         Some(packet.view::<Ipv6>(NETWORK_OFFSET)?.destination)
     }
 
     #[inline(always)]
-    fn parse(packet: &Packet<'_>) -> Result<Network<[u64; 2]>, DropReason> {
+    fn hops(packet: &Packet<'_>) -> Option<u8> {
+        Some(packet.view::<Ipv6>(NETWORK_OFFSET)?.hop_limit)
+    }
+
+    #[inline(always)]
+    fn address_sums(packet: &Packet<'_>) -> Option<(Sum, Sum)> {
+        let ip = packet.view::<Ipv6Words>(NETWORK_OFFSET)?;
+        let (s, d) = (ip.source, ip.destination);
+        let source = Sum::default().add32(s[0]).add32(s[1]).add32(s[2]).add32(s[3]);
+        Some((source, Sum::default().add32(d[0]).add32(d[1]).add32(d[2]).add32(d[3])))
+    }
+
+    #[inline(always)]
+    fn parse(packet: &Packet<'_>) -> Result<Network, DropReason> {
         const BAD: DropReason = DropReason::MalformedIpv6;
         let ip = packet.view::<Ipv6>(NETWORK_OFFSET).ok_or(BAD)?;
         let payload = usize::from(u16::from_be(ip.payload_length));
@@ -320,15 +318,8 @@ impl Family for V6 {
         if version != 6 || payload > packet.length().wrapping_sub(NETWORK_OFFSET + size_of::<Ipv6>()) {
             return Err(BAD);
         }
-        let mut network = Network {
-            source: ip.source,
-            destination: ip.destination,
-            protocol: ip.next_header,
-            hops: ip.hop_limit,
-            offset: NETWORK_OFFSET + size_of::<Ipv6>(),
-            length: payload,
-            total: (payload + size_of::<Ipv6>()) as u64,
-        };
+        let mut network =
+            Network { protocol: ip.next_header, offset: NETWORK_OFFSET + size_of::<Ipv6>(), length: payload };
         for _ in 0..MAX_EXTENSION_HEADERS {
             match network.protocol {
                 protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
@@ -412,188 +403,28 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn readdress(packet: &mut Packet<'_>, source: [u64; 2], destination: [u64; 2]) {
+    fn readdress(packet: &mut Packet<'_>, destination: [u64; 2]) {
         let Some(ip) = packet.view_mut::<Ipv6>(NETWORK_OFFSET) else { return };
         ip.hop_limit = ip.hop_limit.wrapping_sub(1);
-        ip.source = source;
-        ip.destination = destination;
+        // Word by word: a copy of sixteen bytes would be made byte by byte.
+        let vip = ip.destination;
+        ip.source[0] = vip[0];
+        ip.source[1] = vip[1];
+        ip.destination[0] = destination[0];
+        ip.destination[1] = destination[1];
     }
 
     #[inline(always)]
     fn swap_addresses(packet: &mut Packet<'_>) {
         let Some(ip) = packet.view_mut::<Ipv6>(NETWORK_OFFSET) else { return };
-        let source = ip.source;
-        ip.source = ip.destination;
-        ip.destination = source;
+        (ip.source, ip.destination) = (ip.destination, ip.source);
     }
 
     #[inline(always)]
-    fn resize(packet: &mut Packet<'_>, network: &Network<[u64; 2]>, length: usize, hops: u8) {
+    fn resize(packet: &mut Packet<'_>, network: &Network, length: usize, hops: u8) {
         let Some(ip) = packet.view_mut::<Ipv6>(NETWORK_OFFSET) else { return };
         let extensions = network.offset - NETWORK_OFFSET - size_of::<Ipv6>();
         ip.payload_length = ((extensions + length) as u16).to_be();
         ip.hop_limit = hops;
     }
-}
-
-impl ForwardEntry for Flow4 {
-    type Key = u64;
-
-    #[inline(always)]
-    fn ctl(&self) -> &AtomicU64 {
-        &self.ctl
-    }
-
-    #[inline(always)]
-    fn holds(&self, key: u64) -> bool {
-        self.client.load(Relaxed) == key
-    }
-
-    #[inline(always)]
-    fn key(&self) -> u64 {
-        self.client.load(Relaxed)
-    }
-
-    #[inline(always)]
-    fn set_key(&self, key: u64) {
-        self.client.store(key, Relaxed);
-    }
-}
-
-impl ForwardEntry for Flow6 {
-    type Key = [u64; 3];
-
-    #[inline(always)]
-    fn ctl(&self) -> &AtomicU64 {
-        &self.ctl
-    }
-
-    #[inline(always)]
-    fn holds(&self, key: [u64; 3]) -> bool {
-        self.client.load(Relaxed) == key[2]
-            && self.address[0].load(Relaxed) == key[0]
-            && self.address[1].load(Relaxed) == key[1]
-    }
-
-    #[inline(always)]
-    fn key(&self) -> [u64; 3] {
-        [self.address[0].load(Relaxed), self.address[1].load(Relaxed), self.client.load(Relaxed)]
-    }
-
-    #[inline(always)]
-    fn set_key(&self, key: [u64; 3]) {
-        self.address[0].store(key[0], Relaxed);
-        self.address[1].store(key[1], Relaxed);
-        self.client.store(key[2], Relaxed);
-    }
-}
-
-/// [`Return4::member`] of a member and a VIP.
-#[inline(always)]
-const fn member4(address: u32, port: u16, vip_and_transport: u16) -> u64 {
-    (address as u64) << 32 | (port as u64) << 16 | vip_and_transport as u64
-}
-
-impl ReturnEntry for Return4 {
-    type Address = u32;
-    type Key = u64;
-
-    #[inline(always)]
-    fn ctl(&self) -> &AtomicU64 {
-        &self.ctl
-    }
-
-    #[inline(always)]
-    fn is_from(&self, member: u32, member_port: u16, vip_and_transport: u16) -> bool {
-        self.member.load(Relaxed) == member4(member, member_port, vip_and_transport)
-    }
-
-    #[inline(always)]
-    fn key(&self) -> u64 {
-        self.client.load(Relaxed)
-    }
-
-    #[inline(always)]
-    fn fill(&self, key: u64, member: u32, member_port: u16, vip_and_transport: u16) {
-        self.client.store(key, Relaxed);
-        self.member.store(member4(member, member_port, vip_and_transport), Relaxed);
-    }
-
-    #[inline(always)]
-    fn last_hop(&self) -> &AtomicU64 {
-        &self.last_hop
-    }
-
-    #[inline(always)]
-    fn own(&self) -> &AtomicU64 {
-        &self.own
-    }
-
-    #[inline(always)]
-    fn vip_and_transport(&self) -> u16 {
-        self.member.load(Relaxed) as u16
-    }
-}
-
-/// Bits of [`Return6::ports`] above the client word.
-#[inline(always)]
-const fn member6(port: u16, vip_and_transport: u16) -> u64 {
-    (port as u64) << 48 | (vip_and_transport as u64) << 32
-}
-
-impl ReturnEntry for Return6 {
-    type Address = [u64; 2];
-    type Key = [u64; 3];
-
-    #[inline(always)]
-    fn ctl(&self) -> &AtomicU64 {
-        &self.ctl
-    }
-
-    #[inline(always)]
-    fn is_from(&self, member: [u64; 2], member_port: u16, vip_and_transport: u16) -> bool {
-        self.ports.load(Relaxed) >> 32 == member6(member_port, vip_and_transport) >> 32
-            && self.member_address[0].load(Relaxed) == member[0]
-            && self.member_address[1].load(Relaxed) == member[1]
-    }
-
-    #[inline(always)]
-    fn key(&self) -> [u64; 3] {
-        [
-            self.client_address[0].load(Relaxed),
-            self.client_address[1].load(Relaxed),
-            self.ports.load(Relaxed) & 0xffff_ffff,
-        ]
-    }
-
-    #[inline(always)]
-    fn fill(&self, key: [u64; 3], member: [u64; 2], member_port: u16, vip_and_transport: u16) {
-        self.client_address[0].store(key[0], Relaxed);
-        self.client_address[1].store(key[1], Relaxed);
-        self.ports.store(key[2] | member6(member_port, vip_and_transport), Relaxed);
-        self.member_address[0].store(member[0], Relaxed);
-        self.member_address[1].store(member[1], Relaxed);
-    }
-
-    #[inline(always)]
-    fn last_hop(&self) -> &AtomicU64 {
-        &self.last_hop
-    }
-
-    #[inline(always)]
-    fn own(&self) -> &AtomicU64 {
-        &self.own
-    }
-
-    #[inline(always)]
-    fn vip_and_transport(&self) -> u16 {
-        (self.ports.load(Relaxed) >> 32) as u16
-    }
-}
-
-/// Changes a control word if nobody else has: losing the race means that
-/// somebody wrote news at least as fresh.
-#[inline(always)]
-pub fn replace(word: &AtomicU64, before: Ctl, after: Ctl) -> bool {
-    lb_common::atomic::compare_and_swap(word, before.0, after.0)
 }

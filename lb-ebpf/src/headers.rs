@@ -45,13 +45,47 @@ pub mod tcp_flags {
 }
 
 wire! {
+    /// An Ethernet address, in as few words as it can be loaded and stored by.
+    #[derive(Debug)]
+    pub struct Station {
+        /// Its first four bytes.
+        pub first: u32,
+        /// Its last two.
+        pub last: u16,
+    }
+}
+
+impl Station {
+    /// The address in the upper 48 bits of a word, as [`Mac::with_low`] packs it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_high(word: u64) -> Self {
+        Self { first: ((word >> 16) as u32).to_le(), last: ((word >> 48) as u16).to_le() }
+    }
+
+    /// The address in the upper 48 bits of a word whose lower 16 are zero.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_high(self) -> u64 {
+        (u32::from_le(self.first) as u64) << 16 | (u16::from_le(self.last) as u64) << 48
+    }
+}
+
+impl From<Mac> for Station {
+    #[inline(always)]
+    fn from(mac: Mac) -> Self {
+        Self::from_high(mac.with_low(0))
+    }
+}
+
+wire! {
     /// Ethernet II.
     #[derive(Debug)]
     pub struct Ethernet {
         /// To whom.
-        pub destination: Mac,
+        pub destination: Station,
         /// From whom.
-        pub source: Mac,
+        pub source: Station,
         /// What follows.
         pub ethertype: u16,
     }
@@ -154,6 +188,17 @@ wire! {
         pub destination: u16,
     }
 
+    /// The addresses of an IPv6 header as the words its checksum is made of.
+    #[derive(Debug)]
+    pub struct Ipv6Words {
+        /// Everything before the addresses.
+        pub before: [u32; 2],
+        /// From where.
+        pub source: [u32; 4],
+        /// To where.
+        pub destination: [u32; 4],
+    }
+
     /// ICMP and ICMPv6 (RFC 792, RFC 4443).
     #[derive(Debug)]
     pub struct Icmp {
@@ -216,5 +261,21 @@ wire! {
 }
 
 const _: () = assert!(size_of::<Ethernet>() == 14 && size_of::<Ipv4>() == 20 && size_of::<Ipv6>() == 40);
+const _: () = assert!(size_of::<Ipv6Words>() == size_of::<Ipv6>());
 const _: () = assert!(size_of::<Tcp>() == 20 && size_of::<Udp>() == 8 && size_of::<Arp>() == 28);
 const _: () = assert!(size_of::<Neighbour>() == 24 && size_of::<LinkLayerOption>() == 8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_station_is_the_address_it_was_made_of() {
+        let mac = Mac([1, 2, 3, 0xfd, 0xfe, 0xff]);
+        let station = Station::from(mac);
+        assert_eq!(Mac::from_high(station.to_high()), mac);
+        assert_eq!(station.to_high(), mac.with_low(0));
+        let first = station.first;
+        assert_eq!(first.to_ne_bytes(), [1, 2, 3, 0xfd]);
+    }
+}

@@ -10,7 +10,8 @@ mod maps;
 
 /// Forwards what is for a VIP and passes everything else.
 #[xdp]
-pub fn krater(ctx: XdpContext) -> u32 {
+#[inline(always)]
+fn krater(ctx: XdpContext) -> u32 {
     // SAFETY: the kernel vouches for the bytes between the two for the run of
     // the program, and nobody else has the frame.
     let mut packet = unsafe { Packet::from_raw(ctx.data() as *mut u8, ctx.data_end() as *mut u8) };
@@ -25,7 +26,8 @@ pub fn krater(ctx: XdpContext) -> u32 {
 /// Returns the low 32 bits of the jiffies: how userspace learns the clock that
 /// flows are stamped with, through `BPF_PROG_TEST_RUN`.
 #[xdp]
-pub fn krater_clock(_ctx: XdpContext) -> u32 {
+#[inline(always)]
+fn krater_clock(_ctx: XdpContext) -> u32 {
     // SAFETY: the helper has no precondition.
     unsafe { bpf_jiffies64() as u32 }
 }
@@ -33,7 +35,8 @@ pub fn krater_clock(_ctx: XdpContext) -> u32 {
 /// Passes everything. On a veth's peer it makes that end able to receive
 /// frames that XDP redirected to it.
 #[xdp]
-pub fn krater_pass(_ctx: XdpContext) -> u32 {
+#[inline(always)]
+fn krater_pass(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 

@@ -5,15 +5,12 @@ use lb_common::atomic::Ordering::Relaxed;
 use lb_common::{
     drop_reason::DropReason,
     flow::{self, Ctl, Stage},
-    mac::Mac,
-    protocol::vip_and_transport,
-    vip::VipEntry,
 };
 
 use crate::{
     family::{Family, Network, ReturnEntry, replace},
     flow::Moment,
-    headers::tcp_flags,
+    headers::{Tcp, tcp_flags},
     packet::Packet,
     rewrite::{Translation, translate},
     tables::{Direction, Tables, Verdict},
@@ -27,19 +24,20 @@ pub(crate) fn give_back<F: Family, T: Tables>(
     packet: &mut Packet<'_>,
     tables: &T,
     moment: &Moment<'_>,
-    network: &Network<F::Address>,
+    network: &Network,
     segment: &Segment,
-    vip: VipEntry,
+    vip_and_transport: u16,
     ingress: u32,
 ) -> Option<Verdict> {
-    let transport = vip_and_transport(vip.id(), segment.transport);
-    let ports = flow::return_ports(segment.source, transport, segment.destination);
-    let entry = F::back(tables, F::return_place(moment.config, network.source, ports))?;
+    let (member_port, snat_port) = segment.ports(packet)?;
+    let ports = flow::return_ports(member_port, vip_and_transport, snat_port);
+    let member = F::source(packet)?;
+    let entry = F::back(tables, F::return_place(moment.config, member, ports))?;
     let ctl = flow::ctl(entry.ctl());
-    if !ctl.is_live() || ctl.snat_port() != segment.destination {
+    if !ctl.is_live() || ctl.snat_port() != snat_port {
         return None;
     }
-    if !entry.is_from(network.source, segment.source, transport) {
+    if !entry.is_from(member, member_port, vip_and_transport) {
         return None;
     }
     let (client, client_port, listener) = F::key_parts(entry.key());
@@ -48,7 +46,7 @@ pub(crate) fn give_back<F: Family, T: Tables>(
     if !ctl.same_flow(flow::ctl(entry.ctl())) {
         return Some(Verdict::Drop(DropReason::FlowChanged));
     }
-    if network.hops <= 1 {
+    if F::hops(packet)? <= 1 {
         return Some(Verdict::Drop(DropReason::TtlExpired));
     }
     let port = last_hop as u16;
@@ -56,29 +54,28 @@ pub(crate) fn give_back<F: Family, T: Tables>(
         return Some(Verdict::Drop(DropReason::ClientPathGone));
     };
 
-    let after = heard(segment, ctl, moment);
+    let after = heard(packet, segment, ctl, moment);
     if after != ctl {
         replace(entry.ctl(), ctl, after);
     }
     let translation = Translation {
-        source: network.destination,
         destination: client,
         source_port: own as u16,
         destination_port: client_port,
-        source_mac: Mac::from_high(own),
-        destination_mac: Mac::from_high(last_hop),
+        to: last_hop,
+        from: own,
     };
     if let Err(reason) = translate::<F, T>(packet, tables, network, segment, &translation) {
         return Some(Verdict::Drop(reason));
     }
-    tables.count_listener(listener, Direction::Out, network.total);
-    tables.count_member(ctl.member(), Direction::Out, network.total);
+    tables.count_listener(listener, Direction::Out, network.total());
+    tables.count_member(ctl.member(), Direction::Out, network.total());
     Some(if out == ingress { Verdict::Transmit } else { Verdict::Redirect(port) })
 }
 
 /// The control word after a member's packet.
 #[inline(always)]
-fn heard(segment: &Segment, ctl: Ctl, moment: &Moment<'_>) -> Ctl {
+fn heard(packet: &Packet<'_>, segment: &Segment, ctl: Ctl, moment: &Moment<'_>) -> Ctl {
     let stage = ctl.stage();
     let mut digest = ctl.digest();
     let next = if segment.has(tcp_flags::RST) {
@@ -91,7 +88,8 @@ fn heard(segment: &Segment, ctl: Ctl, moment: &Moment<'_>) -> Ctl {
         Stage::Answered
     } else if segment.has(tcp_flags::SYN) {
         // What the client must acknowledge to prove that it saw this.
-        digest = segment.sequence.wrapping_add(1) as u16;
+        let sequence = packet.view::<Tcp>(segment.offset).map_or(0, |t| u32::from_be(t.sequence));
+        digest = sequence.wrapping_add(1) as u16;
         Stage::Answered
     } else {
         // The member speaks as in an open connection: it has seen the

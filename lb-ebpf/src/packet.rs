@@ -44,6 +44,7 @@ impl Plain for u16 {}
 impl Plain for u32 {}
 impl Plain for u64 {}
 impl Plain for lb_common::mac::Mac {}
+impl Plain for crate::headers::Station {}
 impl<T: Plain, const N: usize> Plain for [T; N] {}
 
 /// Exists only where `T` is [`Plain`]: what [`wire!`] checks fields with.
@@ -130,6 +131,8 @@ impl<'a> Packet<'a> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
 
     #[test]

@@ -9,7 +9,13 @@
 //!                                                neither: drop
 //! ```
 
-use lb_common::{drop_reason::DropReason, listener, protocol::Transport, vip::VipEntry};
+use lb_common::{
+    atomic::opaque,
+    drop_reason::DropReason,
+    listener::{self, ListenerEntry},
+    protocol::Transport,
+    vip::VipEntry,
+};
 
 use crate::{
     client::{self, Arrival, dropped},
@@ -96,19 +102,20 @@ fn to_vip<F: Family, T: Tables>(
     };
     let Some(moment) = Moment::read(tables) else { return Verdict::Drop(DropReason::NotConfigured) };
 
-    let listener = lookup::listener(tables, listener::key(vip.id(), transport, segment.destination));
-    if listener.is_none_or(|l| l.is_in_snat_range())
+    let vip = segment.with_vip(vip.id());
+    let Some((_, port)) = segment.ports(packet) else { return Verdict::Drop(DropReason::MalformedTransport) };
+    let listener = lookup::listener(tables, listener::key_of(vip, port)).unwrap_or_default();
+    let listener = ListenerEntry(opaque(listener.0));
+    if listener.may_get_replies()
         && let Some(verdict) = member::give_back::<F, T>(packet, tables, &moment, &network, &segment, vip, ingress)
     {
         return verdict;
     }
-    match listener {
-        Some(listener) => {
-            let arrival = Arrival { network: &network, segment: &segment, vip, listener, ingress };
-            client::forward::<F, T>(packet, tables, &moment, &arrival)
-        }
-        None => Verdict::Drop(DropReason::NoListener),
+    if !listener.is_valid() {
+        return Verdict::Drop(DropReason::NoListener);
     }
+    let arrival = Arrival { network: &network, segment: &segment, vip, listener, ingress };
+    client::forward::<F, T>(packet, tables, &moment, &arrival)
 }
 
 /// A network header's facts, for those who look at packets without forwarding
@@ -116,6 +123,6 @@ fn to_vip<F: Family, T: Tables>(
 ///
 /// # Errors
 /// The reason the data path would drop it for.
-pub fn parse<F: Family>(packet: &Packet<'_>) -> Result<Network<F::Address>, DropReason> {
+pub fn parse<F: Family>(packet: &Packet<'_>) -> Result<Network, DropReason> {
     F::parse(packet)
 }

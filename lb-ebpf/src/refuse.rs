@@ -21,7 +21,7 @@ const OWN_HOPS: u8 = 64;
 pub(crate) fn refuse<F: Family, T: Tables>(
     packet: &mut Packet<'_>,
     tables: &T,
-    network: &Network<F::Address>,
+    network: &Network,
     segment: &Segment,
     reason: DropReason,
 ) -> Verdict {
@@ -39,7 +39,8 @@ pub(crate) fn refuse<F: Family, T: Tables>(
 /// Turns a segment into the reset that answers it, in place: the frame keeps
 /// its length, what is left over lies behind the datagram as padding does.
 #[inline(always)]
-fn reset<F: Family>(packet: &mut Packet<'_>, network: &Network<F::Address>, segment: &Segment) -> Option<()> {
+fn reset<F: Family>(packet: &mut Packet<'_>, network: &Network, segment: &Segment) -> Option<()> {
+    let (client, vip) = (F::source(packet)?, F::destination(packet)?);
     let header_words = packet.view::<Tcp>(network.offset)?.offset >> 4;
     let tcp = packet.view_mut::<Tcp>(network.offset)?;
     let data = network.length.wrapping_sub(usize::from(header_words) * 4) as u32;
@@ -53,8 +54,8 @@ fn reset<F: Family>(packet: &mut Packet<'_>, network: &Network<F::Address>, segm
         tcp.acknowledgment = 0;
         tcp.flags = tcp_flags::RST;
     } else {
+        tcp.acknowledgment = u32::from_be(tcp.sequence).wrapping_add(counted).to_be();
         tcp.sequence = 0;
-        tcp.acknowledgment = segment.sequence.wrapping_add(counted).to_be();
         tcp.flags = tcp_flags::RST | tcp_flags::ACK;
     }
     tcp.offset = (size_of::<Tcp>() as u8 / 4) << 4;
@@ -63,14 +64,12 @@ fn reset<F: Family>(packet: &mut Packet<'_>, network: &Network<F::Address>, segm
     tcp.checksum = 0;
     let ports = Sum::default().add16(tcp.source).add16(tcp.destination);
     let sum = ports.add32(tcp.sequence).add32(tcp.acknowledgment).add16(u16::from_ne_bytes([tcp.offset, tcp.flags]));
-    let pseudo = pseudo_header::<F>(network.destination, network.source, network.protocol, size_of::<Tcp>());
+    let pseudo = pseudo_header::<F>(vip, client, segment.ip_protocol(), size_of::<Tcp>());
     tcp.checksum = sum.plus(pseudo).finish();
 
     F::swap_addresses(packet);
     F::resize(packet, network, size_of::<Tcp>(), OWN_HOPS);
     let ethernet = packet.view_mut::<Ethernet>(0)?;
-    let source = ethernet.source;
-    ethernet.source = ethernet.destination;
-    ethernet.destination = source;
+    (ethernet.source, ethernet.destination) = (ethernet.destination, ethernet.source);
     Some(())
 }

@@ -8,11 +8,13 @@
 //! is then made here. (A complete checksum equals that value once in 65536
 //! times; completing it again is correct.)
 
-use lb_common::{checksum::Sum, counters::Event, drop_reason::DropReason, mac::Mac};
+use core::mem::offset_of;
+
+use lb_common::{atomic::opaque, checksum::Sum, counters::Event, drop_reason::DropReason};
 
 use crate::{
     family::{Family, Network},
-    headers::{Ethernet, Tcp, Udp},
+    headers::{Ethernet, Ports, Station, Tcp, Udp},
     packet::Packet,
     tables::Tables,
     transport::Segment,
@@ -22,21 +24,19 @@ use crate::{
 /// without fragments are shorter.
 const MAX_COMPLETED: usize = 4096;
 
-/// What a packet is to become.
+/// What a packet is to become. Its source is the VIP, which it came to.
 #[derive(Clone, Copy, Debug)]
 pub struct Translation<A> {
-    /// New source address.
-    pub source: A,
     /// New destination address.
     pub destination: A,
     /// New source port, host order.
     pub source_port: u16,
     /// New destination port, host order.
     pub destination_port: u16,
-    /// New Ethernet source.
-    pub source_mac: Mac,
-    /// New Ethernet destination.
-    pub destination_mac: Mac,
+    /// New Ethernet destination, in the upper 48 bits.
+    pub to: u64,
+    /// New Ethernet source, in the upper 48 bits.
+    pub from: u64,
 }
 
 /// The sum of a pseudo header (RFC 793 §3.1, RFC 8200 §8.1).
@@ -63,56 +63,53 @@ pub fn pseudo_header<F: Family>(source: F::Address, destination: F::Address, pro
 pub fn translate<F: Family, T: Tables>(
     packet: &mut Packet<'_>,
     tables: &T,
-    network: &Network<F::Address>,
+    network: &Network,
     segment: &Segment,
     new: &Translation<F::Address>,
 ) -> Result<(), DropReason> {
-    let incomplete = pseudo_header::<F>(network.source, network.destination, network.protocol, network.length).fold();
-    let (old_source, old_destination) = (F::words(network.source), F::words(network.destination));
-    let (new_source, new_destination) = (F::words(new.source), F::words(new.destination));
-    let change = Sum::default()
-        .sub64(old_source[0])
-        .sub64(old_source[1])
-        .sub64(old_destination[0])
-        .sub64(old_destination[1])
-        .add64(new_source[0])
-        .add64(new_source[1])
-        .add64(new_destination[0])
-        .add64(new_destination[1])
-        .sub16(segment.source.to_be())
-        .sub16(segment.destination.to_be())
-        .add16(new.source_port.to_be())
-        .add16(new.destination_port.to_be());
+    const BAD: DropReason = DropReason::MalformedTransport;
+    let tcp = segment.is_tcp();
+    let place = segment.offset + if tcp { offset_of!(Tcp, checksum) } else { offset_of!(Udp, checksum) };
+    let before = u16::from_ne_bytes(packet.read(place).ok_or(BAD)?);
 
-    let left_to_hardware = if segment.is_tcp() {
-        let tcp = packet.view_mut::<Tcp>(network.offset).ok_or(DropReason::MalformedTransport)?;
-        tcp.source = new.source_port.to_be();
-        tcp.destination = new.destination_port.to_be();
-        let before = tcp.checksum;
-        tcp.checksum = change.update(before);
-        before == incomplete
-    } else {
-        let udp = packet.view_mut::<Udp>(network.offset).ok_or(DropReason::MalformedTransport)?;
-        udp.source = new.source_port.to_be();
-        udp.destination = new.destination_port.to_be();
-        let before = udp.checksum;
-        // Zero says that there is no checksum (RFC 768), and then none is made.
-        if before != 0 {
-            udp.checksum = nonzero(change.update(before));
-        }
-        before != 0 && before == incomplete
-    };
-    F::readdress(packet, new.source, new.destination);
-    if let Some(ethernet) = packet.view_mut::<Ethernet>(0) {
-        ethernet.source = new.source_mac;
-        ethernet.destination = new.destination_mac;
+    let (source, vip) = F::address_sums(packet).ok_or(BAD)?;
+    let incomplete = opaque(source.plus(vip).plus(message_facts(network, segment)).fold().into());
+    let destination = F::words(new.destination);
+    let ports = packet.view_mut::<Ports>(segment.offset).ok_or(BAD)?;
+    let old_ports = Sum::default().add16(ports.source).add16(ports.destination);
+    let new_ports = Sum::default().add16(new.source_port.to_be()).add16(new.destination_port.to_be());
+    ports.source = new.source_port.to_be();
+    ports.destination = new.destination_port.to_be();
+    // The VIP was the destination and becomes the source: in the sum it stays.
+    let change = new_ports.add64(destination[0]).add64(destination[1]).minus(source.plus(old_ports));
+    let after = opaque(change.update(before).into()) as u16;
+
+    // Zero says that a datagram has no checksum (RFC 768), and then none is made.
+    let has_one = tcp || before != 0;
+    if has_one {
+        let field = packet.view_mut::<[u8; 2]>(place).ok_or(BAD)?;
+        *field = (if tcp { after } else { nonzero(after) }).to_ne_bytes();
     }
-    if left_to_hardware {
-        let pseudo = pseudo_header::<F>(new.source, new.destination, network.protocol, network.length);
-        complete(packet, network.offset, network.length, segment.is_tcp(), pseudo)?;
+    F::readdress(packet, new.destination);
+    if let Some(ethernet) = packet.view_mut::<Ethernet>(0) {
+        ethernet.source = Station::from_high(new.from);
+        ethernet.destination = Station::from_high(new.to);
+    }
+    if has_one && u64::from(before) == incomplete {
+        let (source, destination) = F::address_sums(packet).ok_or(BAD)?;
+        let pseudo = source.plus(destination).plus(message_facts(network, segment));
+        let checksum = complete(packet, segment.offset, network.length, place, pseudo)?;
+        let field = packet.view_mut::<[u8; 2]>(place).ok_or(BAD)?;
+        *field = (if tcp { checksum } else { nonzero(checksum) }).to_ne_bytes();
         tables.count(Event::ChecksumCompleted);
     }
     Ok(())
+}
+
+/// What a pseudo header has besides the addresses.
+#[inline(always)]
+fn message_facts(network: &Network, segment: &Segment) -> Sum {
+    Sum::default().add16(u16::from(segment.ip_protocol()).to_be()).add16((network.length as u16).to_be())
 }
 
 /// A UDP checksum that comes out as zero is sent as all ones (RFC 768).
@@ -121,23 +118,12 @@ const fn nonzero(checksum: u16) -> u16 {
     if checksum == 0 { 0xffff } else { checksum }
 }
 
-/// Computes the transport checksum of a message from scratch.
+/// The checksum of a message, whose field for it at `place` does not count.
 #[cfg_attr(target_arch = "bpf", inline(never))]
-fn complete(packet: &mut Packet<'_>, offset: usize, length: usize, tcp: bool, pseudo: Sum) -> Result<(), DropReason> {
-    set_checksum(packet, offset, tcp, 0)?;
+fn complete(packet: &Packet<'_>, offset: usize, length: usize, place: usize, pseudo: Sum) -> Result<u16, DropReason> {
+    let field = packet.read::<[u8; 2]>(place).ok_or(DropReason::MalformedTransport)?;
     let sum = message_sum(packet, offset, length).ok_or(DropReason::ChecksumTooLong)?;
-    let checksum = pseudo.plus(sum).finish();
-    set_checksum(packet, offset, tcp, if tcp { checksum } else { nonzero(checksum) })
-}
-
-#[inline(always)]
-fn set_checksum(packet: &mut Packet<'_>, offset: usize, tcp: bool, checksum: u16) -> Result<(), DropReason> {
-    if tcp {
-        packet.view_mut::<Tcp>(offset).ok_or(DropReason::MalformedTransport)?.checksum = checksum;
-    } else {
-        packet.view_mut::<Udp>(offset).ok_or(DropReason::MalformedTransport)?.checksum = checksum;
-    }
-    Ok(())
+    Ok(pseudo.plus(sum).sub16(u16::from_ne_bytes(field)).finish())
 }
 
 /// The sum of `length` bytes from `offset`; `None` where the frame ends before
@@ -150,20 +136,27 @@ pub fn message_sum(packet: &Packet<'_>, offset: usize, length: usize) -> Option<
     }
     let mut sum = Sum::default();
     // The odd end first: the loop over whole chunks then ends the function
-    // wherever it ends, which is what the verifier has to follow.
-    let whole = length / CHUNK * CHUNK;
-    let mut at = offset + whole;
-    let end = offset + length;
-    for _ in 0..CHUNK / 2 - 1 {
-        if at + 2 > end {
-            break;
-        }
-        sum = sum.add16(u16::from_ne_bytes(packet.read::<[u8; 2]>(at)?));
-        at += 2;
+    // wherever it ends. And each part of the end at a place that follows from
+    // the length alone, not from the parts before it: the ways through here then
+    // meet again, which is what the verifier has to follow.
+    let from = |size: usize| offset + (length & !(2 * size - 1));
+    if length & 16 != 0 {
+        let bytes = packet.read::<[u8; 16]>(from(16))?;
+        sum = sum.add64(word(&bytes, 0)).add64(word(&bytes, 8));
     }
-    if at < end {
-        sum = sum.add16(u16::from_ne_bytes([packet.read::<u8>(at)?, 0]));
+    if length & 8 != 0 {
+        sum = sum.add64(u64::from_ne_bytes(packet.read(from(8))?));
     }
+    if length & 4 != 0 {
+        sum = sum.add32(u32::from_ne_bytes(packet.read(from(4))?));
+    }
+    if length & 2 != 0 {
+        sum = sum.add16(u16::from_ne_bytes(packet.read(from(2))?));
+    }
+    if length & 1 != 0 {
+        sum = sum.add16(u16::from_ne_bytes([packet.read::<u8>(from(1))?, 0]));
+    }
+    let whole = length & !(CHUNK - 1);
     for chunk in 0..MAX_COMPLETED / CHUNK {
         if chunk * CHUNK >= whole {
             break;
@@ -175,7 +168,7 @@ pub fn message_sum(packet: &Packet<'_>, offset: usize, length: usize) -> Option<
 }
 
 #[inline(always)]
-fn word(bytes: &[u8; 32], at: usize) -> u64 {
+fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
     let b = bytes;
     u64::from_ne_bytes([b[at], b[at + 1], b[at + 2], b[at + 3], b[at + 4], b[at + 5], b[at + 6], b[at + 7]])
 }

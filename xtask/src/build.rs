@@ -31,6 +31,11 @@ const BPF_PACKAGE: &str = "lb-ebpf";
 /// on to the linker.
 const BPF_CPU: &str = "v3";
 
+/// Headers lie in a frame as they come. x86-64 and arm64 kernels load a word
+/// from any address; without this it would be put together from its bytes,
+/// which doubles the program.
+const BPF_FEATURES: &str = "+allows-misaligned-mem-access";
+
 /// Builds every BPF program of the workspace.
 pub(crate) fn ebpf(workspace: &Workspace, tools: &Tools) -> Result<()> {
     let compiler = &tools.compiler;
@@ -87,9 +92,10 @@ pub(crate) fn locked() -> Option<&'static str> {
 fn rustflags(linker: &Path) -> String {
     let linker = format!("linker={}", linker.display());
     let cpu = format!("target-cpu={BPF_CPU}");
+    let features = format!("target-feature={BPF_FEATURES}");
     let arch = format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH);
     // Cargo's separator, so that a path may hold spaces.
-    ["-C", &linker, "-C", "link-arg=--btf", "-C", &cpu, &arch].join("\u{1f}")
+    ["-C", &linker, "-C", "link-arg=--btf", "-C", &cpu, "-C", &features, &arch].join("\u{1f}")
 }
 
 fn list_objects(workspace: &Workspace) -> Result<()> {

@@ -6,7 +6,7 @@
 //! order: what has been idle for too long, what is closed, what is unconfirmed.
 //! A confirmed flow in use is never displaced.
 
-use lb_common::atomic::Ordering::Relaxed;
+use lb_common::atomic::{Ordering::Relaxed, opaque};
 
 use lb_common::{
     config::{Config, IdleLimits},
@@ -23,15 +23,13 @@ use crate::{
 
 mod open;
 
-pub use open::{Opened, Opening, open};
+pub use open::{Opener, Outcome, open};
 
 /// What a packet's handling needs to know besides the packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment<'t> {
     /// The numbers.
     pub config: &'t Config,
-    /// Seed of the flow hashes.
-    pub seed: u64,
     /// Now.
     pub now: Tick,
 }
@@ -45,7 +43,13 @@ impl<'t> Moment<'t> {
             return None;
         }
         let now = Tick::from_jiffies(tables.jiffies(), config.tick_shift());
-        Some(Self { config, seed: config.seed.load(Relaxed), now })
+        Some(Self { config, now })
+    }
+
+    /// Seed of the flow hashes.
+    #[inline(always)]
+    fn seed(&self) -> u64 {
+        self.config.seed.load(Relaxed)
     }
 }
 
@@ -61,7 +65,7 @@ pub struct Found<'t, F: Family> {
 /// Finds the forward entry of a flow: usually in the first line it looks at.
 #[inline(always)]
 pub fn find<'t, F: Family, T: Tables>(tables: &'t T, moment: &Moment<'_>, key: F::Key) -> Option<Found<'t, F>> {
-    let first = F::hash(moment.seed, key) as u32 & F::line_mask(moment.config);
+    let first = F::hash(moment.seed(), key) as u32 & F::line_mask(moment.config);
     for neighbour in 0..F::LINES {
         let line = F::line(tables, first ^ neighbour)?;
         for entry in F::ways(line) {
@@ -113,38 +117,56 @@ pub fn is_over(forward: Stage, back: Stage) -> bool {
     (closed(forward) && closed(back)) || matches!(forward, Stage::Reset) || matches!(back, Stage::Reset)
 }
 
-/// How willingly an entry would be displaced, from its own control word alone:
-/// 0 never, the higher the sooner. The class comes first, then the age.
-#[inline(always)]
-fn willingness(limits: IdleLimits, now: Tick, ctl: Ctl) -> u32 {
-    let idle = now.since(ctl.seen());
-    let class = match ctl.stage() {
-        Stage::Free => return u32::MAX,
-        Stage::Claimed => return 0,
-        Stage::New | Stage::Answered => {
-            if idle > limits.unconfirmed {
-                3
-            } else {
-                1
-            }
-        }
-        Stage::Closing | Stage::Reset => {
-            if idle > limits.tcp_closing {
-                3
-            } else {
-                2
-            }
-        }
-        // Either protocol's limit: the exact one is checked with both entries.
-        Stage::Established => {
-            if idle > limits.udp || idle > limits.tcp {
-                3
-            } else {
-                0
-            }
-        }
-    };
-    class << 16 | u32::from(idle)
+/// How willingly entries would be displaced, from their own control words
+/// alone.
+///
+/// It is computed without a branch: the verifier goes through the loops that
+/// ask for it once for every path, and a path that knows a class would be
+/// followed apart from the others all the way.
+#[derive(Clone, Copy, Debug)]
+struct Willingness {
+    now: Tick,
+    /// Four idle limits of sixteen bits, for the stages as [`LIMIT_OF`] says.
+    limits: u64,
+}
+
+/// Which of the four limits each stage has, two bits a stage.
+const LIMIT_OF: u64 = by_stage([3, 3, 0, 0, 1, 2, 2, 2], 2);
+/// The class of each stage within its limit, and past it: four bits a stage.
+const CLASS_WITHIN: u64 = by_stage([4, 0, 1, 1, 0, 2, 2, 2], 4);
+const CLASS_PAST: u64 = by_stage([4, 0, 3, 3, 3, 3, 3, 3], 4);
+
+const fn by_stage(values: [u64; 8], bits: u32) -> u64 {
+    let (mut word, mut stage) = (0, 0);
+    while stage < 8 {
+        word |= values[stage as usize] << (stage * bits);
+        stage += 1;
+    }
+    word
+}
+
+impl Willingness {
+    #[inline(always)]
+    fn new(limits: IdleLimits, now: Tick) -> Self {
+        // Either protocol's limit for an established flow: the exact one is
+        // checked with both its entries.
+        let established = if limits.tcp < limits.udp { limits.tcp } else { limits.udp };
+        let limits = u64::from(limits.unconfirmed) | u64::from(established) << 16 | u64::from(limits.tcp_closing) << 32;
+        Self { now, limits: limits | 0xffff << 48 }
+    }
+
+    /// 0 for never, the higher the sooner: the class comes first, then the age.
+    #[inline(always)]
+    fn of(self, ctl: Ctl) -> u32 {
+        let stage = (ctl.0 >> 60) as u32 & 7;
+        let idle = u32::from(self.now.since(ctl.seen()));
+        let limit = (self.limits >> ((LIMIT_OF >> (stage * 2) & 3) * 16)) as u32 & 0xffff;
+        // Not to be known as a comparison, of which a branch would be made.
+        let past = opaque(u64::from(limit).wrapping_sub(u64::from(idle))) >> 63;
+        let class = (CLASS_WITHIN + past * (CLASS_PAST - CLASS_WITHIN)) >> (stage * 4) & 0xf;
+        // Age counts only within a class that may go at all.
+        (class as u32 * 0x1_0000) + (idle & (class as u32).wrapping_neg() >> 16)
+    }
 }
 
 /// Takes a forward entry away from its flow, with the return entry, if the
