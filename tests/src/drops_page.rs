@@ -1,0 +1,215 @@
+//! `docs/drops.md`, written from the source: every reason to drop a packet and
+//! every answer, with what they mean and what to look at.
+//!
+//! The meanings are those that `lbctl drops` shows. What an operator does next
+//! is kept here: a reason without it does not compile.
+
+use std::fmt::Write as _;
+
+use lb_common::{
+    counters::Event,
+    drop_reason::DropReason::{
+        self, ChecksumTooLong, ClientPathGone, ExtensionHeaders, FlowChanged, FlowTableFull, FlowUnknown, Fragment,
+        IcmpUnsupported, InterfaceUnknown, MalformedControl, MalformedIpv4, MalformedIpv6, MalformedTransport,
+        MemberMissing, MemberUnresolved, NoListener, NotConfigured, PoolEmpty, SnatPortsExhausted, TtlExpired,
+        UnsupportedProtocol,
+    },
+};
+
+const BEGINNING: &str = "\
+# Why packets end here
+
+Every packet that ends in the data path ends with one of these reasons, and is
+counted by it: `lbctl drops` shows the counts, `lbctl drops -o json` gives them
+to programs, under the labels used here. Numbers and labels never change.
+Counts begin with the data path, not with `lbd`: they go on over a restart, and
+start at zero after `lbctl dataplane detach`. A count that stands still is
+history; look twice, some seconds apart, before you act.
+
+Packets that are not for a VIP are passed to the kernel untouched and counted
+nowhere here. Nothing is logged for a packet.
+
+`tcpdump` on the balancer shows neither what the program drops nor what it
+forwards, because the program meets a frame before the kernel's taps do. Look
+from the client, from the member, or at a mirror port of the switch.
+
+This page is written from the source (`tests/src/drops_page.rs`); do not edit it
+by hand.
+
+## Reasons
+";
+
+const ANSWERS: &str = "
+## Answers
+
+What the program answered or mended itself, counted in the same list. None of
+these is a fault by itself.
+";
+
+/// The page.
+#[must_use]
+pub fn page() -> String {
+    let mut page = BEGINNING.to_owned();
+    head(&mut page);
+    for reason in DropReason::ALL {
+        row(&mut page, Event::Drop(*reason), reason.label(), reason.meaning(), look_at(*reason));
+    }
+    page.push_str(ANSWERS);
+    head(&mut page);
+    for (event, label, meaning) in Event::ANSWERS {
+        row(&mut page, event, label, meaning, look_at_answer(event));
+    }
+    page
+}
+
+fn head(page: &mut String) {
+    page.push_str("\n| No. | Label | What it means | What to do |\n|---:|---|---|---|\n");
+}
+
+fn row(page: &mut String, event: Event, label: &str, meaning: &str, advice: &str) {
+    let end = if meaning.ends_with('.') { "" } else { "." };
+    // Writing to a string cannot fail.
+    let _ = writeln!(page, "| {} | `{label}` | {meaning}{end} | {advice} |", event.index());
+}
+
+/// What an operator does about a reason that keeps counting.
+const fn look_at(reason: DropReason) -> &'static str {
+    match reason {
+        MalformedIpv4 | MalformedIpv6 => {
+            "A few are noise. If it keeps rising, capture at the sender's side and look for the one whose length \
+             fields do not fit its frames; look at the error counters of the link (`ethtool -S`)."
+        }
+        MalformedTransport => {
+            "A few are noise. A burst from many addresses is a scan or an attack: nothing gets through, and no flow is \
+             opened."
+        }
+        Fragment => {
+            "For TCP, look for a path whose MTU is below the sender's and whose ICMP errors are filtered; lower the \
+             MSS or the MTU at the sender. For UDP, have the sender keep its datagrams below the path's MTU."
+        }
+        ExtensionHeaders => "Find the sender with a capture. Ordinary traffic has none of these.",
+        UnsupportedProtocol => {
+            "Somebody sends SCTP, GRE, IPsec or the like to a VIP. If that is a service of yours, it cannot be \
+             balanced yet; give it an address that is no VIP."
+        }
+        NoListener => {
+            "Compare `lbctl listener list` with what clients use. Late replies of members come here too when their \
+             flow was idle for longer than `[dataplane.idle_timeout]` allows. The balancer's own host must not use a \
+             VIP as its source address: the answers come here."
+        }
+        PoolEmpty => {
+            "`lbctl pool list` shows the pool without a member in use, `lbctl member list` why: `ERROR` is the health \
+             monitor's word, `DRAINING` and `OFFLINE` are an operator's. A listener without a pool counts here too. TCP clients were answered with a reset \
+             (`answered_reset`), UDP clients with silence."
+        }
+        FlowUnknown => {
+            "Harmless in small numbers: a client resets a connection that was forgotten before. Many at once follow \
+             the loss of all flows (a detached or replaced data path, another `hash_seed`)."
+        }
+        FlowTableFull => {
+            "`lbctl flow count` against `max_flows` in `lbctl dataplane show`. If most are confirmed the table is too \
+             small: `max_flows` is changed with `lbctl dataplane detach` and a new start, which ends established \
+             flows. If most of them are idle, shorten `[dataplane.idle_timeout]`, which takes a reload only. A flood of \
+             SYNs alone does not cause this: unconfirmed flows give way to each other."
+        }
+        SnatPortsExhausted => {
+            "`lbctl stats` shows which member has very many flows. Each member's address and port has one range of \
+             ports for each VIP and protocol: more members, a wider `snat_ports` (a reload) or another VIP help. So does a \
+             larger `max_flows`, because a crowded table leaves few of the ports that are tried free."
+        }
+        MemberUnresolved => {
+            "`lbctl member show NAME` says what is missing: a route, a neighbour that does not answer, or an interface \
+             that the data path is not attached to. Compare `ip route get ADDRESS` and `ip neigh`. For a moment after \
+             a first start this is normal."
+        }
+        TtlExpired => {
+            "A traceroute ends here, because no ICMP error is sent. Anything more is a routing loop: look at the \
+             routes between balancer and members, and at what sends packets for the VIP back to the balancer."
+        }
+        ClientPathGone => {
+            "An interface was taken out of `interfaces` or made anew while flows used it. It ends when their clients \
+             send again by another interface; if not, compare `lbctl dataplane show` with the pool file."
+        }
+        MemberMissing => "Keep the output of `lbctl -o json pool list` and of `lbd`'s log, and report it.",
+        NotConfigured => {
+            "If it keeps rising, a start was cut off before it was done. Look at `lbd`'s log and start it again."
+        }
+        IcmpUnsupported => {
+            "If large transfers stall, a path has a smaller MTU than the members and its \"too big\" messages end \
+             here: lower the MSS or the MTU at the members. Echo requests to a VIP that this node is not active for \
+             come here too."
+        }
+        MalformedControl => {
+            "A few are noise. A neighbour solicitation from the unspecified address is counted here as well: another \
+             host is about to configure the VIP as its own address. Look for it."
+        }
+        ChecksumTooLong => {
+            "The sender runs on the same machine (a container, a virtual machine) and sends frames of more than 4096 \
+             bytes: `ethtool -K INTERFACE tx off` there, or a smaller MTU."
+        }
+        InterfaceUnknown => {
+            "`lbctl dataplane show` lists the interfaces that it knows. If the program runs on another one, somebody \
+             attached it by hand; otherwise start `lbd` again, which enters its interfaces anew."
+        }
+        FlowChanged => {
+            "A few while many flows begin and end are normal. If it keeps rising, the table is crowded: treat it as \
+             `flow_table_full`."
+        }
+    }
+}
+
+/// What an operator reads from an answer's count.
+const fn look_at_answer(event: Event) -> &'static str {
+    match event {
+        Event::AnsweredArp => {
+            "If it stands still while clients on the same network do not reach an IPv4 VIP, their requests do not \
+             arrive: look at the switch, at VLAN tags, and at `lbctl dataplane show`."
+        }
+        Event::AnsweredNeighbour => {
+            "If it stands still while an IPv6 VIP is not reached, the solicitations do not arrive: the interface must \
+             let multicast in (`ip link set dev INTERFACE allmulticast on`), and a switch that snoops must not keep \
+             it back."
+        }
+        Event::AnsweredEcho => "Somebody pings a VIP. The program answers whether or not a member is up.",
+        Event::AnsweredReset => "Look at `pool_empty`, which counts these packets too.",
+        Event::ChecksumCompleted => {
+            "The sender runs on the same machine and leaves checksums to hardware that its frames never meet. It \
+             works; switching tx checksum offload off at the sender saves the balancer the summing."
+        }
+        Event::Drop(reason) => look_at(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::{env, fs};
+
+    use super::*;
+
+    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/drops.md");
+
+    #[test]
+    fn the_page_on_drops_says_what_the_source_says() {
+        if env::var_os("KRATER_BLESS").is_some() {
+            fs::write(FILE, page()).unwrap();
+        }
+        let written = fs::read_to_string(FILE).unwrap_or_default();
+        assert!(
+            written == page(),
+            "docs/drops.md is not what the source says; write it anew with \
+             `KRATER_BLESS=1 cargo test --package krater-tests --lib drops_page`"
+        );
+    }
+
+    #[test]
+    fn no_text_breaks_out_of_its_row() {
+        let page = page();
+        for line in page.lines().filter(|line| line.starts_with('|')) {
+            assert_eq!(line.matches('|').count(), 5, "{line}");
+        }
+        let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| No.")).count();
+        assert_eq!(rows, DropReason::ALL.len() + Event::ANSWERS.len());
+    }
+}
