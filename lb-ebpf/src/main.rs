@@ -32,14 +32,6 @@ fn krater_clock(_ctx: XdpContext) -> u32 {
     unsafe { bpf_jiffies64() as u32 }
 }
 
-/// Passes everything. On a veth's peer it makes that end able to receive
-/// frames that XDP redirected to it.
-#[xdp]
-#[inline(always)]
-fn krater_pass(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
-}
-
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}

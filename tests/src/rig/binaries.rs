@@ -1,6 +1,9 @@
 //! Where the project's programs are.
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -31,5 +34,18 @@ pub fn find(name: &str) -> Result<PathBuf> {
             path.display()
         );
     }
+    Ok(path)
+}
+
+/// A BPF object by name.
+///
+/// # Errors
+/// When it has not been built.
+pub fn bpf_object(name: &str) -> Result<PathBuf> {
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpf/bpfel-unknown-none/bpf");
+    let path = Path::new(built).join(name);
+    let path = path
+        .canonicalize()
+        .with_context(|| format!("find {}; build it with `cargo xtask build-ebpf`", path.display()))?;
     Ok(path)
 }

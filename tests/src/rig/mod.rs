@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use lb_common::names::PASS_PROGRAM;
 
 pub mod addresses;
 pub mod binaries;
@@ -271,7 +272,7 @@ impl Rig {
             "address add 10.77.0.1/24 dev front0\naddress add fd77::1/64 dev front0 nodad\nlink set front0 up\n";
         let back = "address add 10.77.1.1/24 dev back0\naddress add fd77:1::1/64 dev back0 nodad\nlink set back0 up\n";
         self.lb.ip_batch(&if one_armed { front.to_owned() } else { format!("{front}{back}") })?;
-        let router = "route add default via 10.77.0.1\n-6 route add default via fd77::1\n";
+        let router = "route add default via 10.77.0.1\nroute add ::/0 via fd77::1\n";
         self.client.ip_batch(&format!(
             "address add {}/24 dev eth0\naddress add {}/64 dev eth0 nodad\nlink set eth0 up\n{router}",
             addresses::CLIENT4,
@@ -283,7 +284,7 @@ impl Rig {
                 ""
             } else {
                 // Replies to the VIP, which is what members see as their client, come back to the balancer.
-                "route add default via 10.77.1.1\n-6 route add default via fd77:1::1\n"
+                "route add default via 10.77.1.1\nroute add ::/0 via fd77:1::1\n"
             };
             member.namespace().ip_batch(&format!(
                 "address add {v4}/24 dev eth0\naddress add {v6}/64 dev eth0 nodad\nlink set eth0 up\n{router}"
@@ -300,10 +301,21 @@ impl Rig {
         for member in &self.members {
             member.namespace().run("ethtool", &sender)?;
         }
-        // What XDP sends into a veth arrives only at a peer that polls.
-        self.switch.run("ethtool", &["-K", "lb", "gro", "on"])?;
+        self.receive_from_xdp()
+    }
+
+    /// What XDP transmits into a veth arrives only where the other end has a
+    /// program too.
+    fn receive_from_xdp(&self) -> Result<()> {
+        let object = binaries::bpf_object("pass")?;
+        let object = object.to_string_lossy();
+        let attach = |namespace: &NetNs, interface: &str| {
+            let link = ["link", "set", "dev", interface, "xdpdrv", "object", &object, "program", PASS_PROGRAM];
+            namespace.run("ip", &link).map(drop)
+        };
+        attach(&self.switch, "lb")?;
         if self.options.topology == Topology::TwoArmed {
-            self.client.run("ethtool", &["-K", "eth0", "gro", "on"])?;
+            attach(&self.client, "eth0")?;
         }
         Ok(())
     }

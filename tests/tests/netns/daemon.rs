@@ -110,7 +110,6 @@ fn auto_takes_the_driver_where_it_can() -> Result<()> {
 fn auto_falls_back_with_a_warning_that_names_the_cost() -> Result<()> {
     let rig = Rig::up(Options::default())?;
     // A veth refuses XDP in the driver when its peer's packets may be longer than a page.
-    rig.lb().ip_batch("link set front0 mtu 9000\nlink set back0 mtu 9000\n")?;
     rig.client().ip_batch("link set eth0 mtu 9000\n")?;
     let switch = format!("kr-{}-switch", rig.id());
     krater_tests::rig::command::run("ip", &["-n", &switch, "link", "set", "lb", "mtu", "9000"])?;
