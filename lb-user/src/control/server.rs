@@ -102,12 +102,16 @@ impl Server {
         Ok(Self { listener, path: path.to_owned(), inode, clients: Arc::new(Semaphore::new(MAX_CLIENTS)) })
     }
 
-    /// Serves clients until the future is dropped or `commands` is closed.
+    /// Serves clients until the future is dropped or `commands` is closed; then
+    /// answers those it has, and waits until they have left.
     pub async fn serve(self, commands: mpsc::Sender<Command>) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                () = commands.closed() => return,
+                () = commands.closed() => {
+                    let _ = self.clients.acquire_many(MAX_CLIENTS as u32).await;
+                    return;
+                }
             };
             match accepted {
                 Ok((stream, _)) => self.welcome(stream, commands.clone()),

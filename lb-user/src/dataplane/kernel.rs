@@ -77,7 +77,14 @@ pub struct KernelDataplane {
     tx_ports: DevMap<MapData>,
     writer: TableWriter,
     /// Absent where the data path was opened and not loaded.
-    program: Option<Ebpf>,
+    loaded: Option<Loaded>,
+}
+
+/// What only the process that forwards has.
+struct Loaded {
+    program: Ebpf,
+    /// Keeps a second daemon away for as long as this one lives.
+    _owner: pins::Owner,
 }
 
 impl std::fmt::Debug for KernelDataplane {
@@ -113,8 +120,8 @@ impl KernelDataplane {
     ///
     /// # Errors
     /// [`DataplaneError::AbiVersion`] when another version is pinned,
-    /// [`DataplaneError::Refused`] when sizes differ, [`DataplaneError::Kernel`]
-    /// when the kernel refuses the program.
+    /// [`DataplaneError::Refused`] when sizes differ or another daemon owns the
+    /// data path, [`DataplaneError::Kernel`] when the kernel refuses the program.
     pub fn load(options: &KernelOptions) -> Result<(Self, Origin), DataplaneError> {
         if OBJECT.is_empty() {
             return Err(DataplaneError::Refused {
@@ -124,15 +131,14 @@ impl KernelDataplane {
         }
         let pin_path = &options.pin_path;
         let sizes = FlowSizes::for_flows(options.max_flows);
+        let owner = pins::Owner::claim(pin_path)?;
         let origin = if pin_path.join(names::CONFIG).exists() {
             check_adoptable(pin_path, sizes)?;
             Origin::Adopted
         } else {
             Origin::Created
         };
-        fs::create_dir_all(pin_path)
-            .map_err(kernel(format!("create pin directory {} (is a bpffs mounted there?)", pin_path.display())))?;
-        let loaded = Self::load_into(options, sizes, origin);
+        let loaded = Self::load_into(options, sizes, origin, owner);
         if loaded.is_err() && origin == Origin::Created {
             // Leave nothing half made behind.
             let _ = Self::remove(pin_path);
@@ -140,7 +146,12 @@ impl KernelDataplane {
         loaded.map(|dataplane| (dataplane, origin))
     }
 
-    fn load_into(options: &KernelOptions, sizes: FlowSizes, origin: Origin) -> Result<Self, DataplaneError> {
+    fn load_into(
+        options: &KernelOptions,
+        sizes: FlowSizes,
+        origin: Origin,
+        owner: pins::Owner,
+    ) -> Result<Self, DataplaneError> {
         let pin_path = &options.pin_path;
         let mut ebpf = EbpfLoader::new()
             .default_map_pin_directory(pin_path)
@@ -169,7 +180,7 @@ impl KernelDataplane {
                 dataplane.detach_index(ifindex)?;
             }
         }
-        dataplane.program = Some(ebpf);
+        dataplane.loaded = Some(Loaded { program: ebpf, _owner: owner });
         Ok(dataplane)
     }
 
@@ -204,7 +215,7 @@ impl KernelDataplane {
                 .map_err(wrong(names::PORT_OF_INTERFACE))?,
             tx_ports: Map::DevMap(pinned(names::TX_PORTS)?).try_into().map_err(wrong(names::TX_PORTS))?,
             writer: TableWriter::default(),
-            program: None,
+            loaded: None,
         })
     }
 
@@ -247,7 +258,7 @@ impl KernelDataplane {
         ifindex: u32,
         mode: XdpMode,
     ) -> Result<(FdLink, bool, Option<String>), DataplaneError> {
-        let ebpf = self.program.as_mut().ok_or_else(|| DataplaneError::Refused {
+        let ebpf = self.loaded.as_mut().map(|l| &mut l.program).ok_or_else(|| DataplaneError::Refused {
             op: "attach interface",
             reason: "the data path was opened for reading, not loaded".to_owned(),
         })?;
@@ -348,6 +359,15 @@ impl KernelDataplane {
         self.clock.jiffies().map_or(0, |jiffies| Flows::new(&self.arrays, jiffies).sweep())
     }
 
+    /// Changes what can be changed about a loaded data path: its SNAT ports and
+    /// idle limits. Sizes, pins and seed stay.
+    pub fn reconfigure(&mut self, options: &KernelOptions) {
+        let config = self.arrays.config();
+        let (seed, hz) = (config.seed.load(Relaxed), config.hz.load(Relaxed) as u32);
+        let kept = KernelOptions { hash_seed: seed, ..options.clone() };
+        configure(&self.arrays, &kept, flow_sizes(&self.arrays), hz);
+    }
+
     /// Detaches every interface and removes every pin of the data path under
     /// `pin_path`; anything else in that directory is left alone, and then so is
     /// the directory.
@@ -372,7 +392,7 @@ impl KernelDataplane {
     /// # Errors
     /// When the kernel refuses the run.
     pub fn test_run(&self, frame: &[u8]) -> Result<(u32, Vec<u8>), DataplaneError> {
-        let ebpf = self.program.as_ref().and_then(|e| e.program(names::PROGRAM));
+        let ebpf = self.loaded.as_ref().and_then(|l| l.program.program(names::PROGRAM));
         let xdp: &Xdp = ebpf.and_then(|p| p.try_into().ok()).ok_or_else(|| DataplaneError::Refused {
             op: "test run",
             reason: "the data path was opened for reading, not loaded".to_owned(),

@@ -2,13 +2,19 @@
 //! and its removal.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
 use aya::maps::{Array, Map, MapData};
 use lb_common::{config::ABI_VERSION, names};
 use lb_ebpf::host::FlowSizes;
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
 
 use super::{DataplaneError, kernel::kernel};
 
@@ -52,6 +58,40 @@ pub(super) fn linked_interfaces(pin_path: &Path) -> Result<Vec<u32>, DataplaneEr
     Ok(interfaces)
 }
 
+/// The claim of one process to a directory of pins: a lock on the directory,
+/// which ends with the process, however it ends.
+#[derive(Debug)]
+pub(super) struct Owner {
+    _directory: Flock<File>,
+}
+
+impl Owner {
+    /// Makes the directory if it is missing, and claims it.
+    pub(super) fn claim(pin_path: &Path) -> Result<Self, DataplaneError> {
+        let on_bpffs =
+            pin_path.ancestors().find_map(|p| statfs(p).ok()).is_some_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
+        if !on_bpffs {
+            return Err(DataplaneError::Refused {
+                op: "claim data path",
+                reason: format!(
+                    "{} is not on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, or choose another pin_path",
+                    pin_path.display()
+                ),
+            });
+        }
+        fs::create_dir_all(pin_path).map_err(kernel(format!("create pin directory {}", pin_path.display())))?;
+        let directory = File::open(pin_path).map_err(kernel(format!("open pin directory {}", pin_path.display())))?;
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(directory) => Ok(Self { _directory: directory }),
+            Err((_, Errno::EWOULDBLOCK)) => Err(DataplaneError::Refused {
+                op: "claim data path",
+                reason: format!("another lbd owns {}: stop it, or choose another pin_path", pin_path.display()),
+            }),
+            Err((_, error)) => Err(kernel(format!("lock pin directory {}", pin_path.display()))(error)),
+        }
+    }
+}
+
 /// The ABI version of a pinned data path.
 pub(super) fn pinned_version(pin_path: &Path) -> Result<u32, DataplaneError> {
     pinned_config(pin_path).map(|words| words[0] as u32)
@@ -91,7 +131,7 @@ pub(super) fn check_adoptable(pin_path: &Path, sizes: FlowSizes) -> Result<(), D
                 op: "adopt data path",
                 reason: format!(
                     "{name} at {} has {} entries and max_flows asks for {entries}: set max_flows back, or remove the \
-                     data path with `lbctl dataplane detach` (established flows are lost)",
+                     data path with `lbctl --offline dataplane detach` (established flows are lost)",
                     pin_path.display(),
                     info.max_entries()
                 ),
