@@ -110,8 +110,8 @@ fn show(found: &DataplaneView, screen: Screen) -> String {
             ("abi_version", found.abi_version.to_string()),
             ("program_id", found.program_id.to_string()),
             ("jited_bytes", numbers::bytes(found.jited_bytes.into())),
-            ("verified_instructions", numbers::count(found.verified_instructions.into())),
-            ("max_flows", numbers::count(found.max_flows.into())),
+            ("verified_instructions", found.verified_instructions.to_string()),
+            ("max_flows", found.max_flows.to_string()),
             ("snat_ports", format!("{lowest} to {highest}")),
             ("memory of maps", numbers::bytes(found.maps.iter().map(|map| map.bytes).sum())),
         ],
@@ -158,6 +158,7 @@ mod tests {
         let text = show(&sample::dataplane(), Screen::default());
         for line in [
             "pin_path               /sys/fs/bpf/krater",
+            "max_flows              1048576",
             "snat_ports             10000 to 65535",
             "memory of maps         65.0 MiB",
             "INTERFACE  IFINDEX  PORT  MAC                XDP MODE",

@@ -114,7 +114,7 @@ pub(super) fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
                 return Err(Failure::OffTopic);
             };
             let MemberSetView { member, notes } = &*done;
-            session.source.warn_of_edit();
+            // Offline they say as well how long the change lasts.
             for note in notes {
                 tell(&format!("note: {note}"));
             }

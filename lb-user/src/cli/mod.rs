@@ -2,8 +2,8 @@
 //! arguments of `lbd`.
 //!
 //! A file for each noun holds its verbs, its question to lbd and its tables.
-//! Everything else is beside them: [`reach`] decides who is asked, [`output`]
-//! how an answer is written, [`failure`] how it is said that there is none.
+//! Everything else is beside them: `reach` decides who is asked, `output`
+//! how an answer is written, `failure` how it is said that there is none.
 //!
 //! What must not be here: knowledge of the data path. An answer arrives as the
 //! records of [`crate::control::view`], and JSON is those records unchanged.

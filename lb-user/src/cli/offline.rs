@@ -9,7 +9,10 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::failure::Failure;
 use crate::{
-    control::protocol::{Refusal, RefusalCode, Request, Response},
+    control::{
+        answer::answer_offline,
+        protocol::{Request, Response},
+    },
     dataplane::{DataplaneError, kernel::KernelDataplane},
 };
 
@@ -39,9 +42,4 @@ fn detach(pin_path: &Path) -> Result<Response, Failure> {
     };
     KernelDataplane::remove(pin_path).map_err(Failure::Pinned)?;
     Ok(Response::Detached { interfaces })
-}
-
-/// Stands where `control::answer::answer_offline` is to stand.
-fn answer_offline(_dataplane: &mut KernelDataplane, _request: &Request) -> Response {
-    Refusal::new(RefusalCode::Failed, "this lbctl cannot read the pinned maps: ask lbd without `--offline`").into()
 }

@@ -58,6 +58,7 @@ fn the_docs_page_says_what_the_definitions_say() {
         fs::write(&path, &page).unwrap();
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
-    let differs = written.lines().zip(page.lines()).position(|(a, b)| a != b).map_or(written.lines().count(), |n| n) + 1;
+    let differs =
+        written.lines().zip(page.lines()).position(|(a, b)| a != b).map_or(written.lines().count(), |n| n) + 1;
     assert!(written == page, "docs/lbctl.md differs from line {differs} on: write it with {WRITE}=1");
 }

@@ -102,13 +102,6 @@ impl Source {
             response => Ok(response),
         }
     }
-
-    /// Says on standard error how long an edit lasts that lbd does not know of.
-    pub(super) fn warn_of_edit(&self) {
-        if matches!(self, Self::PinnedMaps { .. }) {
-            tell("offline: this lasts until lbd starts again and brings the maps back in line with its pool file");
-        }
-    }
 }
 
 /// Lbd puts back what is edited behind its back, unless the maps are another's.

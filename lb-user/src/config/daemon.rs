@@ -12,7 +12,7 @@ use super::{
     mistake::quoted,
     reader::Reader,
 };
-use crate::dataplane::kernel::XdpMode;
+use crate::dataplane::XdpMode;
 
 /// The kernel's limit on the name of an interface.
 const MAX_INTERFACE_NAME: usize = 15;

@@ -17,7 +17,7 @@ use std::{
 use lb_common::{config::IdleLimits, names};
 use toml::de::DeTable;
 
-use crate::{dataplane::kernel::XdpMode, model::Model};
+use crate::{dataplane::XdpMode, model::Model};
 
 mod balancers;
 mod daemon;

@@ -1,4 +1,308 @@
-//! Brings the data plane to what is desired.
+//! The single owner of the data plane. Everything that may change what packets
+//! meet (the pool file, an operator, a health monitor, the network) comes here
+//! as a fact, and each fact ends in the same way: compile what the maps should
+//! say, compare with what they say, carry out the difference.
+//!
+//! What must not be here: sockets, files, signals, netlink ([`daemon`] has
+//! them), and the maps' layouts.
+//!
+//! Invariant others rely on: nobody but [`Controller`] writes to the data plane
+//! while it lives.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use lb_common::member::MemberState;
+
+use crate::{
+    compile::{HealthView, MemberKey, NextHops, Overrides, Verdict, compile},
+    control::{
+        answer::{self, Intent, Knowledge},
+        protocol::{MemberChange, Refusal, RefusalCode, Request, Response},
+        view::{DaemonView, ErrorView},
+    },
+    dataplane::{Dataplane, DataplaneError, Describe, Statistics},
+    health::HealthEvent,
+    model::{Model, Weight},
+    net::Hops,
+};
+
+pub mod daemon;
+mod interfaces;
 pub mod plan;
 pub mod reconcile;
+
+/// What is known and wanted, and the data plane it is carried out on.
+#[derive(Debug)]
+pub struct Controller<D> {
+    dataplane: D,
+    model: Model,
+    overrides: Overrides,
+    health: HealthView,
+    health_reasons: BTreeMap<MemberKey, String>,
+    next_hops: NextHops,
+    hops_missing: BTreeMap<IpAddr, String>,
+    /// Next hops that the maps had before this process began. They count until
+    /// the network has had time to speak for itself.
+    inherited: NextHops,
+    fallbacks: BTreeMap<u32, String>,
+    daemon: DaemonView,
+    started: Instant,
+}
+
+impl<D: Dataplane + Statistics + Describe> Controller<D> {
+    /// Takes a data plane over. What it knows about health and next hops counts
+    /// until better is known, so that taking over disturbs no traffic. The maps
+    /// are not written yet: call [`Controller::converge`].
+    ///
+    /// # Errors
+    /// When the data plane cannot be read.
+    pub fn new(dataplane: D, model: Model, overrides: Overrides, daemon: DaemonView) -> Result<Self, DataplaneError> {
+        let observed = dataplane.observe()?;
+        let mut health = HealthView::new();
+        let mut health_reasons = BTreeMap::new();
+        let mut inherited = NextHops::new();
+        for member in observed.members.values().filter(|m| m.flags & MemberState::RETIRED == 0) {
+            if let Some(next_hop) = member.next_hop {
+                inherited.insert(member.address, next_hop);
+            }
+            let Some(pool) = observed.pools.get(&member.pool) else { continue };
+            if member.flags & MemberState::UNHEALTHY != 0 {
+                let key = MemberKey { pool: pool.label.clone(), address: member.address, port: member.port };
+                health_reasons.insert(key.clone(), "was down before lbd started; not probed since".to_owned());
+                health.insert(key, Verdict::Down);
+            }
+        }
+        Ok(Self {
+            dataplane,
+            model,
+            overrides,
+            health,
+            health_reasons,
+            next_hops: inherited.clone(),
+            hops_missing: BTreeMap::new(),
+            inherited,
+            fallbacks: BTreeMap::new(),
+            daemon,
+            started: Instant::now(),
+        })
+    }
+
+    /// The data plane.
+    pub const fn dataplane(&self) -> &D {
+        &self.dataplane
+    }
+
+    /// The data plane, for what is no operation on its tables: interfaces.
+    pub const fn dataplane_mut(&mut self) -> &mut D {
+        &mut self.dataplane
+    }
+
+    /// What the pool file says.
+    pub const fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// What operators changed.
+    pub const fn overrides(&self) -> &Overrides {
+        &self.overrides
+    }
+
+    /// Brings the maps to what is wanted and known now. Where that fails the
+    /// maps are consistent, the error is kept for `lbctl status`, and the next
+    /// call goes on from there. Says whether it got there.
+    pub fn converge(&mut self) -> bool {
+        let desired = compile(&self.model, &self.overrides, &self.health, &self.next_hops);
+        match reconcile::reconcile(&mut self.dataplane, &desired) {
+            Ok(outcome) => {
+                if outcome.done > 0 {
+                    tracing::info!(
+                        operations = outcome.done,
+                        retired = outcome.waiting,
+                        "data path brought up to date"
+                    );
+                }
+                true
+            }
+            Err(error) => {
+                self.note_error(format!("bring the data path up to date: {}", chain(&error)));
+                false
+            }
+        }
+    }
+
+    /// Takes another pool file's content. What is known about members that are
+    /// gone is forgotten; what operators changed about them is kept.
+    pub fn set_model(&mut self, model: Model, loaded_at: SystemTime) {
+        self.model = model;
+        let members: BTreeSet<MemberKey> = self.member_keys().collect();
+        self.health.retain(|key, _| members.contains(key));
+        self.health_reasons.retain(|key, _| members.contains(key));
+        self.daemon.reloads += 1;
+        self.daemon.loaded_at = seconds(loaded_at);
+        self.daemon.last_error = None;
+    }
+
+    /// Takes a monitor's verdict.
+    pub fn set_verdict(&mut self, event: HealthEvent) {
+        if !self.member_keys().any(|key| key == event.member) {
+            // The pool file has changed while the probe was under way.
+            return;
+        }
+        let HealthEvent { member, verdict, reason, .. } = event;
+        let (pool, address, port) = (&member.pool, member.address, member.port);
+        match verdict {
+            Verdict::Up => tracing::info!(%pool, %address, port, "member is up"),
+            Verdict::Down => tracing::warn!(%pool, %address, port, %reason, "member is down"),
+        }
+        self.health_reasons.insert(member.clone(), reason);
+        self.health.insert(member, verdict);
+    }
+
+    /// Forgets the verdicts about members that no monitor watches any more.
+    pub fn keep_verdicts(&mut self, watched: &BTreeSet<MemberKey>) {
+        self.health.retain(|key, _| watched.contains(key));
+        self.health_reasons.retain(|key, _| watched.contains(key));
+    }
+
+    /// Takes what the network says about next hops.
+    pub fn set_hops(&mut self, hops: &Hops) {
+        self.hops_missing.clone_from(&hops.missing);
+        self.next_hops.clone_from(&hops.next_hops);
+        for (address, next_hop) in &self.inherited {
+            self.next_hops.entry(*address).or_insert(*next_hop);
+        }
+    }
+
+    /// Stops believing in next hops that an earlier process knew.
+    pub fn forget_inherited(&mut self) {
+        for (address, next_hop) in std::mem::take(&mut self.inherited) {
+            if self.hops_missing.contains_key(&address) && self.next_hops.get(&address) == Some(&next_hop) {
+                self.next_hops.remove(&address);
+            }
+        }
+    }
+
+    /// Remembers why the driver of an interface did not take the program.
+    pub fn set_fallbacks(&mut self, fallbacks: BTreeMap<u32, String>) {
+        self.fallbacks = fallbacks;
+    }
+
+    /// Addresses of every member: what next hops are needed for.
+    pub fn member_addresses(&self) -> BTreeSet<IpAddr> {
+        self.member_keys().map(|key| key.address).collect()
+    }
+
+    fn member_keys(&self) -> impl Iterator<Item = MemberKey> {
+        let pools = self.model.load_balancers().iter().flat_map(|lb| lb.pools.iter().map(move |pool| (lb, pool)));
+        pools.flat_map(|(lb, pool)| pool.members.iter().map(|member| MemberKey::of(lb, pool, member)))
+    }
+
+    /// Logs something that went wrong and keeps it for `lbctl status`.
+    pub fn note_error(&mut self, message: String) {
+        tracing::error!("{message}");
+        self.daemon.last_error = Some(ErrorView { at: seconds(SystemTime::now()), message });
+    }
+
+    /// Answers a request that changes nothing.
+    pub fn answer(&self, request: &Request) -> Response {
+        answer::answer(&self.knowledge(&self.daemon_now()), request)
+    }
+
+    fn daemon_now(&self) -> DaemonView {
+        DaemonView { uptime_seconds: self.started.elapsed().as_secs(), ..self.daemon.clone() }
+    }
+
+    fn knowledge<'a>(&'a self, daemon: &'a DaemonView) -> Knowledge<'a> {
+        let intent = Intent {
+            model: &self.model,
+            overrides: &self.overrides,
+            health: &self.health,
+            health_reasons: &self.health_reasons,
+            hops_missing: &self.hops_missing,
+            fallbacks: &self.fallbacks,
+        };
+        Knowledge { dataplane: &self.dataplane, intent: Some(intent), daemon: Some(daemon) }
+    }
+
+    /// Changes a member as an operator wishes, once `keep` has put the changed
+    /// overrides where a restart finds them.
+    pub fn set_member(
+        &mut self,
+        select: &str,
+        change: &MemberChange,
+        keep: impl FnOnce(&Overrides) -> Result<(), String>,
+    ) -> Response {
+        let changed = answer::find_member(&self.model, select)
+            .and_then(|member| Ok((self.changed_overrides(&member, change)?, member)));
+        let (overrides, member) = match changed {
+            Ok(changed) => changed,
+            Err(refusal) => return refusal.into(),
+        };
+        if let Err(message) = keep(&overrides) {
+            return Refusal::new(RefusalCode::Failed, message).into();
+        }
+        self.overrides = overrides;
+        tracing::info!(pool = %member.pool, address = %member.address, port = member.port, ?change, "member set");
+        let follows = self.converge();
+        let mut view = match answer::member_set_view(&self.knowledge(&self.daemon_now()), &member) {
+            Ok(view) => view,
+            Err(refusal) => return refusal.into(),
+        };
+        if !follows {
+            view.notes.push(
+                "the data path does not follow yet; `lbctl status` has the reason, and lbd tries again".to_owned(),
+            );
+        }
+        Response::MemberSet(Box::new(view))
+    }
+
+    fn changed_overrides(&self, member: &MemberKey, change: &MemberChange) -> Result<Overrides, Refusal> {
+        let invalid = |message: String| Refusal::new(RefusalCode::Invalid, message);
+        if change.is_empty() {
+            return Err(invalid("nothing to change: give a weight, enable, disable, drain or reset".to_owned()));
+        }
+        let weight = match change.weight {
+            Some(weight) => Some(Weight::new(weight).ok_or_else(|| {
+                invalid(format!("weight {weight} is above {}: give one from 0 to {}", Weight::MAX, Weight::MAX))
+            })?),
+            None => None,
+        };
+        let mut overrides = self.overrides.clone();
+        if change.reset {
+            overrides.clear(member);
+        }
+        if weight.is_some() {
+            overrides.set_weight(member.clone(), weight);
+        }
+        if change.admin_state_up.is_some() {
+            overrides.set_admin_state_up(member.clone(), change.admin_state_up);
+        }
+        if let Some(drain) = change.drain {
+            overrides.set_drain(member.clone(), drain);
+        }
+        Ok(overrides)
+    }
+}
+
+/// Seconds since 1970.
+fn seconds(moment: SystemTime) -> u64 {
+    moment.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// An error with its causes in one line, none of them twice.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = cause.source();
+    }
+    text
+}

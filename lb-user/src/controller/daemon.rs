@@ -1,0 +1,462 @@
+//! Lbd from its start to its end: everything around the [`Controller`] that has
+//! a file, a socket, a signal or a clock.
+//!
+//! Order at the start: the pool file is read and found good, the control socket
+//! is taken (another lbd would have it), then the data path is loaded or
+//! adopted. So whatever can be refused is refused before a packet notices.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, watch},
+    task::{JoinHandle, block_in_place},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+};
+
+use super::{
+    Controller, chain,
+    interfaces::{self, Settled},
+    seconds,
+};
+use crate::{
+    config::{self, Config, OnExit},
+    control::{
+        protocol::{Refusal, RefusalCode, Request, Response},
+        server::{BindError, Command, Server},
+        view::DaemonView,
+    },
+    dataplane::{
+        DataplaneError, Describe,
+        kernel::{KernelDataplane, KernelOptions, Origin},
+    },
+    health::{self, HealthEvent, Monitors},
+    net::{self, Hops, Interface, NetError, NextHopWatch},
+    store::{self, StoreError},
+};
+
+/// How often the maps are compared with what they should say even though
+/// nothing has happened: what somebody else wrote, and what failed, is mended
+/// then, and ids of members whose flows have ended are freed.
+const RESYNC: Duration = Duration::from_secs(30);
+
+/// How often flows that were idle for too long are freed. The data path
+/// reclaims what it needs by itself; this keeps counts honest and ages from
+/// wrapping.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// How long next hops that an earlier process knew are believed in against the
+/// network's silence.
+const INHERITANCE: Duration = Duration::from_secs(5);
+
+/// Requests that may wait for the controller at once; more of them wait in
+/// their clients' connections.
+const WAITING_COMMANDS: usize = 64;
+
+/// Verdicts that may wait; a monitor with another one waits itself.
+const WAITING_VERDICTS: usize = 1024;
+
+/// How long the last answers may take to leave.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Why lbd could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The pool file.
+    #[error("{0}")]
+    Config(#[from] config::LoadError),
+    /// The control socket.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// An interface, or the network as a whole.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The state directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The data path.
+    #[error("{text}", text = chain(.0))]
+    Dataplane(#[from] DataplaneError),
+    /// The system.
+    #[error("{what}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Runs until it is told to end.
+///
+/// # Errors
+/// When it cannot start; then the data path is as it was.
+pub fn run(config_file: &Path) -> Result<(), DaemonError> {
+    let system = |what| move |source| DaemonError::System { what, source };
+    let config = config::load(config_file)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(system("start the runtime"))?;
+    runtime.block_on(async {
+        let signals = Signals::listen().map_err(system("listen for signals"))?;
+        let daemon = Daemon::start(config_file, config).await?;
+        daemon.serve(signals).await
+    })
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+struct Daemon {
+    config_file: PathBuf,
+    config: Config,
+    controller: Controller<KernelDataplane>,
+    commands: mpsc::Receiver<Command>,
+    serving: JoinHandle<()>,
+    watch: NextHopWatch,
+    hops: watch::Receiver<Hops>,
+    monitors: Monitors,
+    verdicts: mpsc::Receiver<HealthEvent>,
+}
+
+/// What ends the daemon.
+enum End {
+    Asked,
+    Detached,
+}
+
+impl Daemon {
+    async fn start(config_file: &Path, config: Config) -> Result<Self, DaemonError> {
+        warn_of(&config);
+        let server = Server::bind(&config.control.socket)?;
+        store::prepare(&config.control.state_dir)?;
+        let overrides = store::load_overrides(&config.control.state_dir).unwrap_or_else(|error| {
+            tracing::error!("{}; going on without what operators changed", chain(&error));
+            crate::compile::Overrides::default()
+        });
+        let found = find_interfaces(&config.dataplane.interfaces).await?;
+        let options = options(&config)?;
+        let (mut dataplane, origin) = block_in_place(|| load(&options))?;
+        let program = dataplane.describe()?;
+        match origin {
+            Origin::Created => tracing::info!(pins = %program.pin_path.display(), "data path loaded, new and empty"),
+            Origin::Adopted => tracing::info!(
+                pins = %program.pin_path.display(),
+                "data path adopted: its flows and tables go on, its program is this lbd's now"
+            ),
+        }
+        let settled = interfaces::settle(&mut dataplane, &found, config.dataplane.xdp_mode).inspect_err(|_| {
+            if origin == Origin::Created
+                && let Err(error) = KernelDataplane::remove(&config.dataplane.pin_path)
+            {
+                tracing::error!("remove the data path again: {}", chain(&error));
+            }
+        })?;
+
+        let daemon = DaemonView {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_file: config_file.display().to_string(),
+            loaded_at: seconds(SystemTime::now()),
+            ..DaemonView::default()
+        };
+        let mut controller = Controller::new(dataplane, config.model.clone(), overrides, daemon)?;
+        let (watch, hops) = NextHopWatch::start()?;
+        let (verdict_sender, verdicts) = mpsc::channel(WAITING_VERDICTS);
+        let monitors = Monitors::start(verdict_sender);
+        let (command_sender, commands) = mpsc::channel(WAITING_COMMANDS);
+        controller.converge();
+        let mut this = Self {
+            config_file: config_file.to_owned(),
+            config,
+            controller,
+            commands,
+            serving: tokio::spawn(server.serve(command_sender)),
+            watch,
+            hops,
+            monitors,
+            verdicts,
+        };
+        this.watch_over(settled);
+        Ok(this)
+    }
+
+    /// Sets monitors and next hops to the pool file and the interfaces in force.
+    fn watch_over(&mut self, settled: Settled) {
+        let ports = settled.attachments.iter().map(|a| (a.ifindex, (a.port, a.mac))).collect();
+        self.controller.set_fallbacks(settled.fallbacks);
+        self.watch.set(self.controller.member_addresses(), ports);
+        self.monitor();
+    }
+
+    /// Sets the monitors to the pool file and to what operators changed.
+    fn monitor(&mut self) {
+        let targets = health::targets_under(self.controller.model(), self.controller.overrides());
+        self.controller.keep_verdicts(&targets.iter().map(|t| t.member.clone()).collect());
+        self.monitors.set(targets);
+    }
+
+    async fn serve(mut self, mut signals: Signals) -> Result<(), DaemonError> {
+        let mut resync = interval(RESYNC);
+        let mut sweep = interval(SWEEP);
+        for ticker in [&mut resync, &mut sweep] {
+            ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticker.reset();
+        }
+        let inheritance_ends = Instant::now() + INHERITANCE;
+        let mut inherits = true;
+        tracing::info!("ready");
+        let end = loop {
+            tokio::select! {
+                // A verdict is what packets wait for.
+                biased;
+                _ = signals.terminate.recv() => break End::Asked,
+                _ = signals.interrupt.recv() => break End::Asked,
+                Some(event) = self.verdicts.recv() => self.judge(event),
+                Ok(()) = self.hops.changed() => self.follow_network().await,
+                _ = signals.hangup.recv() => self.reload().await,
+                Some(command) = self.commands.recv() => {
+                    if let Some(end) = block_in_place(|| self.carry_out(command)) {
+                        break end;
+                    }
+                }
+                () = sleep_until(inheritance_ends), if inherits => {
+                    inherits = false;
+                    self.controller.forget_inherited();
+                    block_in_place(|| self.controller.converge());
+                }
+                _ = resync.tick() => {
+                    block_in_place(|| self.controller.converge());
+                }
+                _ = sweep.tick() => {
+                    block_in_place(|| self.controller.dataplane().sweep());
+                }
+            }
+        };
+        self.finish(&end).await
+    }
+
+    /// Takes a verdict, and with it whatever else has been found meanwhile.
+    fn judge(&mut self, event: HealthEvent) {
+        self.controller.set_verdict(event);
+        while let Ok(event) = self.verdicts.try_recv() {
+            self.controller.set_verdict(event);
+        }
+        block_in_place(|| self.controller.converge());
+    }
+
+    async fn follow_network(&mut self) {
+        let hops = self.hops.borrow_and_update().clone();
+        self.controller.set_hops(&hops);
+        block_in_place(|| self.controller.converge());
+        if self.interfaces_changed(&hops) {
+            self.attach_anew().await;
+        }
+    }
+
+    /// Whether an interface of ours came back as another one, or changed its
+    /// address. One that is gone is waited for.
+    fn interfaces_changed(&self, hops: &Hops) -> bool {
+        let Ok(attachments) = self.controller.dataplane().attachments() else { return false };
+        self.config.dataplane.interfaces.iter().any(|name| {
+            hops.links
+                .get(name)
+                .is_some_and(|(ifindex, mac)| !attachments.iter().any(|a| a.ifindex == *ifindex && a.mac == *mac))
+        })
+    }
+
+    async fn attach_anew(&mut self) {
+        let mut found = Vec::new();
+        for name in &self.config.dataplane.interfaces {
+            match net::interface(name).await {
+                Ok(interface) => found.push(interface),
+                Err(error) => tracing::warn!("{}; waiting for it", chain(&error)),
+            }
+        }
+        let mode = self.config.dataplane.xdp_mode;
+        match block_in_place(|| interfaces::settle(self.controller.dataplane_mut(), &found, mode)) {
+            Ok(settled) => self.watch_over(settled),
+            Err(error) => self.controller.note_error(format!("attach again: {}", chain(&error))),
+        }
+    }
+
+    fn carry_out(&mut self, Command { request, reply }: Command) -> Option<End> {
+        let (response, end) = match &request {
+            Request::SetMember { member, change } => {
+                let state_dir = &self.config.control.state_dir;
+                let keep = |overrides: &_| store::save_overrides(state_dir, overrides).map_err(|error| chain(&error));
+                let response = self.controller.set_member(member, change, keep);
+                self.monitor();
+                (response, None)
+            }
+            Request::Detach => self.detach(),
+            _ => (self.controller.answer(&request), None),
+        };
+        // Whoever asked may have left.
+        let _ = reply.send(response);
+        end
+    }
+
+    fn detach(&mut self) -> (Response, Option<End>) {
+        let failed = |error: &DataplaneError| Refusal::new(RefusalCode::Failed, chain(error)).into();
+        let attachments = match self.controller.dataplane().attachments() {
+            Ok(attachments) => attachments,
+            Err(error) => return (failed(&error), None),
+        };
+        match KernelDataplane::remove(&self.config.dataplane.pin_path) {
+            Ok(()) => {
+                let interfaces = attachments.into_iter().map(|a| a.interface).collect();
+                (Response::Detached { interfaces }, Some(End::Detached))
+            }
+            Err(error) => (failed(&error), None),
+        }
+    }
+
+    /// Reads the pool file again: all of it comes into force, or nothing.
+    async fn reload(&mut self) {
+        let reloaded = match config::load(&self.config_file) {
+            Ok(config) => self.take(config).await,
+            Err(error) => Err(chain(&error)),
+        };
+        match reloaded {
+            Ok(()) => tracing::info!(file = %self.config_file.display(), "pool file reloaded"),
+            Err(reason) => self.controller.note_error(format!("reload refused, everything stays as it was: {reason}")),
+        }
+    }
+
+    async fn take(&mut self, config: Config) -> Result<(), String> {
+        if let Some(field) = fixed_field(&self.config, &config) {
+            return Err(format!(
+                "{}: {field} cannot change while lbd runs: set it back, or restart lbd (with another pin_path or \
+                 max_flows, run `lbctl dataplane detach` first, which ends established flows)",
+                self.config_file.display()
+            ));
+        }
+        warn_of(&config);
+        let found = find_interfaces(&config.dataplane.interfaces).await.map_err(|error| chain(&error))?;
+        let options = options(&config).map_err(|error| chain(&error))?;
+        let mode = config.dataplane.xdp_mode;
+        let settled = block_in_place(|| interfaces::settle(self.controller.dataplane_mut(), &found, mode))
+            .map_err(|error| chain(&error))?;
+        self.controller.dataplane_mut().reconfigure(&options);
+        self.controller.set_model(config.model.clone(), SystemTime::now());
+        self.config = config;
+        self.watch_over(settled);
+        block_in_place(|| self.controller.converge());
+        Ok(())
+    }
+
+    async fn finish(self, end: &End) -> Result<(), DaemonError> {
+        let Self { config, controller, commands, serving, .. } = self;
+        drop(commands);
+        if timeout(FAREWELL, serving).await.is_err() {
+            tracing::debug!("a client did not take its answer in time");
+        }
+        let pin_path = &config.dataplane.pin_path;
+        match end {
+            End::Detached => tracing::info!("data path removed by request, lbd ends"),
+            End::Asked if config.dataplane.on_exit == OnExit::Remove => {
+                drop(controller);
+                KernelDataplane::remove(pin_path)?;
+                tracing::info!("data path removed, lbd ends");
+            }
+            End::Asked => tracing::info!(
+                pins = %pin_path.display(),
+                "lbd ends, the data path goes on forwarding; `lbctl --offline dataplane detach` removes it"
+            ),
+        }
+        Ok(())
+    }
+}
+
+/// Loads or adopts the data path. One of another version cannot be adopted: it
+/// is replaced.
+fn load(options: &KernelOptions) -> Result<(KernelDataplane, Origin), DataplaneError> {
+    match KernelDataplane::load(options) {
+        Err(error @ DataplaneError::AbiVersion { .. }) => {
+            tracing::warn!("{error}: it is replaced, and the flows it has are lost");
+            KernelDataplane::remove(&options.pin_path)?;
+            KernelDataplane::load(options)
+        }
+        loaded => loaded,
+    }
+}
+
+/// An error that ended the start, with a remedy where there is one to add.
+#[must_use]
+pub fn explain(error: &DaemonError) -> String {
+    let text = chain(error);
+    if !nix::unistd::geteuid().is_root() && text.to_lowercase().contains("permitted") {
+        return format!("{text}; run lbd as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
+    }
+    text
+}
+
+fn warn_of(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+async fn find_interfaces(names: &[String]) -> Result<Vec<Interface>, NetError> {
+    let mut found = Vec::new();
+    for name in names {
+        found.push(net::interface(name).await?);
+    }
+    Ok(found)
+}
+
+/// What the data path is loaded with. Without a seed in the pool file, a data
+/// path that is there keeps its own, so that its flows are found again.
+fn options(config: &Config) -> Result<KernelOptions, StoreError> {
+    let dataplane = &config.dataplane;
+    let pinned = KernelDataplane::pinned_seed(&dataplane.pin_path);
+    let hash_seed = match (dataplane.hash_seed, pinned) {
+        (Some(wanted), Some(pinned)) if wanted != pinned => {
+            tracing::warn!("hash_seed differs from the data path's: the flows it has are not found again");
+            wanted
+        }
+        (Some(seed), _) | (None, Some(seed)) => seed,
+        (None, None) => store::hash_seed(&config.control.state_dir)?,
+    };
+    Ok(KernelOptions {
+        pin_path: dataplane.pin_path.clone(),
+        max_flows: dataplane.max_flows,
+        hash_seed,
+        snat_ports: dataplane.snat_ports,
+        idle_seconds: dataplane.idle_seconds,
+    })
+}
+
+/// The first field that differs and cannot be changed by a reload.
+fn fixed_field(before: &Config, after: &Config) -> Option<&'static str> {
+    let (old, new) = (&before.dataplane, &after.dataplane);
+    [
+        ("[dataplane] pin_path", old.pin_path == new.pin_path),
+        ("[dataplane] max_flows", old.max_flows == new.max_flows),
+        ("[dataplane] hash_seed", old.hash_seed == new.hash_seed),
+        ("[control] socket", before.control.socket == after.control.socket),
+        ("[control] state_dir", before.control.state_dir == after.control.state_dir),
+    ]
+    .into_iter()
+    .find_map(|(field, same)| (!same).then_some(field))
+}
