@@ -88,7 +88,7 @@ pub(super) fn print(rows: &[Row]) {
 
 /// A percentage with one decimal.
 fn percent(part: u64, whole: u64) -> String {
-    let tenths = if whole == 0 { 0 } else { (part * 1000 + whole / 2) / whole };
+    let tenths = (part * 1000 + whole / 2).checked_div(whole).unwrap_or(0);
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
