@@ -28,7 +28,7 @@ use crate::{
 };
 
 const NAMES: [&str; 2] = ["a", "b"];
-const VIPS: [&str; 3] = ["192.0.2.1", "192.0.2.2", "2001:db8::1"];
+const VIPS: [&str; 3] = ["192.0.2.1", "192.0.2.2", "2001:db8::ff"];
 const POOLS: [&str; 3] = ["p", "q", "r"];
 const PORTS: [u16; 2] = [80, 20_000];
 const MEMBERS: u8 = 4;

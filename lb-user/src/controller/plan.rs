@@ -7,9 +7,9 @@
 //! the whole of it, what is observed is what is desired, apart from retired
 //! members that still have flows. What is already as desired has no operation.
 
-use std::{borrow::Cow, collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr};
 
-use lb_common::{hash, limits::LABEL_BYTES, member::MemberState, pool::NO_POOL};
+use lb_common::{member::MemberState, pool::NO_POOL};
 
 use crate::{
     compile::{Desired, DesiredPool, MemberKey},
@@ -98,7 +98,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Result<Vec<Op>, PlanError
 pub fn make_room(desired: &Desired, observed: &Observed) -> Vec<Op> {
     let staying = observed.listeners.iter().filter(|(key, _)| desired.listeners.contains_key(key));
     let reached: BTreeSet<PoolId> = staying.map(|(_, listener)| listener.pool).collect();
-    let labels: BTreeSet<_> = desired.pools.keys().map(|label| kept_label(label)).collect();
+    let labels: BTreeSet<_> = desired.pools.keys().map(String::as_str).collect();
     let by_label = observed.pools.iter().filter(|(_, pool)| labels.contains(pool.label.as_str()));
     let pools: BTreeSet<PoolId> = by_label.map(|(id, _)| *id).chain(reached).collect();
     let in_service = |m: &MemberRecord| m.flags & MemberState::RETIRED == 0 && pools.contains(&m.pool);
@@ -110,23 +110,6 @@ pub fn make_room(desired: &Desired, observed: &Observed) -> Vec<Op> {
         members,
     };
     removals(observed, &kept)
-}
-
-/// A label as the maps can hold it: one that is too long ends in a hash of
-/// itself, so that two that begin alike stay apart. Look labels of
-/// [`Observed`] up by this.
-#[must_use]
-pub fn kept_label(label: &str) -> Cow<'_, str> {
-    const HASH: usize = "~0123456789abcdef".len();
-    if label.len() <= LABEL_BYTES {
-        return Cow::Borrowed(label);
-    }
-    let digest = label.bytes().fold(0, |digest, byte| hash::two(digest, digest, u64::from(byte)));
-    let mut end = LABEL_BYTES - HASH;
-    while !label.is_char_boundary(end) {
-        end -= 1;
-    }
-    Cow::Owned(format!("{}~{digest:016x}", &label[..end]))
 }
 
 struct Planner<'a> {
@@ -161,7 +144,7 @@ impl Planner<'_> {
         for (key, member) in &self.desired.members {
             let id = self.member(key)?;
             let record = MemberRecord {
-                label: kept_label(&member.label).into_owned(),
+                label: member.label.clone(),
                 address: key.address,
                 port: key.port,
                 pool: self.pool(&key.pool)?,
@@ -185,7 +168,7 @@ impl Planner<'_> {
         let mut tables = Tables::default();
         for (label, pool) in &self.desired.pools {
             let id = self.pool(label)?;
-            let (kept, table) = (kept_label(label).into_owned(), self.table(label, pool)?);
+            let (kept, table) = (label.clone(), self.table(label, pool)?);
             let wanted = ObservedPool { label: kept, hash: pool.hash, table };
             let observed = self.observed.pools.get(&id);
             if observed == Some(&wanted) {
@@ -212,7 +195,7 @@ impl Planner<'_> {
         let mut ops = Vec::new();
         for (address, vip) in &self.desired.vips {
             let Some(id) = self.numbers.vips.get(address).copied() else { continue };
-            let wanted = ObservedVip { id, label: kept_label(&vip.label).into_owned(), active: vip.active };
+            let wanted = ObservedVip { id, label: vip.label.clone(), active: vip.active };
             if self.observed.vips.get(address) != Some(&wanted) {
                 ops.push(Op::PutVip { id, address: *address, label: wanted.label, active: wanted.active });
             }
@@ -229,7 +212,7 @@ impl Planner<'_> {
             let Some(id) = self.numbers.listeners.get(key).copied() else { continue };
             let wanted = ObservedListener {
                 id,
-                label: kept_label(&listener.label).into_owned(),
+                label: listener.label.clone(),
                 pool: listener.pool.as_ref().map_or(Ok(PoolId(NO_POOL)), |label| self.pool(label))?,
                 in_snat_range: (low..=high).contains(&key.port),
             };

@@ -319,27 +319,6 @@ fn garbage_in_the_maps_is_replaced_or_removed() {
     assert!(plan(&world.desired(), &mended).unwrap().iter().all(|op| word(op) == "release"));
 }
 
-#[test]
-fn labels_that_are_too_long_stay_apart_and_stay_put() {
-    let long = |end: char| name(format!("{}{end}", "n".repeat(63)));
-    let mut lb = two_pools();
-    lb.name = long('x');
-    for (pool, end) in lb.pools.iter_mut().zip(['a', 'b']) {
-        pool.name = long(end);
-    }
-    for (listener, end) in lb.listeners.iter_mut().zip(['a', 'b']) {
-        listener.default_pool = Some(long(end));
-    }
-    let world = World::of(vec![lb]);
-    let observed = observed_of(&world);
-    let labels: BTreeSet<_> = observed.pools.values().map(|p| p.label.clone()).collect();
-    assert_eq!(labels.len(), 2);
-    assert!(observed.members.values().map(|m| &m.label).chain(&labels).all(|label| label.len() <= LABEL_BYTES));
-    assert_eq!(words(&observed, &world), [""; 0]);
-    assert!(kept_label(&"ä".repeat(70)).len() <= LABEL_BYTES);
-    assert_eq!(kept_label("web/app"), "web/app");
-}
-
 /// `count` VIPs from `first` on, each with a listener without pool.
 fn many_vips(first: u32, count: u32) -> Desired {
     let addresses = (first..first + count).map(|n| IpAddr::from(n.to_be_bytes()));

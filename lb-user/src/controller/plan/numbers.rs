@@ -13,7 +13,6 @@
 //! plan gives up is not free: a packet may be on its way with it.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     ops::Range,
@@ -24,7 +23,7 @@ use lb_common::{
     member::MemberState,
 };
 
-use super::{PlanError, kept_label};
+use super::PlanError;
 use crate::{
     compile::{Desired, MemberKey},
     dataplane::{ListenerId, ListenerKey, MemberId, Observed, PoolId, VipId},
@@ -134,28 +133,28 @@ fn known_pools<'d>(desired: &'d Desired, observed: &Observed) -> BTreeMap<&'d st
     let there = families(observed);
     let mut known = BTreeMap::new();
     let mut given = BTreeSet::new();
-    let mut find = |candidates: BTreeMap<Cow<'_, str>, BTreeSet<PoolId>>| {
+    let mut find = |candidates: BTreeMap<&str, BTreeSet<PoolId>>| {
         for label in desired.pools.keys() {
             if known.contains_key(label.as_str()) {
                 continue;
             }
             let fits = |id: PoolId| wanted.get(label.as_str()).is_none_or(|ipv4| !there.contains(&(id, !ipv4)));
-            let mut mine = candidates.get(&*kept_label(label)).into_iter().flatten();
+            let mut mine = candidates.get(label.as_str()).into_iter().flatten();
             if let Some(id) = mine.find(|id| !given.contains(*id) && fits(**id)) {
                 given.insert(*id);
                 known.insert(label.as_str(), id.0);
             }
         }
     };
-    find(by_label(observed.pools.iter().map(|(id, pool)| (Cow::from(pool.label.as_str()), *id))));
+    find(by_label(observed.pools.iter().map(|(id, pool)| (pool.label.as_str(), *id))));
     find(by_label(renamed_pools(desired, observed).into_iter()));
     // The label of a member begins with its pool's.
     let orphans = observed.members.values().filter(|member| !observed.pools.contains_key(&member.pool));
-    find(by_label(orphans.filter_map(|member| Some((Cow::from(member.label.rsplit_once('/')?.0), member.pool)))));
+    find(by_label(orphans.filter_map(|member| Some((member.label.rsplit_once('/')?.0, member.pool)))));
     known
 }
 
-fn by_label<'l>(pools: impl Iterator<Item = (Cow<'l, str>, PoolId)>) -> BTreeMap<Cow<'l, str>, BTreeSet<PoolId>> {
+fn by_label<'l>(pools: impl Iterator<Item = (&'l str, PoolId)>) -> BTreeMap<&'l str, BTreeSet<PoolId>> {
     let mut labels: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for (label, id) in pools {
         labels.entry(label).or_default().insert(id);
@@ -179,7 +178,7 @@ fn families(observed: &Observed) -> BTreeSet<(PoolId, bool)> {
 /// The observed pool that each desired pool would be under another label: all
 /// who reach the one go on and reach the other. If only some did, the others
 /// would meet strangers' members for a moment.
-fn renamed_pools<'d>(desired: &'d Desired, observed: &Observed) -> Vec<(Cow<'d, str>, PoolId)> {
+fn renamed_pools<'d>(desired: &'d Desired, observed: &Observed) -> Vec<(&'d str, PoolId)> {
     let mut becomes: BTreeMap<PoolId, Option<&'d str>> = BTreeMap::new();
     for (key, listener) in &observed.listeners {
         let reaches = desired.listeners.get(key).and_then(|wanted| wanted.pool.as_deref());
@@ -189,7 +188,7 @@ fn renamed_pools<'d>(desired: &'d Desired, observed: &Observed) -> Vec<(Cow<'d, 
     becomes
         .into_iter()
         .filter(|(id, _)| observed.pools.contains_key(id))
-        .filter_map(|(id, label)| Some((kept_label(label?), id)))
+        .filter_map(|(id, label)| Some((label?, id)))
         .collect()
 }
 
