@@ -50,7 +50,7 @@ drop_reasons! {
     FlowUnknown = 9, "flow_unknown";
     /// No place for a new flow that would not displace a confirmed one: raise max_flows.
     FlowTableFull = 10, "flow_table_full";
-    /// No SNAT port towards a member was free among those tried: add members, or SNAT addresses, or widen snat_ports.
+    /// No SNAT port towards a member was free among those tried: add members, or another VIP, or widen snat_ports.
     SnatPortsExhausted = 11, "snat_ports_exhausted";
     /// The next hop of the chosen member has no known link-layer address: look at the route and the neighbour entry.
     MemberUnresolved = 12, "member_unresolved";

@@ -156,6 +156,9 @@ pub struct Desired {
     pub pools: BTreeMap<String, DesiredPool>,
     /// Members.
     pub members: BTreeMap<MemberKey, DesiredMember>,
+    /// How frames reach addresses, those of members that have left the model
+    /// and still have flows among them.
+    pub next_hops: NextHops,
 }
 
 /// A VIP that should be there.
@@ -209,7 +212,7 @@ pub struct DesiredMember {
 #[must_use]
 pub fn compile(model: &Model, overrides: &Overrides, health: &HealthView, hops: &NextHops) -> Desired {
     let inputs = Inputs { overrides, health, hops };
-    let mut desired = Desired::default();
+    let mut desired = Desired { next_hops: hops.clone(), ..Desired::default() };
     for lb in model.load_balancers().iter().filter(|lb| lb.admin_state_up) {
         // This balancer is alone: it answers for every VIP it has.
         desired.vips.insert(lb.vip_address, DesiredVip { label: lb.name.to_string(), active: true });

@@ -9,10 +9,10 @@ use clap::{Command, CommandFactory as _};
 use super::{arguments::Arguments, lbd::LbdArguments};
 
 /// Set to anything, the test writes the page in place of comparing it.
-const WRITE: &str = "KRATER_WRITE_DOCS";
+const WRITE: &str = "KRATER_BLESS";
 
 const INTRODUCTION: &str = "\
-<!-- Made from lb-user/src/cli/ by `KRATER_WRITE_DOCS=1 cargo test -p lb-user --lib the_docs_page`. -->
+<!-- Made from lb-user/src/cli/ by `KRATER_BLESS=1 cargo test -p lb-user --lib the_docs_page`. -->
 
 # The command lines
 

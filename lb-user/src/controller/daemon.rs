@@ -11,6 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
@@ -98,6 +99,7 @@ pub enum DaemonError {
 pub fn run(config_file: &Path) -> Result<(), DaemonError> {
     let system = |what| move |source| DaemonError::System { what, source };
     let config = config::load(config_file)?;
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -108,6 +110,16 @@ pub fn run(config_file: &Path) -> Result<(), DaemonError> {
         let daemon = Daemon::start(config_file, config).await?;
         daemon.serve(signals).await
     })
+}
+
+/// Probes of thousands of members at once need as many descriptors: takes what
+/// the system's hard limit allows.
+fn raise_file_limit() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "raise the limit of open files");
+    }
 }
 
 struct Signals {

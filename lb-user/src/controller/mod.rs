@@ -191,9 +191,12 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         self.fallbacks = fallbacks;
     }
 
-    /// Addresses of every member: what next hops are needed for.
+    /// Addresses of every member, those that are gone from the model and still
+    /// have flows among them: what next hops are needed for.
     pub fn member_addresses(&self) -> BTreeSet<IpAddr> {
-        self.member_keys().map(|key| key.address).collect()
+        let observed = self.dataplane.observe().unwrap_or_default();
+        let in_maps = observed.members.into_values().map(|member| member.address);
+        self.member_keys().map(|key| key.address).chain(in_maps).collect()
     }
 
     fn member_keys(&self) -> impl Iterator<Item = MemberKey> {

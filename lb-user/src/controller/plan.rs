@@ -76,6 +76,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Result<Vec<Op>, PlanError
     let members = planner.members()?;
     let tables = planner.tables()?;
     let mut ops = members.rising;
+    ops.extend(planner.lingering());
     ops.extend(tables.filled);
     ops.extend(members.declining);
     ops.extend(planner.vips());
@@ -162,6 +163,20 @@ impl Planner<'_> {
             group.push(Op::PutMember { id, record });
         }
         Ok(members)
+    }
+
+    /// Members that are retired, or about to be, and to which the way has
+    /// changed: their flows go on by it. A way that is lost is kept, for it may
+    /// be the old one still.
+    fn lingering(&self) -> Vec<Op> {
+        let in_service: BTreeSet<MemberId> = self.numbers.members.values().copied().collect();
+        let leaving = self.observed.members.iter().filter(|(id, _)| !in_service.contains(id));
+        let moved = leaving.filter_map(|(id, member)| {
+            let next_hop = self.desired.next_hops.get(&member.address).copied();
+            let moved = next_hop.is_some() && next_hop != member.next_hop;
+            moved.then(|| Op::PutMember { id: *id, record: MemberRecord { next_hop, ..member.clone() } })
+        });
+        moved.collect()
     }
 
     fn tables(&self) -> Result<Tables, PlanError> {

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     compile::{DesiredListener, DesiredMember, DesiredVip, Verdict},
     controller::reconcile::world::{World, id_of, key, listener, load_balancer, name, pool, web},
-    dataplane::{ListenerId, SlotHash, VipId},
+    dataplane::{ListenerId, NextHop, SlotHash, VipId},
     model::{LoadBalancer, Weight},
 };
 
@@ -235,6 +235,23 @@ fn a_member_that_comes_back_while_it_is_retired_gets_its_id_back() {
     assert_ne!(without.members[&id].flags & MemberState::RETIRED, 0);
     let again = after(without.clone(), &plan(&world.desired(), &without).unwrap());
     assert_eq!(again, before);
+}
+
+#[test]
+fn flows_of_a_retired_member_follow_it_to_another_next_hop() {
+    let observed = observed_of(&World::of(vec![web(&[1, 2])]));
+    let world = World::of(vec![web(&[2])]);
+    let retired = after(observed.clone(), &plan(&world.desired(), &observed).unwrap());
+    let before = retired.members.values().find(|m| m.flags & MemberState::RETIRED != 0).unwrap().clone();
+    let moved = NextHop { port: 7, ..before.next_hop.unwrap() };
+    let mut desired = world.desired();
+    desired.next_hops.insert(before.address, moved);
+    let ops = plan(&desired, &retired).unwrap();
+    assert!(ops.iter().any(|op| matches!(op, Op::PutMember { record, .. }
+        if *record == MemberRecord { next_hop: Some(moved), ..before.clone() })));
+    // A way that is lost is kept: it may be the old one still.
+    desired.next_hops.remove(&before.address);
+    assert!(plan(&desired, &retired).unwrap().iter().all(|op| !matches!(op, Op::PutMember { .. })));
 }
 
 #[test]

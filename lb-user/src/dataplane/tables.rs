@@ -277,7 +277,7 @@ fn put_member(arrays: &impl Arrays, id: MemberId, record: &MemberRecord) -> Resu
     arrays.labels()[Labelled::Member(id.0).index() as usize].set(&record.label);
     member.set_next_hop(record.next_hop);
     let ipv6 = if record.address.is_ipv6() { MemberState::IPV6 } else { 0 };
-    let flags = record.flags & !MemberState::RETIRED | MemberState::VALID | ipv6;
+    let flags = record.flags | MemberState::VALID | ipv6;
     let state = MemberState::new(flags, record.port, record.pool.0, record.weight);
     member.state.store(state.0, Release);
     Ok(())
