@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::chain;
 use crate::{
     dataplane::{Attachment, DataplaneError, XdpMode, kernel::KernelDataplane},
     net::Interface,
@@ -34,12 +35,7 @@ pub(super) fn settle(
         match attached {
             Ok(attachment) => settled.add(attachment),
             Err(error) => {
-                let fresh = settled.attachments.iter().filter(|a| !before.iter().any(|b| b.ifindex == a.ifindex));
-                for attachment in fresh {
-                    if let Err(error) = dataplane.detach(&attachment.interface) {
-                        tracing::warn!(interface = attachment.interface, %error, "detach again");
-                    }
-                }
+                restore(dataplane, &before);
                 return Err(error);
             }
         }
@@ -49,6 +45,20 @@ pub(super) fn settle(
         dataplane.detach(&old.interface)?;
     }
     Ok(settled)
+}
+
+/// Undoes a change that failed on its way: what was attached newly is let go,
+/// what was detached or switched to another mode is as before again.
+fn restore(dataplane: &mut KernelDataplane, before: &[Attachment]) {
+    let now = dataplane.attachments().unwrap_or_default();
+    let is_in = |list: &[Attachment], a: &Attachment| list.iter().any(|b| (b.ifindex, b.mode) == (a.ifindex, a.mode));
+    let new = now.iter().filter(|a| !before.iter().any(|b| b.ifindex == a.ifindex));
+    let undone: Vec<_> = new.map(|a| dataplane.detach(&a.interface)).collect();
+    let lost = before.iter().filter(|a| !is_in(&now, a));
+    let redone: Vec<_> = lost.map(|a| dataplane.attach(&a.interface, a.ifindex, a.mac, a.mode).map(drop)).collect();
+    for error in undone.into_iter().chain(redone).filter_map(Result::err) {
+        tracing::error!("undo the change of interfaces: {}", chain(&error));
+    }
 }
 
 impl Settled {
