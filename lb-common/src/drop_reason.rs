@@ -72,6 +72,8 @@ drop_reasons! {
     InterfaceUnknown = 20, "interface_unknown";
     /// A flow entry changed hands while a packet was using it; the sender's retransmission finds the new one.
     FlowChanged = 21, "flow_changed";
+    /// A packet to a listener gives a VIP as its source: forged, since a VIP opens no connections; its answers would come back here for ever.
+    SourceIsVip = 22, "source_is_vip";
 }
 
 #[cfg(test)]

@@ -111,6 +111,7 @@ impl Outcome {
     #[inline(always)]
     pub const fn get(self) -> Result<(u16, u16), DropReason> {
         const CONFIGURED: u64 = DropReason::NotConfigured as u64;
+        const VIP: u64 = DropReason::SourceIsVip as u64;
         const MALFORMED: u64 = DropReason::MalformedTransport as u64;
         const EMPTY: u64 = DropReason::PoolEmpty as u64;
         const MISSING: u64 = DropReason::MemberMissing as u64;
@@ -119,6 +120,7 @@ impl Outcome {
         match self.0 >> 32 {
             0 => Ok((self.0 as u16, (self.0 >> 16) as u16)),
             CONFIGURED => Err(DropReason::NotConfigured),
+            VIP => Err(DropReason::SourceIsVip),
             MALFORMED => Err(DropReason::MalformedTransport),
             EMPTY => Err(DropReason::PoolEmpty),
             MISSING => Err(DropReason::MemberMissing),
@@ -150,6 +152,9 @@ pub fn open<F: Family, T: Tables>(
     let Some(opening) = &opening::<F>(packet, offset, listener, opener) else {
         return Outcome::refused(DropReason::MalformedTransport);
     };
+    if F::vip(tables, opening.client).is_some() {
+        return Outcome::refused(DropReason::SourceIsVip);
+    }
     let pool = PoolEntry(tables.pool(opening.listener.pool()).map_or(0, |p| p.entry.load(Relaxed)));
     if pool.length() == 0 {
         return Outcome::refused(DropReason::PoolEmpty);
