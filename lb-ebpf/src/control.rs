@@ -34,7 +34,8 @@ fn own_mac<T: Tables>(tables: &T, ingress: u32) -> Option<(Mac, u16)> {
     Some((mac, port))
 }
 
-/// Answers an ARP request for an active VIP; passes all other ARP.
+/// Answers an ARP request for an active VIP; passes all other ARP, and what
+/// looks like a request but announces that the VIP is with its sender.
 #[inline(always)]
 pub(crate) fn arp<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress: u32) -> Verdict {
     let Some(arp) = packet.view_mut::<Arp>(NETWORK_OFFSET) else { return Verdict::Pass };
@@ -43,6 +44,7 @@ pub(crate) fn arp<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress: u32) 
         || arp.protocol != ETHERTYPE_IPV4
         || arp.hardware_length != 6
         || arp.protocol_length != 4
+        || arp.sender == arp.target
     {
         return Verdict::Pass;
     }
