@@ -1,0 +1,237 @@
+//! The world in the kernel, and it and the host's side by side.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use lb_common::atomic::Ordering::Relaxed;
+use lb_ebpf::host::Arrays;
+use lb_user::dataplane::{
+    Dataplane, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics, TrafficCounters,
+    kernel::{DataplaneInfo, KernelDataplane},
+};
+use nix::{
+    net::if_::if_nametoindex,
+    sched::{CloneFlags, unshare},
+};
+
+use super::{
+    scene::{OWN, OWN_BACK},
+    world::{Fate, Host, INGRESS, Outcome, World, counted, in_order, options},
+};
+use crate::rig::command;
+
+/// A loaded data path. Dropping it removes its pins and so the data path.
+#[derive(Debug)]
+pub struct Kernel {
+    dataplane: KernelDataplane,
+    pins: PathBuf,
+    loaded_in: Duration,
+}
+
+impl Kernel {
+    /// Loads the program, without ports.
+    ///
+    /// # Errors
+    /// Without root, without the BPF object, or when the verifier refuses it.
+    pub fn load() -> Result<Self> {
+        static LOADED: AtomicU32 = AtomicU32::new(0);
+        let number = LOADED.fetch_add(1, Ordering::Relaxed);
+        let pins = Path::new("/sys/fs/bpf").join(format!("krater-prog-{}-{number}", std::process::id()));
+        let start = Instant::now();
+        let (dataplane, _) = KernelDataplane::load(&options(pins.clone()))?;
+        Ok(Self { dataplane, pins, loaded_in: start.elapsed() })
+    }
+
+    /// How long loading took.
+    #[must_use]
+    pub const fn loaded_in(&self) -> Duration {
+        self.loaded_in
+    }
+
+    /// What the kernel says about it.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub fn describe(&self) -> Result<DataplaneInfo> {
+        Ok(self.dataplane.describe()?)
+    }
+
+    fn events(&self) -> Vec<u64> {
+        self.dataplane.events().unwrap()
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        if let Err(error) = KernelDataplane::remove(&self.pins) {
+            eprintln!("prog: {error:#}");
+            let _ = fs::remove_dir_all(&self.pins);
+        }
+    }
+}
+
+impl World for Kernel {
+    fn apply(&mut self, op: &Op) {
+        self.dataplane.apply(op).unwrap_or_else(|e| panic!("{op:?}: {e}"));
+    }
+
+    fn send(&mut self, frame: &[u8]) -> Outcome {
+        let before = self.events();
+        let (action, frame) = self.dataplane.test_run(frame).unwrap();
+        let fate = match action {
+            1 => Fate::Drop,
+            2 => Fate::Pass,
+            3 => Fate::Transmit,
+            4 => Fate::Redirect,
+            other => panic!("the program returned {other}"),
+        };
+        Outcome { fate, frame, events: counted(&before, &self.events()) }
+    }
+
+    fn tamper(&mut self, change: &dyn Fn(&dyn Arrays)) {
+        change(self.dataplane.arrays());
+    }
+
+    fn observe(&self) -> Observed {
+        self.dataplane.observe().unwrap()
+    }
+
+    fn flows(&self) -> Vec<FlowRecord> {
+        let mut flows = Vec::new();
+        self.dataplane.for_each_flow(&mut |flow| flows.push(flow)).unwrap();
+        in_order(flows)
+    }
+
+    fn listener(&self, id: u16) -> TrafficCounters {
+        self.dataplane.listener_counters(ListenerId(id)).unwrap()
+    }
+
+    fn member(&self, id: u16) -> TrafficCounters {
+        self.dataplane.member_counters(MemberId(id)).unwrap()
+    }
+
+    fn is_kernel(&self) -> bool {
+        true
+    }
+}
+
+/// Host and kernel with the same tables: every frame goes through both, and
+/// whatever differs is a failure.
+#[derive(Debug)]
+pub struct Pair {
+    host: Host,
+    kernel: Kernel,
+}
+
+impl Pair {
+    /// Both, without ports.
+    ///
+    /// # Errors
+    /// As [`Kernel::load`].
+    pub fn load() -> Result<Self> {
+        let pair = Self { host: Host::new(false), kernel: Kernel::load()? };
+        // One clock for both: the kernel's, with its ticks and limits.
+        let (ours, theirs) = (pair.host.tables().arrays.config(), pair.kernel.dataplane.arrays().config());
+        for (to, from) in
+            [(&ours.idle_limits, &theirs.idle_limits), (&ours.hz, &theirs.hz), (&ours.version, &theirs.version)]
+        {
+            to.store(from.load(Relaxed), Relaxed);
+        }
+        Ok(pair)
+    }
+
+    /// Enters the loopback interface as port 0 and a veth as port 1, which the
+    /// calling thread's network namespace is given.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn enter_ports(&mut self) -> Result<()> {
+        command::run("ip", &["link", "add", "kr-back", "type", "veth", "peer", "name", "kr-peer"])?;
+        let back = if_nametoindex("kr-back").context("find kr-back")?;
+        self.kernel.dataplane.enter_port(0, INGRESS, false, OWN)?;
+        self.kernel.dataplane.enter_port(1, back, false, OWN_BACK)?;
+        self.host.enter_port(0, INGRESS, OWN);
+        self.host.enter_port(1, back, OWN_BACK);
+        Ok(())
+    }
+
+    /// The kernel's side.
+    #[must_use]
+    pub const fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+}
+
+impl World for Pair {
+    fn apply(&mut self, op: &Op) {
+        self.host.apply(op);
+        self.kernel.apply(op);
+    }
+
+    fn send(&mut self, frame: &[u8]) -> Outcome {
+        self.host.tables().jiffies.set(self.kernel.dataplane.jiffies().unwrap());
+        let (host, kernel) = (self.host.send(frame), self.kernel.send(frame));
+        assert_eq!(host.fate, kernel.fate, "host and kernel differ about {frame:02x?}");
+        assert_eq!(host.events, kernel.events, "host and kernel count otherwise for {frame:02x?}");
+        assert_eq!(host.frame, kernel.frame, "host and kernel make something else of {frame:02x?}");
+        kernel
+    }
+
+    fn tamper(&mut self, change: &dyn Fn(&dyn Arrays)) {
+        self.host.tamper(change);
+        self.kernel.tamper(change);
+    }
+
+    fn observe(&self) -> Observed {
+        let (host, kernel) = (self.host.observe(), self.kernel.observe());
+        assert_eq!(host, kernel, "the tables differ");
+        kernel
+    }
+
+    fn flows(&self) -> Vec<FlowRecord> {
+        let (host, kernel) = (self.host.flows(), self.kernel.flows());
+        assert_eq!(host, kernel, "the flows differ");
+        kernel
+    }
+
+    fn listener(&self, id: u16) -> TrafficCounters {
+        let (host, kernel) = (self.host.listener(id), self.kernel.listener(id));
+        assert_eq!(host, kernel, "listener {id} is counted differently");
+        kernel
+    }
+
+    fn member(&self, id: u16) -> TrafficCounters {
+        let (host, kernel) = (self.host.member(id), self.kernel.member(id));
+        assert_eq!(host, kernel, "member {id} is counted differently");
+        kernel
+    }
+
+    fn is_kernel(&self) -> bool {
+        true
+    }
+}
+
+/// Runs `work` on a thread with a network namespace of its own, which ends with
+/// it.
+///
+/// # Errors
+/// Without root, and those of `work`.
+pub fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace (the prog tests need root)")?;
+            work()
+        });
+        thread.join().unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+            Err(anyhow!("{}", text.unwrap_or_else(|| "panicked".to_owned())))
+        })
+    })
+}

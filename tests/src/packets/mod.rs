@@ -1,0 +1,33 @@
+//! Packets with what is to become of them, in both worlds.
+//!
+//! A [`world::World`] has the tables of a data path and decides about frames:
+//! the pipeline on the host over ordinary memory ([`world::Host`]), or on the
+//! host and in the kernel at once, where both must agree on every byte
+//! ([`kernel::Pair`]). [`fixtures`] are written once and run in either.
+//!
+//! Frames are made by [`spec`] and judged by `etherparse` and by [`model`],
+//! none of which shares a line with the pipeline.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what stands here is only ever called by tests")]
+
+pub mod case;
+pub mod fixtures;
+pub mod kernel;
+pub mod scene;
+pub mod spec;
+pub mod world;
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        fixtures::{self, GROUPS},
+        world::Host,
+    };
+
+    #[test]
+    fn fixtures_hold_on_the_host() {
+        let mut host = Host::new(true);
+        for group in GROUPS {
+            fixtures::run(&mut host, group.fixtures);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Where frames are decided about: what every world can do, and the world on
+//! the host.
+
+use std::path::PathBuf;
+
+use lb_common::{atomic::Ordering::Relaxed, config::IdleLimits, counters::EVENTS, mac::Mac};
+use lb_ebpf::{
+    host::{Arrays, HostTables, OwnedArrays},
+    packet::Packet,
+    pipeline,
+    tables::Verdict,
+};
+use lb_user::dataplane::{
+    Dataplane, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics, TrafficCounters, VipId,
+    kernel::KernelOptions, memory::MemoryDataplane,
+};
+
+use super::scene::{OWN, OWN_BACK, SNAT_PORTS};
+
+/// Idle limits in seconds, no two alike.
+pub const IDLE: IdleLimits = IdleLimits { unconfirmed: 6, tcp: 3600, tcp_closing: 20, udp: 60 };
+
+/// Index of the interface that every frame comes in by: that of
+/// `BPF_PROG_TEST_RUN`, which is the loopback interface.
+pub const INGRESS: u32 = 1;
+
+/// What became of a frame, as both worlds can tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// The stack gets it.
+    Pass,
+    /// It ended.
+    Drop,
+    /// It went back out.
+    Transmit,
+    /// It went out by another interface.
+    Redirect,
+}
+
+/// A verdict with what came of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// What became of the frame.
+    pub fate: Fate,
+    /// The frame as it was left.
+    pub frame: Vec<u8>,
+    /// What was counted: indices of [`lb_common::counters::Event`] and how often.
+    pub events: Vec<(usize, u64)>,
+}
+
+/// A data path under test.
+pub trait World {
+    /// Carries out an operation.
+    ///
+    /// # Panics
+    /// When it is refused.
+    fn apply(&mut self, op: &Op);
+
+    /// Runs the pipeline over a frame.
+    fn send(&mut self, frame: &[u8]) -> Outcome;
+
+    /// Does something to the tables that no operation does.
+    fn tamper(&mut self, change: &dyn Fn(&dyn Arrays));
+
+    /// What is in the tables.
+    fn observe(&self) -> Observed;
+
+    /// The flows, in order, with an idle time of zero.
+    fn flows(&self) -> Vec<FlowRecord>;
+
+    /// Traffic of a listener.
+    fn listener(&self, id: u16) -> TrafficCounters;
+
+    /// Traffic of a member.
+    fn member(&self, id: u16) -> TrafficCounters;
+
+    /// Whether frames go through the kernel too, which takes none of more than
+    /// [`MAX_KERNEL_FRAME`] bytes and none without an Ethernet header.
+    fn is_kernel(&self) -> bool;
+
+    /// Removes everything but the ports.
+    fn reset(&mut self) {
+        let found = self.observe();
+        for (key, listener) in &found.listeners {
+            let vip = found.vips.get(&key.vip).map_or(VipId(0), |v| v.id);
+            self.apply(&Op::RemoveListener { id: listener.id, vip, transport: key.transport, port: key.port });
+        }
+        for (address, vip) in &found.vips {
+            self.apply(&Op::RemoveVip { id: vip.id, address: *address });
+        }
+        for id in found.pools.keys() {
+            self.apply(&Op::RemovePool { id: *id });
+        }
+        for id in found.members.keys() {
+            self.apply(&Op::RetireMember { id: *id });
+            self.apply(&Op::ReleaseMember { id: *id });
+        }
+    }
+}
+
+/// Longest frame of `BPF_PROG_TEST_RUN`: what a page holds beside head room and
+/// the kernel's own notes.
+pub const MAX_KERNEL_FRAME: usize = 3520;
+
+/// What both worlds are loaded with.
+#[must_use]
+pub fn options(pin_path: PathBuf) -> KernelOptions {
+    KernelOptions { pin_path, max_flows: 1024, hash_seed: 0x5eed_0f7e_5715, snat_ports: SNAT_PORTS, idle_seconds: IDLE }
+}
+
+/// Puts flows into an order that both worlds share.
+#[must_use]
+pub fn in_order(mut flows: Vec<FlowRecord>) -> Vec<FlowRecord> {
+    for flow in &mut flows {
+        flow.idle_millis = 0;
+    }
+    flows.sort_by_key(|f| (f.client, f.client_port, f.listener, f.member, f.snat_port));
+    flows
+}
+
+/// Differences between two readings of the events.
+#[must_use]
+pub fn counted(before: &[u64], after: &[u64]) -> Vec<(usize, u64)> {
+    (0..EVENTS as usize).map(|i| (i, after[i] - before[i])).filter(|(_, n)| *n > 0).collect()
+}
+
+/// The world on the host.
+#[derive(Debug)]
+pub struct Host {
+    /// The tables with their writer.
+    pub dataplane: MemoryDataplane,
+}
+
+impl Host {
+    /// A data path that has two ports, or none yet.
+    #[must_use]
+    pub fn new(with_ports: bool) -> Self {
+        Self::with_options(&options(PathBuf::new()), with_ports)
+    }
+
+    /// A data path loaded with other numbers.
+    #[must_use]
+    pub fn with_options(options: &KernelOptions, with_ports: bool) -> Self {
+        let dataplane = MemoryDataplane::new(options, 1 << 14);
+        let host = Self { dataplane };
+        if with_ports {
+            host.enter_port(0, INGRESS, OWN);
+            host.enter_port(1, INGRESS + 1, OWN_BACK);
+        }
+        host
+    }
+
+    /// A data path with the standard tables.
+    #[must_use]
+    pub fn standard() -> Self {
+        let mut host = Self::new(true);
+        super::scene::standard().iter().for_each(|op| host.apply(op));
+        host
+    }
+
+    /// Enters an interface.
+    pub fn enter_port(&self, port: u16, ifindex: u32, mac: Mac) {
+        self.tables().arrays.ports()[usize::from(port)].set(ifindex, false, mac);
+    }
+
+    /// What the pipeline runs on.
+    #[must_use]
+    pub const fn tables(&self) -> &HostTables<OwnedArrays> {
+        &self.dataplane.tables
+    }
+
+    /// Lets time pass.
+    pub fn wait(&self, seconds: u64) {
+        let (tables, hz) = (self.tables(), self.tables().arrays.config().hz.load(Relaxed));
+        tables.jiffies.set(tables.jiffies.get() + seconds * hz);
+    }
+
+    /// Runs the pipeline over a frame that came in by an interface.
+    pub fn send_by(&mut self, ingress: u32, frame: &[u8]) -> (Verdict, Vec<u8>) {
+        let mut out = frame.to_vec();
+        let verdict = pipeline::run(&mut Packet::from_slice(&mut out), ingress, self.tables());
+        (verdict, out)
+    }
+}
+
+impl World for Host {
+    fn apply(&mut self, op: &Op) {
+        self.dataplane.apply(op).unwrap_or_else(|e| panic!("{op:?}: {e}"));
+        // The kernel's side forgets what was counted with whom it was about.
+        let mut counts = self.tables().counts.borrow_mut();
+        match op {
+            Op::RemoveListener { id, .. } => drop(counts.listeners.remove(&id.0)),
+            Op::ReleaseMember { id } => drop(counts.members.remove(&id.0)),
+            _ => {}
+        }
+    }
+
+    fn send(&mut self, frame: &[u8]) -> Outcome {
+        let before = self.tables().counts.borrow().events.clone();
+        let (verdict, frame) = self.send_by(INGRESS, frame);
+        let fate = match verdict {
+            Verdict::Pass => Fate::Pass,
+            Verdict::Drop(_) => Fate::Drop,
+            Verdict::Transmit => Fate::Transmit,
+            Verdict::Redirect(_) => Fate::Redirect,
+        };
+        let events = counted(&before, &self.tables().counts.borrow().events);
+        Outcome { fate, frame, events }
+    }
+
+    fn tamper(&mut self, change: &dyn Fn(&dyn Arrays)) {
+        change(&self.tables().arrays);
+    }
+
+    fn observe(&self) -> Observed {
+        self.dataplane.observe().unwrap()
+    }
+
+    fn flows(&self) -> Vec<FlowRecord> {
+        let mut flows = Vec::new();
+        self.dataplane.for_each_flow(&mut |flow| flows.push(flow)).unwrap();
+        in_order(flows)
+    }
+
+    fn listener(&self, id: u16) -> TrafficCounters {
+        self.dataplane.listener_counters(ListenerId(id)).unwrap()
+    }
+
+    fn member(&self, id: u16) -> TrafficCounters {
+        self.dataplane.member_counters(MemberId(id)).unwrap()
+    }
+
+    fn is_kernel(&self) -> bool {
+        false
+    }
+}
