@@ -74,6 +74,8 @@ drop_reasons! {
     FlowChanged = 21, "flow_changed";
     /// A packet to a listener gives a VIP as its source: forged, since a VIP opens no connections; its answers would come back here for ever.
     SourceIsVip = 22, "source_is_vip";
+    /// A frame with a packet for a listener was addressed to another station than the interface it came in by: a switch floods it to every port, or a neighbour entry is wrong. Whoever it was for forwards it.
+    OtherStation = 23, "other_station";
 }
 
 #[cfg(test)]

@@ -57,7 +57,11 @@ pub(crate) fn forward<F: Family, T: Tables>(
             if segment.has(tcp_flags::RST) {
                 return Verdict::Drop(DropReason::FlowUnknown);
             }
-            match begin::<F, T>(packet, tables, arrival, digest) {
+            let ingress_port = match station(packet, tables, arrival.ingress) {
+                Ok(port) => port,
+                Err(reason) => return Verdict::Drop(reason),
+            };
+            match begin::<F, T>(packet, tables, arrival, ingress_port, digest) {
                 Ok(flow) => flow,
                 Err(reason) => {
                     tables.count_refused(listener.id());
@@ -149,6 +153,10 @@ fn keep<'t, F: Family, T: Tables>(
     let unconfirmed = matches!(stage, Stage::New);
     let mut next = stage;
     if moves || reopens || moved_hop || unconfirmed {
+        // Not for us: nothing is learned from it, and no flow opened for it.
+        if moved_hop && station(packet, tables, arrival.ingress).is_err() {
+            return None;
+        }
         let back = back_of::<F, T>(tables, moment, ctl, arrival.vip);
         let over = match &back {
             None => true,
@@ -201,15 +209,33 @@ fn confirms(packet: &Packet<'_>, segment: &Segment, back: Ctl) -> bool {
     }
 }
 
+/// The number of the port that a frame came in by, if the frame is addressed to
+/// it or to a virtual router. A flow is opened, or its last hop learned, from such frames only: a
+/// switch that floods hands everybody else's frames to us too. Packets of a
+/// known flow that come the known way need no such look.
+#[inline(always)]
+fn station<T: Tables>(packet: &Packet<'_>, tables: &T, ingress: u32) -> Result<u16, DropReason> {
+    let number = tables.port_of_interface(ingress).ok_or(DropReason::InterfaceUnknown)?;
+    let (_, own) = tables.port(number).and_then(|p| p.get()).ok_or(DropReason::InterfaceUnknown)?;
+    match packet.view::<Ethernet>(0) {
+        Some(ethernet) => {
+            let destination = ethernet.destination;
+            let ours = destination.to_high() == own.with_low(0) || destination.is_virtual_router();
+            if ours { Ok(number) } else { Err(DropReason::OtherStation) }
+        }
+        None => Err(DropReason::OtherStation),
+    }
+}
+
 /// Opens a flow for the packet.
 #[inline(always)]
 fn begin<'t, F: Family, T: Tables>(
     packet: &Packet<'_>,
     tables: &'t T,
     arrival: &Arrival<'_>,
+    ingress_port: u16,
     digest: u16,
 ) -> Result<Flow<'t>, DropReason> {
-    let ingress_port = tables.port_of_interface(arrival.ingress).ok_or(DropReason::InterfaceUnknown)?;
     let opener = Opener::new(arrival.vip, ingress_port, digest);
     let outcome = open::<F, T>(tables, packet, arrival.segment.offset, arrival.listener, opener);
     let (member_id, snat_port) = outcome.get()?;

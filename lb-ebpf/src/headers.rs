@@ -69,6 +69,15 @@ impl Station {
     pub const fn to_high(self) -> u64 {
         (u32::from_le(self.first) as u64) << 16 | (u16::from_le(self.last) as u64) << 48
     }
+
+    /// Whether it is the address of a virtual router of either family
+    /// (00:00:5e:00:01:xx and 00:00:5e:00:02:xx, RFC 9568 §7.3).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_virtual_router(self) -> bool {
+        let family = self.last.to_ne_bytes()[0];
+        self.first == u32::from_ne_bytes([0x00, 0x00, 0x5e, 0x00]) && (family == 1 || family == 2)
+    }
 }
 
 impl From<Mac> for Station {
@@ -277,5 +286,8 @@ mod tests {
         assert_eq!(station.to_high(), mac.with_low(0));
         let first = station.first;
         assert_eq!(first.to_ne_bytes(), [1, 2, 3, 0xfd]);
+        assert!(!station.is_virtual_router());
+        let router = |family| Station::from(Mac([0, 0, 0x5e, 0, family, 51])).is_virtual_router();
+        assert!(router(1) && router(2) && !router(0) && !router(3));
     }
 }

@@ -11,8 +11,8 @@ use lb_common::{
     drop_reason::DropReason::{
         self, ChecksumTooLong, ClientPathGone, ExtensionHeaders, FlowChanged, FlowTableFull, FlowUnknown, Fragment,
         IcmpUnsupported, InterfaceUnknown, MalformedControl, MalformedIpv4, MalformedIpv6, MalformedTransport,
-        MemberMissing, MemberUnresolved, NoListener, NotConfigured, PoolEmpty, SnatPortsExhausted, TtlExpired,
-        UnsupportedProtocol,
+        MemberMissing, MemberUnresolved, NoListener, NotConfigured, OtherStation, PoolEmpty, SnatPortsExhausted,
+        SourceIsVip, TtlExpired, UnsupportedProtocol,
     },
 };
 
@@ -96,6 +96,15 @@ const fn look_at(reason: DropReason) -> &'static str {
             "Compare `lbctl listener list` with what clients use. Late replies of members come here too when their \
              flow was idle for longer than `[dataplane.idle_timeout]` allows. The balancer's own host must not use a \
              VIP as its source address: the answers come here."
+        }
+        SourceIsVip => {
+            "Somebody forges sources: look at `lbctl stats` for the listener and filter spoofed addresses where clients \
+             come in. The balancer's own host must not use a VIP as its source address either."
+        }
+        OtherStation => {
+            "Look at the forwarding table of the switch: it floods while it does not know a port, so a rising count \
+             means that a station is silent or its entry ages out. If clients get no answer, clear their neighbour \
+             entry for the VIP."
         }
         PoolEmpty => {
             "`lbctl pool list` shows the pool without a member in use, `lbctl member list` why: `ERROR` is the health \

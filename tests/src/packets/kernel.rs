@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, anyhow};
 use lb_common::atomic::Ordering::Relaxed;
 use lb_ebpf::host::Arrays;
 use lb_user::dataplane::{
-    Dataplane, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics, TrafficCounters,
-    kernel::{DataplaneInfo, KernelDataplane},
+    Dataplane, DataplaneInfo, Describe as _, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics,
+    TrafficCounters, kernel::KernelDataplane,
 };
 use nix::{
     net::if_::if_nametoindex,
