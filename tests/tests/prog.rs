@@ -8,5 +8,6 @@
 
 mod prog {
     mod both_worlds;
+    mod differential;
     mod program;
 }

@@ -12,9 +12,16 @@
 pub mod case;
 pub mod fixtures;
 pub mod kernel;
+pub mod model;
+pub mod random;
 pub mod scene;
 pub mod spec;
 pub mod world;
+
+#[cfg(test)]
+mod flow_table_tests;
+#[cfg(test)]
+mod property_tests;
 
 #[cfg(test)]
 mod tests {

@@ -169,6 +169,16 @@ impl Host {
         &self.dataplane.tables
     }
 
+    /// Forgets every flow.
+    pub fn forget_flows(&self) {
+        let arrays = &self.tables().arrays;
+        let ways4 = arrays.flows4().iter().flat_map(|line| &line.ways).map(|way| &way.ctl);
+        let ways6 = arrays.flows6().iter().flat_map(|line| &line.ways).map(|way| &way.ctl);
+        let returns4 = arrays.returns4().iter().map(|entry| &entry.ctl);
+        let returns6 = arrays.returns6().iter().map(|entry| &entry.ctl);
+        ways4.chain(ways6).chain(returns4).chain(returns6).for_each(|ctl| ctl.store(0, Relaxed));
+    }
+
     /// Lets time pass.
     pub fn wait(&self, seconds: u64) {
         let (tables, hz) = (self.tables(), self.tables().arrays.config().hz.load(Relaxed));

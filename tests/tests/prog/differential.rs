@@ -1,0 +1,66 @@
+//! Packets that nobody thought of, through host and kernel in the same order.
+
+use anyhow::Result;
+use krater_tests::packets::{
+    case::prepare,
+    kernel::{Pair, apart},
+    model::{Judge, Reading},
+    random::{self, Event},
+    world::{MAX_KERNEL_FRAME, World as _},
+};
+use lb_common::mac::Mac;
+use proptest::{
+    strategy::{Strategy as _, ValueTree as _},
+    test_runner::TestRunner,
+};
+
+/// How many things happen.
+const EVENTS: usize = 6000;
+
+#[test]
+fn host_and_kernel_make_the_same_of_thousands_of_random_packets() -> Result<()> {
+    apart(|| {
+        let mut pair = Pair::load()?;
+        pair.enter_ports()?;
+        prepare(&mut pair);
+        let tables = pair.observe();
+        // The same ones each time: whatever is found is found again.
+        let mut runner = TestRunner::deterministic();
+        let events = random::event();
+        let (mut judge, mut at_members) = (Judge::default(), Vec::new());
+        for number in 0..EVENTS {
+            let event = events.new_tree(&mut runner).map_err(|e| anyhow::anyhow!("{e}"))?.current();
+            let frame = match event {
+                Event::Frame(frame) => frame,
+                Event::Reply { to, flags, payload, checksum, damage } => {
+                    let recent = at_members.len().saturating_sub(50);
+                    let recent: &[(Reading, Mac)] = &at_members[recent..];
+                    let Some((got, station)) = recent.get(usize::from(to) % recent.len().max(1)) else { continue };
+                    let mut frame = random::reply(got, *station, flags, &payload, checksum).bytes();
+                    damage.iter().for_each(|d| d.apply(&mut frame));
+                    frame
+                }
+            };
+            if !(14..=MAX_KERNEL_FRAME).contains(&frame.len()) {
+                continue;
+            }
+            let outcome = pair.send(&frame);
+            let before = judge.tally.to_members;
+            judge.judge(&frame, &outcome, &tables).map_err(|e| anyhow::anyhow!("event {number}: {e}"))?;
+            if judge.tally.to_members > before {
+                let station = Mac(outcome.frame[..6].try_into()?);
+                at_members.extend(Reading::of(&outcome.frame).map(|r| (r, station)));
+            }
+        }
+        println!("{:?}, {} flows at the end", judge.tally, pair.flows().len());
+        let t = judge.tally;
+        assert!(t.to_members > 300 && t.to_clients > 150 && t.answered > 20 && t.dropped > 300 && t.passed > 50);
+        for listener in tables.listeners.values() {
+            pair.listener(listener.id.0);
+        }
+        for id in tables.members.keys() {
+            pair.member(id.0);
+        }
+        Ok(())
+    })
+}
