@@ -208,16 +208,36 @@ impl Daemon {
             monitors,
             verdicts,
         };
-        this.watch_over(settled);
+        this.watch_over(settled).await;
         Ok(this)
     }
 
     /// Sets monitors and next hops to the pool file and the interfaces in force.
-    fn watch_over(&mut self, settled: Settled) {
+    async fn watch_over(&mut self, settled: Settled) {
+        self.admit_solicitations(&settled).await;
         let ports = settled.attachments.iter().map(|a| (a.ifindex, (a.port, a.mac))).collect();
         self.controller.set_fallbacks(settled.fallbacks);
         self.watch.set(self.controller.member_addresses(), ports);
         self.monitor();
+    }
+
+    /// Where there is an IPv6 VIP, solicitations for it must get past the card.
+    async fn admit_solicitations(&self, settled: &Settled) {
+        let mut vips = self.controller.model().load_balancers().iter().map(|lb| lb.vip_address);
+        if !vips.any(|vip| vip.is_ipv6()) {
+            return;
+        }
+        for attachment in &settled.attachments {
+            if let Err(error) = net::admit_multicast(attachment.ifindex).await {
+                tracing::warn!(
+                    "{}: {}; where its card filters multicast, neighbours will not find IPv6 VIPs: run `ip link set \
+                     dev {} allmulticast on`",
+                    attachment.interface,
+                    chain(&error),
+                    attachment.interface
+                );
+            }
+        }
     }
 
     /// Sets the monitors to the pool file and to what operators changed.
@@ -306,7 +326,7 @@ impl Daemon {
         }
         let mode = self.config.dataplane.xdp_mode;
         match block_in_place(|| interfaces::settle(self.controller.dataplane_mut(), &found, mode)) {
-            Ok(settled) => self.watch_over(settled),
+            Ok(settled) => self.watch_over(settled).await,
             Err(error) => self.controller.note_error(format!("attach again: {}", chain(&error))),
         }
     }
@@ -372,7 +392,7 @@ impl Daemon {
         self.controller.dataplane_mut().reconfigure(&options);
         self.controller.set_model(config.model.clone(), SystemTime::now());
         self.config = config;
-        self.watch_over(settled);
+        self.watch_over(settled).await;
         block_in_place(|| self.controller.converge());
         Ok(())
     }

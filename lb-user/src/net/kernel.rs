@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, io, net::IpAddr, time::Duration};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use lb_common::mac::Mac;
 use rtnetlink::{
-    Handle, RouteMessageBuilder,
+    Handle, LinkUnspec, RouteMessageBuilder,
     packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
     packet_route::{
         AddressFamily, RouteNetlinkMessage,
@@ -63,6 +63,13 @@ impl Kernel {
         let dump = self.handle.link().get().execute();
         let links = dump.try_filter_map(|message| async move { Ok(read_link(&message)) }).try_collect();
         in_time(async { links.await.map_err(AskError::from) }).await
+    }
+
+    /// Makes a link let every multicast frame in.
+    pub(super) async fn admit_multicast(&self, ifindex: u32) -> Result<(), AskError> {
+        let link = LinkUnspec::new_with_index(ifindex).allmulticast(true).build();
+        let set = self.handle.link().set(link).execute();
+        in_time(async { set.await.map_err(AskError::from) }).await
     }
 
     /// The kernel's routing decision for each address.

@@ -124,6 +124,19 @@ pub async fn interface(name: &str) -> Result<Interface, NetError> {
     Ok(Interface { name: link.name.clone(), ifindex: *ifindex, mac, up: link.up, mtu: link.mtu })
 }
 
+/// Lets every multicast frame into an interface, until somebody takes that back
+/// (`ip link set dev NAME allmulticast off`). Solicitations for an IPv6 VIP go to
+/// a group that no stack on this host has joined, so that a card would keep them
+/// out (RFC 4291 §2.7.1). Set on the device, it outlives the process.
+///
+/// # Errors
+/// When the kernel refuses.
+pub async fn admit_multicast(ifindex: u32) -> Result<(), NetError> {
+    let kernel = Kernel::open().map_err(NetError::Open)?;
+    let set = kernel.admit_multicast(ifindex).await;
+    set.map_err(|source| NetError::Ask { what: "to let multicast frames into an interface", source })
+}
+
 /// How frames reach the members, as far as it is known. Every member of the
 /// last [`NextHopWatch::set`] that was looked into is in exactly one of
 /// `next_hops` and `missing`.

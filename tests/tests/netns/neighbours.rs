@@ -35,6 +35,9 @@ fn arp_and_neighbour_solicitations_for_the_vip_are_answered_with_the_interfaces_
             for label in ["answered_arp", "answered_neighbour"] {
                 ensure!(events.get(label).copied() > Some(0), "{label} is not counted: {events:?}");
             }
+            // A card would keep solicitations for a group that no stack has joined out.
+            let shown = scene.rig.lb().run("ip", &["-o", "link", "show", "front0"])?;
+            ensure!(shown.contains("ALLMULTI"), "{shown}");
             // The VIP is nobody's address in the balancer's own stack.
             let addresses = scene.rig.lb().run("ip", &["-o", "address"])?;
             ensure!(!addresses.contains(&VIP4.to_string()) && !addresses.contains(&format!("{VIP6}/")), "{addresses}");
