@@ -150,7 +150,7 @@ fn request(load: &Load, number: u64) -> Sample {
     let started = Instant::now();
     let answer = match load.kind {
         Kind::Http => http::get(load.target, "/", http::Source::default()).and_then(checked),
-        Kind::Udp => udp::ask(load.target, 0, &number.to_be_bytes()),
+        Kind::Udp => udp::ask(load.target, udp::fresh_port(), &number.to_be_bytes()),
     };
     Sample { started, latency: started.elapsed(), outcome: answer.map_err(|error| http::describe(&error)) }
 }

@@ -3,6 +3,10 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -42,6 +46,18 @@ fn answer(name: &str, socket: &UdpSocket) {
         reply.extend_from_slice(&buffer[..length]);
         let _ = socket.send_to(&reply, client);
     }
+}
+
+/// A client port that this process has not asked from for tens of thousands of
+/// datagrams. UDP has no end: a port that the kernel's chance gives out twice
+/// would be the same flow, with the member it had.
+#[must_use]
+pub fn fresh_port() -> u16 {
+    const FIRST: u32 = 24_000;
+    const PORTS: u32 = 40_000;
+    static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(std::process::id().wrapping_mul(7919) % PORTS));
+    let next = NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;
+    u16::try_from(FIRST + next).unwrap_or(0)
 }
 
 /// Sends a datagram from a port of its own and waits for the answer; returns
