@@ -64,7 +64,7 @@ pub(super) static XDP_MODE: Field = Field {
     example: "\"native\"",
     meaning: "How the program is attached: `native` in the driver, `generic` in the kernel's stack, which every \
               interface can do and which costs several times as much, `auto` in the driver if it can and else in the \
-              stack.",
+              stack. Where it is attached already, `auto` leaves the mode as it is, so that no packet is lost.",
 };
 
 pub(super) static PIN_PATH: Field = Field {

@@ -10,7 +10,7 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{HashMap as BpfHashMap, Map, MapData, PerCpuArray, xdp::DevMap},
     programs::{
-        Xdp, XdpMode as AyaMode,
+        Xdp,
         links::{FdLink, PinnedLink},
         xdp::XdpLink,
     },
@@ -19,16 +19,14 @@ use lb_common::{
     atomic::Ordering::Relaxed,
     config::{ABI_VERSION, IdleLimits},
     counters::TRAFFIC_WORDS,
-    limits::MAX_PORTS,
-    mac::Mac,
     names,
     time::tick_millis,
 };
 use lb_ebpf::host::{Arrays, FlowSizes};
 
 use super::{
-    Attachment, Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MapInfo, MemberId,
-    Observed, Op, Statistics, TrafficCounters, XdpMode,
+    Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MapInfo, MemberId, Observed, Op,
+    Statistics, TrafficCounters,
     clock::Clock,
     flows::Flows,
     mapped::MappedArrays,
@@ -36,6 +34,8 @@ use super::{
     pins::{self, PROGRAM_PIN, check_adoptable, link_pin, linked_interfaces, pinned_version, wrong_version},
     tables::{TableWriter, observe},
 };
+
+mod attach;
 
 /// The BPF object, made by `cargo xtask build-ebpf`; empty if it has not been.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/krater.bpf.o"));
@@ -217,139 +217,6 @@ impl KernelDataplane {
             writer: TableWriter::default(),
             loaded: None,
         })
-    }
-
-    /// Attaches the program to an interface, pins the link and enters the
-    /// interface into `PORTS`. An interface attached by an earlier daemon is
-    /// switched to the new program without a gap.
-    ///
-    /// # Errors
-    /// When the kernel refuses (in `Auto`: refuses both modes).
-    pub fn attach(
-        &mut self,
-        interface: &str,
-        ifindex: u32,
-        mac: Mac,
-        mode: XdpMode,
-    ) -> Result<Attachment, DataplaneError> {
-        let known = self.attachments()?.into_iter().find(|a| a.ifindex == ifindex);
-        if let Some(known) = known {
-            if mode == XdpMode::Auto || known.mode == mode {
-                // `load` has switched its link already.
-                self.enter_port(known.port, ifindex, known.mode == XdpMode::Generic, mac)?;
-                return Ok(Attachment { mac, ..known });
-            }
-            self.detach_index(ifindex)?;
-        }
-        let port = self.free_port(ifindex)?;
-        let (link, generic, fallback) = self.link(interface, ifindex, mode)?;
-        // The tables first: a frame that meets the program is to find its port.
-        self.enter_port(port, ifindex, generic, mac)?;
-        let pin = link_pin(&self.pin_path, ifindex);
-        link.pin(&pin).map_err(kernel(format!("pin link of {interface} at {}", pin.display())))?;
-        let mode = if generic { XdpMode::Generic } else { XdpMode::Native };
-        Ok(Attachment { interface: interface.to_owned(), ifindex, port, mac, mode, fallback })
-    }
-
-    /// Makes the link, in one mode or the other.
-    fn link(
-        &mut self,
-        interface: &str,
-        ifindex: u32,
-        mode: XdpMode,
-    ) -> Result<(FdLink, bool, Option<String>), DataplaneError> {
-        let ebpf = self.loaded.as_mut().map(|l| &mut l.program).ok_or_else(|| DataplaneError::Refused {
-            op: "attach interface",
-            reason: "the data path was opened for reading, not loaded".to_owned(),
-        })?;
-        let xdp = program(ebpf, names::PROGRAM)?;
-        let mut try_mode = |mode| {
-            let id = xdp.attach_to_if_index(ifindex, mode)?;
-            xdp.take_link(id)
-        };
-        let (link, generic, fallback) = match mode {
-            XdpMode::Generic => (try_mode(AyaMode::Skb), true, None),
-            XdpMode::Native => (try_mode(AyaMode::Driver), false, None),
-            XdpMode::Auto => match try_mode(AyaMode::Driver) {
-                Ok(link) => (Ok(link), false, None),
-                Err(e) => (try_mode(AyaMode::Skb), true, Some(full_text(&e))),
-            },
-        };
-        let link = link.map_err(kernel(format!("attach program to {interface}")))?;
-        let link = FdLink::try_from(link)
-            .map_err(kernel(format!("hold link of {interface} (Linux 5.9 or later is needed)")))?;
-        Ok((link, generic, fallback))
-    }
-
-    fn free_port(&self, ifindex: u32) -> Result<u16, DataplaneError> {
-        let ports = self.arrays.ports();
-        let own = ports.iter().position(|p| p.get().is_some_and(|(i, _)| i == ifindex));
-        let free = || ports.iter().position(|p| p.get().is_none());
-        let port = own.or_else(free).and_then(|p| u16::try_from(p).ok());
-        port.ok_or(DataplaneError::Full { table: names::PORTS, limit: MAX_PORTS })
-    }
-
-    /// Enters an interface into the maps without attaching to it. Frames of
-    /// [`KernelDataplane::test_run`] come in by the loopback interface, which is
-    /// entered this way.
-    ///
-    /// # Errors
-    /// When a map refuses it.
-    pub fn enter_port(&mut self, port: u16, ifindex: u32, generic: bool, mac: Mac) -> Result<(), DataplaneError> {
-        let number = u32::from(port);
-        self.tx_ports
-            .set(number, ifindex, None, 0)
-            .map_err(kernel(format!("enter interface {ifindex} into TX_PORTS")))?;
-        self.ports
-            .insert(ifindex, number, 0)
-            .map_err(kernel(format!("enter interface {ifindex} into PORT_OF_INTERFACE")))?;
-        self.arrays.ports()[usize::from(port)].set(ifindex, generic, mac);
-        Ok(())
-    }
-
-    /// Detaches one interface.
-    ///
-    /// # Errors
-    /// When it is not attached, or the link cannot be removed.
-    pub fn detach(&mut self, interface: &str) -> Result<(), DataplaneError> {
-        let attachment = self.attachments()?.into_iter().find(|a| a.interface == interface);
-        let attachment = attachment.ok_or_else(|| DataplaneError::Refused {
-            op: "detach interface",
-            reason: format!("{interface} is not attached"),
-        })?;
-        self.detach_index(attachment.ifindex)
-    }
-
-    fn detach_index(&mut self, ifindex: u32) -> Result<(), DataplaneError> {
-        let pin = link_pin(&self.pin_path, ifindex);
-        fs::remove_file(&pin).map_err(kernel(format!("remove link {}", pin.display())))?;
-        if let Some(port) = self.arrays.ports().iter().find(|p| p.get().is_some_and(|(i, _)| i == ifindex)) {
-            port.clear();
-        }
-        let _ = self.ports.remove(&ifindex);
-        Ok(())
-    }
-
-    /// Where the program is attached.
-    ///
-    /// # Errors
-    /// When pins cannot be read.
-    pub fn attachments(&self) -> Result<Vec<Attachment>, DataplaneError> {
-        let mut attachments = Vec::new();
-        for ifindex in linked_interfaces(&self.pin_path)? {
-            let found = self.arrays.ports().iter().zip(0u16..).find_map(|(entry, number)| {
-                entry.get().filter(|(i, _)| *i == ifindex).map(|(_, mac)| (entry.is_generic(), number, mac))
-            });
-            let Some((generic, port, mac)) = found else { continue };
-            // Seen from another network namespace, an index has no name.
-            let interface = nix::net::if_::if_indextoname(ifindex)
-                .ok()
-                .and_then(|name| name.into_string().ok())
-                .unwrap_or_else(|| format!("ifindex-{ifindex}"));
-            let mode = if generic { XdpMode::Generic } else { XdpMode::Native };
-            attachments.push(Attachment { interface, ifindex, port, mac, mode, fallback: None });
-        }
-        Ok(attachments)
     }
 
     /// Frees forward and return entries of flows that have been idle for too

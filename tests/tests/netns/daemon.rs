@@ -130,7 +130,38 @@ fn auto_falls_back_with_a_warning_that_names_the_cost() -> Result<()> {
     );
     let report = rig.client().enter(|| Ok(http::get(tcp(Family::V4), "/", http::Source::default())?))?;
     ensure!(report.status == 200);
+
+    // A reload that the driver refuses leaves every interface as it was.
+    file.dataplane.xdp_mode = "native".to_owned();
+    lbd.reload(&file.text()?)?;
+    let error = refusal(&lbd)?;
+    ensure!(error.contains("reload refused") && error.contains("front0"), "{error}");
+    expect_modes(&lbd, "generic")?;
+    let report = rig.client().enter(|| Ok(http::get(tcp(Family::V4), "/", http::Source::default())?))?;
+    ensure!(report.status == 200);
     Ok(())
+}
+
+/// Waits until lbd has refused something, and gives its reason.
+fn refusal(lbd: &Lbd) -> Result<String> {
+    let reason = || Ok(lbd.ctl().json(&["status"])?["daemon"]["last_error"]["message"].as_str().map(str::to_owned));
+    wait::until("lbd to refuse", LONG, reason).map(|(reason, _)| reason).with_context(|| lbd.log_tail())
+}
+
+#[test]
+fn a_reload_changes_the_mode_and_changes_it_back() -> Result<()> {
+    play(
+        |file| file.dataplane.xdp_mode = "native".to_owned(),
+        |scene| {
+            for mode in ["generic", "native", "generic", "native"] {
+                scene.file.dataplane.xdp_mode = mode.to_owned();
+                scene.reload()?;
+                expect_modes(&scene.lbd, mode)?;
+                scene.expect_spread(Kind::Http, tcp(Family::V4), 100, &weights([1, 1, 1]))?;
+            }
+            Ok(())
+        },
+    )
 }
 
 fn expect_modes(lbd: &Lbd, mode: &str) -> Result<()> {
