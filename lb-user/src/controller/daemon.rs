@@ -25,7 +25,7 @@ use super::{
     seconds,
 };
 use crate::{
-    config::{self, Config, OnExit},
+    config::{self, Config, LoadError, OnExit},
     control::{
         protocol::{Refusal, RefusalCode, Request, Response},
         server::{BindError, Command, Server},
@@ -69,7 +69,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub enum DaemonError {
     /// The pool file.
     #[error("{0}")]
-    Config(#[from] config::LoadError),
+    Config(#[from] LoadError),
     /// The control socket.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -98,7 +98,7 @@ pub enum DaemonError {
 /// When it cannot start; then the data path is as it was.
 pub fn run(config_file: &Path) -> Result<(), DaemonError> {
     let system = |what| move |source| DaemonError::System { what, source };
-    let config = config::load(config_file)?;
+    let config = read(config_file)?;
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -365,7 +365,7 @@ impl Daemon {
 
     /// Reads the pool file again: all of it comes into force, or nothing.
     async fn reload(&mut self) {
-        let reloaded = match config::load(&self.config_file) {
+        let reloaded = match read(&self.config_file) {
             Ok(config) => self.take(config).await,
             Err(error) => Err(chain(&error)),
         };
@@ -417,6 +417,18 @@ impl Daemon {
             ),
         }
         Ok(())
+    }
+}
+
+/// Reads the pool file. What is no file may have its reader wait for ever (a
+/// pipe that nobody writes into), and with it everything that waits for lbd.
+fn read(config_file: &Path) -> Result<Config, LoadError> {
+    match std::fs::metadata(config_file) {
+        Ok(metadata) if !metadata.is_file() => Err(LoadError::Unreadable {
+            path: config_file.to_owned(),
+            reason: io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"),
+        }),
+        _ => config::load(config_file),
     }
 }
 

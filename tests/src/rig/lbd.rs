@@ -262,6 +262,14 @@ impl Lbd {
     /// When the file cannot be written or lbd is gone.
     pub fn reload(&self, pool_file: &str) -> Result<()> {
         fs::write(&self.paths.config, pool_file).with_context(|| format!("write {}", self.paths.config.display()))?;
+        self.signal_reload()
+    }
+
+    /// Asks for the pool file to be read as it is.
+    ///
+    /// # Errors
+    /// When lbd is gone.
+    pub fn signal_reload(&self) -> Result<()> {
         self.process.signal(Signal::SIGHUP)
     }
 

@@ -164,6 +164,22 @@ fn a_reload_changes_the_mode_and_changes_it_back() -> Result<()> {
     )
 }
 
+#[test]
+fn a_pool_file_that_nobody_writes_into_keeps_lbd_from_nothing() -> Result<()> {
+    play(
+        |_| {},
+        |scene| {
+            let config = &scene.rig.paths().config;
+            std::fs::remove_file(config)?;
+            krater_tests::rig::command::run("mkfifo", &[&config.to_string_lossy()])?;
+            scene.lbd.signal_reload()?;
+            let error = refusal(&scene.lbd)?;
+            ensure!(error.contains("no regular file"), "{error}");
+            Ok(())
+        },
+    )
+}
+
 fn expect_modes(lbd: &Lbd, mode: &str) -> Result<()> {
     let status = lbd.ctl().json(&["status"])?;
     let interfaces = status["interfaces"].as_array().context("status shows no interfaces")?;
