@@ -161,10 +161,10 @@ impl Daemon {
         warn_of(&config);
         let server = Server::bind(&config.control.socket)?;
         store::prepare(&config.control.state_dir)?;
-        let overrides = store::load_overrides(&config.control.state_dir).unwrap_or_else(|error| {
-            tracing::error!("{}; going on without what operators changed", chain(&error));
-            crate::compile::Overrides::default()
-        });
+        let (overrides, forgotten) = match store::load_overrides(&config.control.state_dir) {
+            Ok(overrides) => (overrides, None),
+            Err(error) => (crate::compile::Overrides::default(), Some(chain(&error))),
+        };
         let found = find_interfaces(&config.dataplane.interfaces).await?;
         let options = options(&config)?;
         let (mut dataplane, origin) = block_in_place(|| load(&options))?;
@@ -192,6 +192,9 @@ impl Daemon {
             ..DaemonView::default()
         };
         let mut controller = Controller::new(dataplane, config.model.clone(), overrides, daemon)?;
+        if let Some(reason) = forgotten {
+            controller.note_error(format!("{reason}; going on without what operators changed"));
+        }
         let (watch, hops) = NextHopWatch::start()?;
         let (verdict_sender, verdicts) = mpsc::channel(WAITING_VERDICTS);
         let monitors = Monitors::start(verdict_sender);
@@ -449,7 +452,8 @@ fn load(options: &KernelOptions) -> Result<(KernelDataplane, Origin), DataplaneE
 #[must_use]
 pub fn explain(error: &DaemonError) -> String {
     let text = chain(error);
-    if !nix::unistd::geteuid().is_root() && text.to_lowercase().contains("permitted") {
+    let refused = ["not permitted", "permission denied"].iter().any(|words| text.to_lowercase().contains(words));
+    if refused && !nix::unistd::geteuid().is_root() {
         return format!("{text}; run lbd as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
     }
     text
