@@ -173,6 +173,7 @@ pub(crate) fn status() -> StatusView {
             ..CountsView::default()
         },
         interfaces: interfaces(),
+        interfaces_missing: Vec::new(),
         packets_dropped: 12_345,
     }
 }

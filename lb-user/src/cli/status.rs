@@ -34,7 +34,7 @@ fn show(status: &StatusView, now: u64, screen: Screen) -> String {
     } else {
         known.push(("lbd", format!("not asked: this is from the {}", status.source)));
     }
-    known.push(("interfaces", interfaces(&status.interfaces)));
+    known.push(("interfaces", interfaces(&status.interfaces, &status.interfaces_missing)));
     known.push((
         "serving",
         format!(
@@ -58,15 +58,16 @@ const fn role(role: Role) -> &'static str {
     }
 }
 
-/// A line for each interface; what makes it slow is said loudly.
-pub(super) fn interfaces(interfaces: &[InterfaceView]) -> String {
-    if interfaces.is_empty() {
+/// A line for each interface; what makes it slow, or is missing, is said loudly.
+fn interfaces(interfaces: &[InterfaceView], missing: &[String]) -> String {
+    if interfaces.is_empty() && missing.is_empty() {
         return "none: no packet meets the data path".to_owned();
     }
     let mut interfaces: Vec<&InterfaceView> = interfaces.iter().collect();
     interfaces.sort_by_key(|interface| interface.port);
     let line = |interface: &&InterfaceView| format!("{} {}", interface.name, mode(interface));
-    interfaces.iter().map(line).collect::<Vec<_>>().join("\n")
+    let missing = missing.iter().map(|name| format!("{name} NOT ATTACHED: it is gone, or the last error says why"));
+    interfaces.iter().map(line).chain(missing).collect::<Vec<_>>().join("\n")
 }
 
 /// How the program is attached.
@@ -151,6 +152,7 @@ mod tests {
             role: None,
             counts: CountsView::default(),
             interfaces: Vec::new(),
+            interfaces_missing: Vec::new(),
             packets_dropped: 0,
         };
         assert_eq!(
@@ -169,7 +171,18 @@ mod tests {
     fn a_generic_interface_is_flagged_even_when_it_was_asked_for() {
         let mut interface = sample::interfaces().remove(1);
         interface.fallback = None;
-        assert_eq!(interfaces(&[interface]), "eth1 GENERIC (slow)");
+        assert_eq!(interfaces(&[interface], &[]), "eth1 GENERIC (slow)");
+    }
+
+    #[test]
+    fn an_interface_that_is_missing_is_named_among_the_others() {
+        let mut status = sample::status();
+        status.interfaces_missing = vec!["eth2".to_owned()];
+        let text = show(&status, sample::NOW, Screen::default());
+        assert!(text.contains("\n            eth2 NOT ATTACHED: "), "{text}");
+        status.interfaces.clear();
+        let text = show(&status, sample::NOW, Screen::default());
+        assert!(text.contains("\ninterfaces  eth2 NOT ATTACHED: "), "{text}");
     }
 
     #[test]

@@ -158,21 +158,29 @@ pub fn of_load_balancer(
 }
 
 /// The status of everything together: the worst of the load balancers that are
-/// switched on, `OFFLINE` without any.
+/// switched on, `OFFLINE` without any. While the data path is not attached to an
+/// interface where it should be, it is `DEGRADED` at best: whose packets come in
+/// there finds no balancer.
 #[must_use]
-pub fn of_all(load_balancers: impl IntoIterator<Item = OperatingStatus>) -> OperatingStatus {
-    worst(load_balancers.into_iter().filter(|one| *one != Offline)).unwrap_or(Offline)
+pub fn of_all(load_balancers: impl IntoIterator<Item = OperatingStatus>, interface_missing: bool) -> OperatingStatus {
+    let on = load_balancers.into_iter().filter(|one| *one != Offline);
+    worst(on.map(|one| if interface_missing { worse(one, Degraded) } else { one })).unwrap_or(Offline)
 }
 
 fn worst(statuses: impl Iterator<Item = OperatingStatus>) -> Option<OperatingStatus> {
-    statuses.max_by_key(|status| match status {
+    statuses.reduce(worse)
+}
+
+fn worse(one: OperatingStatus, other: OperatingStatus) -> OperatingStatus {
+    let badness = |status| match status {
         Online => 0,
         NoMonitor => 1,
         Draining => 2,
         Offline => 3,
         Degraded => 4,
         Error => 5,
-    })
+    };
+    if badness(one) > badness(other) { one } else { other }
 }
 
 #[cfg(test)]

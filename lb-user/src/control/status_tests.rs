@@ -162,9 +162,17 @@ fn a_load_balancer_is_as_bad_as_the_worst_part_that_is_switched_on() {
 
 #[test]
 fn the_whole_is_as_bad_as_the_worst_balancer_and_offline_without_any() {
-    assert_eq!(of_all([]), Offline);
-    assert_eq!(of_all([Offline, Offline]), Offline);
-    assert_eq!(of_all([Offline, Online]), Online);
-    assert_eq!(of_all([Online, Error, Degraded]), Error);
-    assert_eq!(of_all([Degraded, Online]), Degraded);
+    assert_eq!(of_all([], false), Offline);
+    assert_eq!(of_all([Offline, Offline], false), Offline);
+    assert_eq!(of_all([Offline, Online], false), Online);
+    assert_eq!(of_all([Online, Error, Degraded], false), Error);
+    assert_eq!(of_all([Degraded, Online], false), Degraded);
+}
+
+#[test]
+fn an_interface_that_is_missing_degrades_the_whole_and_hides_nothing_worse() {
+    assert_eq!(of_all([Online, NoMonitor], true), Degraded);
+    assert_eq!(of_all([Online, Error], true), Error);
+    assert_eq!(of_all([Offline], true), Offline);
+    assert_eq!(of_all([], true), Offline);
 }

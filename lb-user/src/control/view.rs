@@ -517,7 +517,8 @@ pub struct StatusView {
     pub source: String,
     /// The daemon; `null` offline.
     pub daemon: Option<DaemonView>,
-    /// The worst operating status of any load balancer; `OFFLINE` without any.
+    /// The worst operating status of any load balancer, and at best `DEGRADED`
+    /// while an interface is missing; `OFFLINE` without any load balancer.
     pub operating_status: OperatingStatus,
     /// Which node of a pair this is; `null` without VIPs.
     pub role: Option<Role>,
@@ -525,6 +526,10 @@ pub struct StatusView {
     pub counts: CountsView,
     /// Where the data path is attached.
     pub interfaces: Vec<InterfaceView>,
+    /// Interfaces that the pool file names and that the data path is not
+    /// attached to; empty offline, where nobody knows the pool file.
+    #[serde(default)]
+    pub interfaces_missing: Vec<String>,
     /// Packets dropped for any reason since the data path was loaded.
     pub packets_dropped: u64,
 }

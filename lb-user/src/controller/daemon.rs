@@ -219,7 +219,7 @@ impl Daemon {
     async fn watch_over(&mut self, settled: Settled) {
         self.admit_solicitations(&settled).await;
         let ports = settled.attachments.iter().map(|a| (a.ifindex, (a.port, a.mac))).collect();
-        self.controller.set_fallbacks(settled.fallbacks);
+        self.controller.set_interfaces(self.config.dataplane.interfaces.clone(), settled.fallbacks);
         self.watch.set(self.controller.member_addresses(), ports);
         self.monitor();
     }
@@ -281,6 +281,8 @@ impl Daemon {
                 }
                 _ = resync.tick() => {
                     block_in_place(|| self.controller.converge());
+                    let hops = self.hops.borrow().clone();
+                    self.attach_where_changed(&hops).await;
                 }
                 _ = sweep.tick() => {
                     block_in_place(|| self.controller.dataplane().sweep());
@@ -303,15 +305,23 @@ impl Daemon {
         let hops = self.hops.borrow_and_update().clone();
         self.controller.set_hops(&hops);
         block_in_place(|| self.controller.converge());
-        if self.interfaces_changed(&hops) {
+        self.attach_where_changed(&hops).await;
+    }
+
+    async fn attach_where_changed(&mut self, hops: &Hops) {
+        if self.interfaces_changed(hops) {
             self.attach_anew().await;
         }
     }
 
-    /// Whether an interface of ours came back as another one, or changed its
-    /// address. One that is gone is waited for.
+    /// Whether an interface of ours is gone, came back as another one, changed
+    /// its address, or was not to be attached to before.
     fn interfaces_changed(&self, hops: &Hops) -> bool {
         let Ok(attachments) = self.controller.dataplane().attachments() else { return false };
+        let gone = |ifindex| hops.generation > 0 && !hops.links.values().any(|(there, _)| *there == ifindex);
+        if attachments.iter().any(|a| gone(a.ifindex)) {
+            return true;
+        }
         self.config.dataplane.interfaces.iter().any(|name| {
             hops.links
                 .get(name)

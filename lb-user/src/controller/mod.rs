@@ -48,6 +48,7 @@ pub struct Controller<D> {
     /// Next hops that the maps had before this process began. They count until
     /// the network has had time to speak for itself.
     inherited: NextHops,
+    interfaces: Vec<String>,
     fallbacks: BTreeMap<u32, String>,
     daemon: DaemonView,
     started: Instant,
@@ -85,6 +86,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             next_hops: inherited.clone(),
             hops_missing: BTreeMap::new(),
             inherited,
+            interfaces: Vec::new(),
             fallbacks: BTreeMap::new(),
             daemon,
             started: Instant::now(),
@@ -186,8 +188,10 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         }
     }
 
-    /// Remembers why the driver of an interface did not take the program.
-    pub fn set_fallbacks(&mut self, fallbacks: BTreeMap<u32, String>) {
+    /// Remembers which interfaces the data path should be attached to, and why
+    /// the driver of one of them did not take the program.
+    pub fn set_interfaces(&mut self, interfaces: Vec<String>, fallbacks: BTreeMap<u32, String>) {
+        self.interfaces = interfaces;
         self.fallbacks = fallbacks;
     }
 
@@ -226,6 +230,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             health: &self.health,
             health_reasons: &self.health_reasons,
             hops_missing: &self.hops_missing,
+            interfaces: &self.interfaces,
             fallbacks: &self.fallbacks,
         };
         Knowledge { dataplane: &self.dataplane, intent: Some(intent), daemon: Some(daemon) }

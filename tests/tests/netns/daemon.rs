@@ -165,6 +165,29 @@ fn a_reload_changes_the_mode_and_changes_it_back() -> Result<()> {
 }
 
 #[test]
+fn an_interface_that_vanishes_is_told_and_attached_to_when_it_is_back() -> Result<()> {
+    play(
+        |_| {},
+        |scene| {
+            let expect = |what: &str, missing: &[&str], attached: usize| {
+                wait::until_true(what, LONG, || {
+                    let status = scene.ctl().json(&["status"])?;
+                    let interfaces = status["interfaces"].as_array().map_or(0, Vec::len);
+                    Ok(status["interfaces_missing"] == serde_json::json!(missing) && interfaces == attached)
+                })
+            };
+            expect("both interfaces to be attached", &[], 2)?;
+            scene.rig.lb().ip_batch("link del back0\n")?;
+            expect("back0 to be told missing", &["back0"], 1)?;
+            let status = scene.ctl().json(&["status"])?["operating_status"].to_string();
+            ensure!(["\"DEGRADED\"", "\"ERROR\""].contains(&status.as_str()), "{status}");
+            scene.rig.lb().ip_batch("link add back0 type veth peer name back9\n")?;
+            expect("back0 to be attached to again", &[], 2).map(drop)
+        },
+    )
+}
+
+#[test]
 fn a_pool_file_that_nobody_writes_into_keeps_lbd_from_nothing() -> Result<()> {
     play(
         |_| {},

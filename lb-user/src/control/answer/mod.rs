@@ -75,6 +75,8 @@ pub struct Intent<'a> {
     pub health_reasons: &'a BTreeMap<MemberKey, String>,
     /// Why the next hop towards an address is not known.
     pub hops_missing: &'a BTreeMap<IpAddr, String>,
+    /// Names of the interfaces that the data path should be attached to.
+    pub interfaces: &'a [String],
     /// Why the driver of an interface did not take the program, by index.
     pub fallbacks: &'a BTreeMap<u32, String>,
 }

@@ -15,14 +15,19 @@ const OFFLINE_SOURCE: &str = "pinned maps";
 
 pub(super) fn status(knowledge: &Knowledge<'_>, picture: &Picture<'_>) -> Result<StatusView, Refusal> {
     let attachments = knowledge.dataplane.describe().map_err(failed("read the data path"))?.attachments;
+    let interfaces_missing = missing(knowledge.intent.as_ref(), &attachments);
     let source = if knowledge.intent.is_some() { "lbd" } else { OFFLINE_SOURCE };
     Ok(StatusView {
         source: source.to_owned(),
         daemon: knowledge.daemon.cloned(),
-        operating_status: status::of_all(picture.load_balancers.iter().map(|lb| lb.status)),
+        operating_status: status::of_all(
+            picture.load_balancers.iter().map(|lb| lb.status),
+            !interfaces_missing.is_empty(),
+        ),
         role: role(picture),
         counts: counts(picture),
         interfaces: interfaces(knowledge, attachments),
+        interfaces_missing,
         packets_dropped: drops::dropped(knowledge)?,
     })
 }
@@ -67,6 +72,12 @@ pub(super) fn dataplane(knowledge: &Knowledge<'_>) -> Result<DataplaneView, Refu
         interfaces: interfaces(knowledge, info.attachments),
         maps: maps.map(|map| MapView { name: map.name, entries: map.entries, bytes: map.bytes }).collect(),
     })
+}
+
+/// The interfaces that the data path should be attached to and is not.
+fn missing(intent: Option<&Intent<'_>>, attachments: &[Attachment]) -> Vec<String> {
+    let wanted = intent.map_or(&[][..], |intent| intent.interfaces);
+    wanted.iter().filter(|name| !attachments.iter().any(|a| a.interface == **name)).cloned().collect()
 }
 
 fn interfaces(knowledge: &Knowledge<'_>, attachments: Vec<Attachment>) -> Vec<InterfaceView> {

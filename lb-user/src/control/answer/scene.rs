@@ -243,6 +243,7 @@ impl Scene {
             health: &self.health,
             health_reasons: &self.health_reasons,
             hops_missing: &self.hops_missing,
+            interfaces: &[],
             fallbacks,
         };
         Knowledge { dataplane: &self.dataplane, intent: Some(intent), daemon: None }
