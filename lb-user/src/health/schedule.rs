@@ -45,12 +45,17 @@ impl Schedule {
 
     /// When the next probe starts, after one that started then and ended `now`:
     /// at the member's place in the interval, half an interval after the last
-    /// start at the earliest. Probes that take longer than the interval leave
-    /// some out.
+    /// start at the earliest. A probe that ends after the next one's place (a
+    /// timeout as long as the interval does, every time) has that start at once
+    /// if it is late by less than half an interval, and else leave it out.
     pub(super) fn next(&self, started: Duration, now: Duration) -> Duration {
+        let half = self.delay / 2;
+        self.place_after((started + half).max(now.saturating_sub(half))).max(now)
+    }
+
+    fn place_after(&self, moment: Duration) -> Duration {
         let offset = part(self.delay, self.place);
-        let earliest = (started + self.delay / 2).max(now);
-        match earliest.checked_sub(offset) {
+        match moment.checked_sub(offset) {
             Some(after) => offset + times(self.delay, after.as_nanos() / self.delay.as_nanos() + 1),
             None => offset,
         }
