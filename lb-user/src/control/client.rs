@@ -103,9 +103,9 @@ impl Client {
         let mut answer = Vec::new();
         let received = BufReader::new(&stream).take(MAX_RESPONSE_BYTES).read_until(b'\n', &mut answer);
         if answer.is_empty() {
-            sent.map_err(broken("send the request"))?;
+            sent.map_err(|error| self.in_words(error)).map_err(broken("send the request"))?;
         }
-        received.map_err(broken("wait for the answer"))?;
+        received.map_err(|error| self.in_words(error)).map_err(broken("wait for the answer"))?;
         if answer.last() != Some(&b'\n') {
             let short =
                 io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed before the answer was whole");
@@ -113,5 +113,15 @@ impl Client {
         }
         protocol::decode_response(&answer)
             .map_err(|refusal| ClientError::Misunderstood { path: self.path.clone(), refusal })
+    }
+
+    /// What a socket says when time is up is "resource temporarily unavailable".
+    fn in_words(&self, error: io::Error) -> io::Error {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                io::Error::new(io::ErrorKind::TimedOut, format!("not done within {} s", self.patience.as_secs_f64()))
+            }
+            _ => error,
+        }
     }
 }

@@ -104,6 +104,18 @@ async fn too_many_clients_are_refused_and_places_come_back() {
 }
 
 #[tokio::test]
+async fn a_daemon_that_is_stuck_is_told_by_the_time_that_was_waited() {
+    let directory = directory();
+    let path = directory.path().join("lbd.sock");
+    // Takes connections as its kernel does, and never reads them.
+    let _stuck = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let client = Client::new(&path, Duration::from_millis(50));
+    let asked = tokio::task::spawn_blocking(move || client.ask(&Request::Status)).await.unwrap();
+    let error = asked.unwrap_err().to_string();
+    assert!(error.contains("wait for the answer: not done within 0.05 s"), "{error}");
+}
+
+#[tokio::test]
 async fn garbage_and_overlong_lines_are_answered_and_do_no_harm() {
     let directory = directory();
     let path = directory.path().join("lbd.sock");
