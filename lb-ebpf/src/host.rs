@@ -16,7 +16,7 @@ use lb_common::{
     vip::{Vip4Line, Vip6Line},
 };
 
-use crate::tables::{Direction, Tables};
+use crate::tables::{Direction, Tables, add};
 
 /// Where the arrays are. Slices are as long as the map has entries.
 pub trait Arrays {
@@ -360,19 +360,6 @@ impl<A: Arrays> Tables for HostTables<A> {
     fn count(&self, event: Event) {
         if let Some(count) = self.counts.borrow_mut().events.get_mut(event.index() as usize) {
             *count += 1;
-        }
-    }
-}
-
-fn add(counters: &mut TrafficCounters, direction: Direction, bytes: u64) {
-    match direction {
-        Direction::In => {
-            counters.packets_in += 1;
-            counters.bytes_in += bytes;
-        }
-        Direction::Out => {
-            counters.packets_out += 1;
-            counters.bytes_out += bytes;
         }
     }
 }

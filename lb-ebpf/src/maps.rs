@@ -24,7 +24,7 @@ use lb_common::{
     port::Port,
     vip::{Vip4Line, Vip6Line},
 };
-use lb_ebpf::tables::{Direction, Tables};
+use lb_ebpf::tables::{Direction, Tables, add};
 
 #[map]
 static CONFIG: Array<Config> = Array::pinned(1, BPF_F_MMAPABLE);
@@ -195,20 +195,6 @@ impl Tables for Maps {
         if let Some(count) = EVENTS.get_ptr_mut(event.index()) {
             // SAFETY: as in `with_counters`.
             unsafe { *count += 1 };
-        }
-    }
-}
-
-#[inline(always)]
-fn add(counters: &mut TrafficCounters, direction: Direction, bytes: u64) {
-    match direction {
-        Direction::In => {
-            counters.packets_in += 1;
-            counters.bytes_in += bytes;
-        }
-        Direction::Out => {
-            counters.packets_out += 1;
-            counters.bytes_out += bytes;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use lb_common::{
     config::Config,
-    counters::Event,
+    counters::{Event, TrafficCounters},
     drop_reason::DropReason,
     flow::{Flow4Line, Flow6Line, Return4, Return6},
     listener::{ListenerLine, ListenerOf},
@@ -32,6 +32,21 @@ pub enum Direction {
     In,
     /// From a member to a client.
     Out,
+}
+
+/// Counts a packet of so many bytes.
+#[inline(always)]
+pub fn add(counters: &mut TrafficCounters, direction: Direction, bytes: u64) {
+    match direction {
+        Direction::In => {
+            counters.packets_in += 1;
+            counters.bytes_in += bytes;
+        }
+        Direction::Out => {
+            counters.packets_out += 1;
+            counters.bytes_out += bytes;
+        }
+    }
 }
 
 /// The tables, the clock and the counters. All lookups are by index and answer

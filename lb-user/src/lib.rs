@@ -9,6 +9,7 @@
 //! says netlink; the [`controller`] is the single owner of both.
 #![deny(unsafe_code)]
 
+mod causes;
 pub mod cli;
 pub mod compile;
 pub mod config;

@@ -1,9 +1,10 @@
 //! Why a command was not carried out, and the exit code that says so.
 
-use std::{error::Error, io, path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
 use super::table::plain;
 use crate::{
+    causes::chain,
     control::{client::ClientError, protocol::Refusal},
     dataplane::DataplaneError,
 };
@@ -28,7 +29,7 @@ pub(super) enum Failure {
     #[error("lbd answered another question than the one asked: use an lbctl and an lbd of the same version")]
     OffTopic,
     /// The pinned maps cannot be opened.
-    #[error("cannot use the pinned maps: {}{}", whole(.0), remedy_for(.0))]
+    #[error("cannot use the pinned maps: {}{}", chain(.0), remedy_for(.0))]
     Pinned(#[source] DataplaneError),
     /// An edit past a daemon that would undo it.
     #[error(
@@ -98,20 +99,6 @@ pub(super) fn tell(message: &str) {
     eprintln!("lbctl: {}", plain(message.trim_end()));
 }
 
-/// An error with every cause that its own text does not name already.
-fn whole(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 fn remedy_for(error: &DataplaneError) -> &'static str {
     match error {
         DataplaneError::AbiVersion { .. } => {
@@ -150,7 +137,7 @@ mod tests {
     #[test]
     fn a_cause_is_named_once() {
         let error = DataplaneError::Kernel { what: "open CONFIG".into(), source: Box::new(connect()) };
-        let text = whole(&error);
+        let text = chain(&error);
         assert_eq!(text.matches("entity not found").count(), 1, "{text}");
         assert!(text.starts_with("open CONFIG: cannot reach lbd at /run/x"), "{text}");
     }

@@ -20,11 +20,12 @@ use tokio::{
 };
 
 use super::{
-    Controller, chain,
+    Controller,
     interfaces::{self, Settled},
     seconds,
 };
 use crate::{
+    causes::chain,
     config::{self, Config, LoadError, OnExit},
     control::{
         protocol::{Refusal, RefusalCode, Request, Response},

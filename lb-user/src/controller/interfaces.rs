@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::chain;
 use crate::{
+    causes::chain,
     dataplane::{Attachment, DataplaneError, XdpMode, kernel::KernelDataplane},
     net::Interface,
 };

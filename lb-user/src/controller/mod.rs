@@ -18,6 +18,7 @@ use std::{
 use lb_common::member::MemberState;
 
 use crate::{
+    causes::chain,
     compile::{HealthView, MemberKey, NextHops, Overrides, Verdict, compile},
     control::{
         answer::{self, Intent, Knowledge},
@@ -299,18 +300,4 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
 /// Seconds since 1970.
 fn seconds(moment: SystemTime) -> u64 {
     moment.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
-}
-
-/// An error with its causes in one line, none of them twice.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        source = cause.source();
-    }
-    text
 }

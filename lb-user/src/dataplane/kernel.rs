@@ -34,6 +34,7 @@ use super::{
     pins::{self, PROGRAM_PIN, check_adoptable, link_pin, linked_interfaces, pinned_version, wrong_version},
     tables::{TableWriter, observe},
 };
+use crate::causes::chain;
 
 mod attach;
 
@@ -176,7 +177,7 @@ impl KernelDataplane {
         for ifindex in linked_interfaces(pin_path)? {
             if let Err(e) = replace_program(&mut ebpf, pin_path, ifindex) {
                 // The interface is gone and its link with it (ENOLINK).
-                tracing::warn!(ifindex, error = full_text(&e), "drop the link of an interface that is gone");
+                tracing::warn!(ifindex, error = chain(&e), "drop the link of an interface that is gone");
                 dataplane.detach_index(ifindex)?;
             }
         }
@@ -287,17 +288,6 @@ impl KernelDataplane {
             aya::maps::PerCpuValues::try_from(vec![[0; TRAFFIC_WORDS]; cpus]).map_err(kernel("make per-CPU values"))?;
         map.set(u32::from(id), zeros, 0).map_err(kernel(format!("reset counters {id}")))
     }
-}
-
-/// The whole chain of an error in one line.
-fn full_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(e) = source {
-        text = format!("{text}: {e}");
-        source = e.source();
-    }
-    text
 }
 
 fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp, DataplaneError> {

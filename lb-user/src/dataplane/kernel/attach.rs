@@ -22,8 +22,9 @@ use super::{
         Attachment, DataplaneError, XdpMode,
         pins::{link_pin, linked_interfaces},
     },
-    KernelDataplane, full_text, kernel, program,
+    KernelDataplane, kernel, program,
 };
+use crate::causes::chain;
 
 /// How long a program may take to leave an interface after its link's pin is
 /// gone: the kernel does that in its own time.
@@ -61,7 +62,7 @@ impl KernelDataplane {
         if attached.is_err()
             && let Err(error) = self.attach_at(known.port, interface, ifindex, mac, known.mode, until())
         {
-            tracing::error!("attach {interface} as it was: {}", full_text(&error));
+            tracing::error!("attach {interface} as it was: {}", chain(&error));
         }
         attached
     }
@@ -114,7 +115,7 @@ impl KernelDataplane {
                 Ok(link) => (Ok(link), false, None),
                 // Whoever has it has it in every mode.
                 Err(e) if is_occupied(&e) => (Err(e), true, None),
-                Err(e) => (try_mode(AyaMode::Skb), true, Some(full_text(&e))),
+                Err(e) => (try_mode(AyaMode::Skb), true, Some(chain(&e))),
             },
         };
         let link = link.map_err(|error| {
