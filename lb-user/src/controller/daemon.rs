@@ -46,6 +46,10 @@ use crate::{
 /// then, and ids of members whose flows have ended are freed.
 const RESYNC: Duration = Duration::from_secs(30);
 
+/// How long after a failure the maps are tried again, though nothing has
+/// happened. A full table of slots has room again after half a second.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// How often flows that were idle for too long are freed. The data path
 /// reclaims what it needs by itself; this keeps counts honest and ages from
 /// wrapping.
@@ -262,6 +266,7 @@ impl Daemon {
         let mut inherits = true;
         tracing::info!("ready");
         let end = loop {
+            let retry_at = self.controller.failed_at().map(|at| Instant::from_std(at + RETRY));
             tokio::select! {
                 // A verdict is what packets wait for.
                 biased;
@@ -278,6 +283,9 @@ impl Daemon {
                 () = sleep_until(inheritance_ends), if inherits => {
                     inherits = false;
                     self.controller.forget_inherited();
+                    block_in_place(|| self.controller.converge());
+                }
+                () = sleep_until(retry_at.unwrap_or(inheritance_ends)), if retry_at.is_some() => {
                     block_in_place(|| self.controller.converge());
                 }
                 _ = resync.tick() => {

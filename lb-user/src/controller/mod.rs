@@ -36,6 +36,15 @@ mod interfaces;
 pub mod plan;
 pub mod reconcile;
 
+/// That the maps are not as they should be.
+#[derive(Debug)]
+struct Behind {
+    /// When they were last tried to be brought there.
+    tried: Instant,
+    /// What was told about it.
+    reason: String,
+}
+
 /// What is known and wanted, and the data plane it is carried out on.
 #[derive(Debug)]
 pub struct Controller<D> {
@@ -53,6 +62,7 @@ pub struct Controller<D> {
     fallbacks: BTreeMap<u32, String>,
     daemon: DaemonView,
     started: Instant,
+    behind: Option<Behind>,
 }
 
 impl<D: Dataplane + Statistics + Describe> Controller<D> {
@@ -91,6 +101,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             fallbacks: BTreeMap::new(),
             daemon,
             started: Instant::now(),
+            behind: None,
         })
     }
 
@@ -116,7 +127,8 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
 
     /// Brings the maps to what is wanted and known now. Where that fails the
     /// maps are consistent, the error is kept for `lbctl status`, and the next
-    /// call goes on from there. Says whether it got there.
+    /// call goes on from there. Says whether it got there; a failure that
+    /// repeats itself is told once.
     pub fn converge(&mut self) -> bool {
         let desired = compile(&self.model, &self.overrides, &self.health, &self.next_hops);
         match reconcile::reconcile(&mut self.dataplane, &desired) {
@@ -128,13 +140,23 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
                         "data path brought up to date"
                     );
                 }
+                self.behind = None;
                 true
             }
             Err(error) => {
-                self.note_error(format!("bring the data path up to date: {}", chain(&error)));
+                let reason = format!("bring the data path up to date: {}", chain(&error));
+                if self.behind.as_ref().is_none_or(|behind| behind.reason != reason) {
+                    self.note_error(reason.clone());
+                }
+                self.behind = Some(Behind { tried: Instant::now(), reason });
                 false
             }
         }
+    }
+
+    /// When [`Controller::converge`] last failed, unless it has got there since.
+    pub fn failed_at(&self) -> Option<Instant> {
+        self.behind.as_ref().map(|behind| behind.tried)
     }
 
     /// Takes another pool file's content. What is known about members that are
@@ -301,3 +323,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
 fn seconds(moment: SystemTime) -> u64 {
     moment.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
+
+#[cfg(test)]
+#[path = "controller_tests.rs"]
+mod tests;

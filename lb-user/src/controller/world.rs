@@ -29,6 +29,11 @@ pub(crate) const SNAT_PORTS: (u16, u16) = (16384, 65535);
 
 /// A data plane as after a first start, on its link.
 pub(crate) fn dataplane() -> MemoryDataplane {
+    small_dataplane(1 << 18)
+}
+
+/// One with room for so many slots.
+pub(crate) fn small_dataplane(slots: u32) -> MemoryDataplane {
     let options = KernelOptions {
         pin_path: "unused".into(),
         max_flows: 1024,
@@ -36,7 +41,7 @@ pub(crate) fn dataplane() -> MemoryDataplane {
         snat_ports: SNAT_PORTS,
         idle_seconds: IdleLimits { unconfirmed: 10, tcp: 600, tcp_closing: 20, udp: 60 },
     };
-    let dataplane = MemoryDataplane::new(&options, 1 << 18);
+    let dataplane = MemoryDataplane::new(&options, slots);
     connect(&dataplane);
     dataplane
 }
