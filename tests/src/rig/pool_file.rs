@@ -14,6 +14,26 @@ use super::{
 /// The pool file everybody starts from.
 pub const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/krater.toml");
 
+/// The text of the example, with the interfaces and the members' addresses of
+/// a topology.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn example(topology: Topology) -> Result<String> {
+    let mut text = std::fs::read_to_string(EXAMPLE).with_context(|| format!("read {EXAMPLE}"))?;
+    let as_written = Topology::TwoArmed;
+    let list =
+        |topology: Topology| topology.interfaces().iter().map(|i| format!("{i:?}")).collect::<Vec<_>>().join(", ");
+    text = text.replace(&format!("[{}]", list(as_written)), &format!("[{}]", list(topology)));
+    for family in Family::BOTH {
+        for index in 0..addresses::MEMBERS {
+            let quoted = |topology: Topology| format!("\"{}\"", topology.member(family, index));
+            text = text.replace(&quoted(as_written), &quoted(topology));
+        }
+    }
+    Ok(text)
+}
+
 /// A pool file with the rig's own pins, socket and state directory, and
 /// everything else as it was.
 ///
@@ -264,6 +284,22 @@ mod tests {
         assert_eq!(table["dataplane"]["interfaces"][0].as_str(), Some("a"));
         assert_eq!(table["control"]["socket"].as_str(), Some("/rig/socket"));
         assert_eq!(table["loadbalancer"][0]["name"].as_str(), Some("web"));
+    }
+
+    #[test]
+    fn the_example_fits_every_topology() {
+        for topology in [Topology::TwoArmed, Topology::OneArmed] {
+            let table: toml::Table = example(topology).unwrap().parse().unwrap();
+            let interfaces = table["dataplane"]["interfaces"].as_array().unwrap();
+            assert!(interfaces.iter().map(|i| i.as_str().unwrap()).eq(topology.interfaces().iter().copied()));
+            for (balancer, family) in [(0, Family::V4), (1, Family::V6)] {
+                for pool in table["loadbalancer"][balancer]["pool"].as_array().unwrap() {
+                    let members = pool["member"].as_array().unwrap();
+                    let addresses = members.iter().map(|m| m["address"].as_str().unwrap().to_owned());
+                    assert!(addresses.eq((0..addresses::MEMBERS).map(|i| topology.member(family, i).to_string())));
+                }
+            }
+        }
     }
 
     #[test]

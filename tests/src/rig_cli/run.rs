@@ -37,13 +37,15 @@ pub(super) fn up(shape: &Shape) -> Result<()> {
 }
 
 fn raise(shape: &Shape) -> Result<(Rig, Lbd)> {
-    let example = shape.config.as_deref().unwrap_or_else(|| Path::new(pool_file::EXAMPLE));
-    let text = fs::read_to_string(example).with_context(|| format!("read {}", example.display()))?;
+    let (text, source) = match shape.config.as_deref() {
+        Some(file) => (fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?, file),
+        None => (pool_file::example(shape.options().topology)?, Path::new(pool_file::EXAMPLE)),
+    };
     println!("raising client – balancer – three members, each with nginx and a UDP server");
     let rig = Rig::up(shape.options()).context("raise the rig")?;
     println!("  rig {} is up in {:.2} s: {}", rig.id(), rig.raised_in().as_secs_f64(), nodes(&rig));
     let pool_file = pool_file::relocated(&text, rig.paths())?;
-    println!("starting lbd --config {} (from {})", rig.paths().config.display(), example_name(example));
+    println!("starting lbd --config {} (from {})", rig.paths().config.display(), shown(source));
     let lbd = Lbd::start(&rig, &pool_file).context("start lbd")?;
     println!("  lbd is process {} and answers after {:.2} s", lbd.pid(), lbd.ready_in().as_secs_f64());
     println!("  {}", attached(&lbd)?);
@@ -56,7 +58,7 @@ fn nodes(rig: &Rig) -> String {
     rig.recorder().snapshot().namespaces.join(", ")
 }
 
-fn example_name(path: &Path) -> String {
+fn shown(path: &Path) -> String {
     path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
