@@ -55,6 +55,11 @@ pub(super) fn model(complaints: &Complaints, file: &Reader<'_>) -> Option<Model>
         load_balancers.push(load_balancer);
         spots.push(spot);
     }
+    if load_balancers.is_empty() {
+        // Half a file is in order, too.
+        complaints
+            .warning(1, "there is no [[loadbalancer]]: nothing is balanced, and a reload ends what was".to_owned());
+    }
     match Model::new(load_balancers) {
         Ok(model) => Some(model),
         Err(errors) => {

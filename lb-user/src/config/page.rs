@@ -27,8 +27,8 @@ lbd reads one file, in [TOML](https://toml.io), that says what it balances, in t
   refused as *not available yet*.
 - Whatever is not written has its default. A **required** field has none.
 - Words count as they are written here: `TCP` is one, `tcp` is not.
-- Warnings name what is allowed and probably not meant: a `timeout` above the `delay`, a pool that no listener uses, a
-  UDP member that is probed over TCP at the port where it serves UDP.
+- Warnings name what is allowed and probably not meant: a file without load balancer, a `timeout` above the `delay`, a
+  pool that no listener uses, a UDP member that is probed over TCP at the port where it serves UDP.
 
 ";
 

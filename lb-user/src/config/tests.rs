@@ -441,6 +441,14 @@ fn a_pool_that_nobody_uses_is_taken_with_a_warning() {
 }
 
 #[test]
+fn a_file_without_a_load_balancer_is_taken_with_a_warning() {
+    let half = &GOOD[..GOOD.find("[[loadbalancer]]").unwrap()];
+    let config = parse(half, "pools.toml").unwrap();
+    let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
+    assert!(warning.text.contains("no [[loadbalancer]]"), "{warning}");
+}
+
+#[test]
 fn a_udp_port_that_is_probed_over_tcp_is_taken_with_a_warning() {
     let udp = GOOD.replace("\"TCP\"\nprotocol_port", "\"UDP\"\nprotocol_port").replace("\"TCP\"\nlb_", "\"UDP\"\nlb_");
     let config = parse(&udp, "pools.toml").unwrap();
