@@ -19,11 +19,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 
-use super::{
-    Controller,
-    interfaces::{self, Settled},
-    seconds,
-};
+use super::{Controller, interfaces, seconds};
 use crate::{
     causes::chain,
     config::{self, Config, LoadError, OnExit},
@@ -33,7 +29,7 @@ use crate::{
         view::DaemonView,
     },
     dataplane::{
-        DataplaneError, Describe,
+        Attachment, DataplaneError, Describe, XdpMode,
         kernel::{KernelDataplane, KernelOptions, Origin},
     },
     health::{self, HealthEvent, Monitors},
@@ -147,6 +143,7 @@ struct Daemon {
     config_file: PathBuf,
     config: Config,
     controller: Controller<KernelDataplane>,
+    attachments: Vec<Attachment>,
     commands: mpsc::Receiver<Command>,
     serving: JoinHandle<()>,
     watch: NextHopWatch,
@@ -181,13 +178,14 @@ impl Daemon {
                 "data path adopted: its flows and tables go on, its program is this lbd's now"
             ),
         }
-        let settled = interfaces::settle(&mut dataplane, &found, config.dataplane.xdp_mode).inspect_err(|_| {
-            if origin == Origin::Created
-                && let Err(error) = KernelDataplane::remove(&config.dataplane.pin_path)
-            {
-                tracing::error!("remove the data path again: {}", chain(&error));
-            }
-        })?;
+        let attachments =
+            interfaces::settle(&mut dataplane, &found, config.dataplane.xdp_mode, &[]).inspect_err(|_| {
+                if origin == Origin::Created
+                    && let Err(error) = KernelDataplane::remove(&config.dataplane.pin_path)
+                {
+                    tracing::error!("remove the data path again: {}", chain(&error));
+                }
+            })?;
 
         let daemon = DaemonView {
             pid: std::process::id(),
@@ -209,6 +207,7 @@ impl Daemon {
             config_file: config_file.to_owned(),
             config,
             controller,
+            attachments: Vec::new(),
             commands,
             serving: tokio::spawn(server.serve(command_sender)),
             watch,
@@ -216,26 +215,33 @@ impl Daemon {
             monitors,
             verdicts,
         };
-        this.watch_over(settled).await;
+        this.watch_over(attachments).await;
         Ok(this)
     }
 
     /// Sets monitors and next hops to the pool file and the interfaces in force.
-    async fn watch_over(&mut self, settled: Settled) {
-        self.admit_solicitations(&settled).await;
-        let ports = settled.attachments.iter().map(|a| (a.ifindex, (a.port, a.mac))).collect();
-        self.controller.set_interfaces(self.config.dataplane.interfaces.clone(), settled.fallbacks);
+    async fn watch_over(&mut self, mut attachments: Vec<Attachment>) {
+        // Whoever stays in generic mode is not tried again, and the reason stays.
+        for attachment in attachments.iter_mut().filter(|a| a.mode == XdpMode::Generic && a.fallback.is_none()) {
+            let before = self.attachments.iter().find(|b| b.ifindex == attachment.ifindex);
+            attachment.fallback = before.and_then(|b| b.fallback.clone());
+        }
+        self.attachments = attachments;
+        self.admit_solicitations().await;
+        let ports = self.attachments.iter().map(|a| (a.ifindex, (a.port, a.mac))).collect();
+        let fallbacks = self.attachments.iter().filter_map(|a| Some((a.ifindex, a.fallback.clone()?))).collect();
+        self.controller.set_interfaces(self.config.dataplane.interfaces.clone(), fallbacks);
         self.watch.set(self.controller.member_addresses(), ports);
         self.monitor();
     }
 
     /// Where there is an IPv6 VIP, solicitations for it must get past the card.
-    async fn admit_solicitations(&self, settled: &Settled) {
+    async fn admit_solicitations(&self) {
         let mut vips = self.controller.model().load_balancers().iter().map(|lb| lb.vip_address);
         if !vips.any(|vip| vip.is_ipv6()) {
             return;
         }
-        for attachment in &settled.attachments {
+        for attachment in &self.attachments {
             if let Err(error) = net::admit_multicast(attachment.ifindex).await {
                 tracing::warn!(
                     "{}: {}; where its card filters multicast, neighbours will not find IPv6 VIPs: run `ip link set \
@@ -347,8 +353,8 @@ impl Daemon {
             }
         }
         let mode = self.config.dataplane.xdp_mode;
-        match block_in_place(|| interfaces::settle(self.controller.dataplane_mut(), &found, mode)) {
-            Ok(settled) => self.watch_over(settled).await,
+        match block_in_place(|| interfaces::settle(self.controller.dataplane_mut(), &found, mode, &self.attachments)) {
+            Ok(attachments) => self.watch_over(attachments).await,
             Err(error) => self.controller.note_error(format!("attach again: {}", chain(&error))),
         }
     }
@@ -409,12 +415,13 @@ impl Daemon {
         let found = find_interfaces(&config.dataplane.interfaces).await.map_err(|error| chain(&error))?;
         let options = options(&config).map_err(|error| chain(&error))?;
         let mode = config.dataplane.xdp_mode;
-        let settled = block_in_place(|| interfaces::settle(self.controller.dataplane_mut(), &found, mode))
-            .map_err(|error| chain(&error))?;
+        let attachments =
+            block_in_place(|| interfaces::settle(self.controller.dataplane_mut(), &found, mode, &self.attachments))
+                .map_err(|error| chain(&error))?;
         self.controller.dataplane_mut().reconfigure(&options);
         self.controller.set_model(config.model.clone(), SystemTime::now());
         self.config = config;
-        self.watch_over(settled).await;
+        self.watch_over(attachments).await;
         block_in_place(|| self.controller.converge());
         Ok(())
     }

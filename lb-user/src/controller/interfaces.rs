@@ -1,24 +1,15 @@
 //! Which interfaces the data path is attached to: from those it has to those
 //! the pool file names, all of them or no change.
 
-use std::collections::BTreeMap;
-
 use crate::{
     causes::chain,
     dataplane::{Attachment, DataplaneError, XdpMode, kernel::KernelDataplane},
     net::Interface,
 };
 
-/// What the change came to.
-#[derive(Debug, Default)]
-pub(super) struct Settled {
-    /// Where the data path is attached now.
-    pub attachments: Vec<Attachment>,
-    /// By interface index: why its driver did not take the program.
-    pub fallbacks: BTreeMap<u32, String>,
-}
-
-/// Attaches to every wanted interface and then detaches from all others.
+/// Attaches to every wanted interface and then detaches from all others;
+/// returns where the data path is attached then. `told` are the attachments that
+/// the log has spoken of already.
 ///
 /// # Errors
 /// When one cannot be attached: those attached by this call are detached
@@ -27,13 +18,14 @@ pub(super) fn settle(
     dataplane: &mut KernelDataplane,
     wanted: &[Interface],
     mode: XdpMode,
-) -> Result<Settled, DataplaneError> {
+    told: &[Attachment],
+) -> Result<Vec<Attachment>, DataplaneError> {
     let before = dataplane.attachments()?;
-    let mut settled = Settled::default();
+    let mut settled = Vec::new();
     for interface in wanted {
         let attached = dataplane.attach(&interface.name, interface.ifindex, interface.mac, mode);
         match attached {
-            Ok(attachment) => settled.add(attachment),
+            Ok(attachment) => settled.push(attachment),
             Err(error) => {
                 restore(dataplane, &before);
                 return Err(error);
@@ -44,6 +36,8 @@ pub(super) fn settle(
         tracing::info!(interface = old.interface, "detach");
         dataplane.detach(&old.interface)?;
     }
+    let is_told = |a: &&Attachment| told.iter().any(|t| (t.ifindex, t.mode) == (a.ifindex, a.mode));
+    settled.iter().filter(|a| !is_told(a)).for_each(tell);
     Ok(settled)
 }
 
@@ -61,24 +55,19 @@ fn restore(dataplane: &mut KernelDataplane, before: &[Attachment]) {
     }
 }
 
-impl Settled {
-    fn add(&mut self, attachment: Attachment) {
-        let Attachment { interface, mode, fallback, .. } = &attachment;
-        match (mode, fallback) {
-            (XdpMode::Generic, Some(reason)) => {
-                tracing::warn!(
-                    "{interface}: its driver does not take the program ({reason}), so it runs in generic mode: the \
-                     kernel builds a socket buffer for every frame first, which costs several times what the \
-                     forwarding does; a driver with native XDP (or a smaller MTU, or fewer queues) avoids that"
-                );
-                self.fallbacks.insert(attachment.ifindex, reason.clone());
-            }
-            (XdpMode::Generic, None) => tracing::warn!(
-                "{interface}: runs in generic mode, as configured or as found: the kernel builds a socket buffer for \
-                 every frame first, which costs several times what the forwarding does"
-            ),
-            _ => tracing::info!("{interface}: attached in native mode"),
-        }
-        self.attachments.push(attachment);
+/// Says how an interface is attached.
+fn tell(attachment: &Attachment) {
+    let Attachment { interface, mode, fallback, .. } = attachment;
+    match (mode, fallback) {
+        (XdpMode::Generic, Some(reason)) => tracing::warn!(
+            "{interface}: its driver does not take the program ({reason}), so it runs in generic mode: the kernel \
+             builds a socket buffer for every frame first, which costs several times what the forwarding does; a \
+             driver with native XDP (or a smaller MTU, or fewer queues) avoids that"
+        ),
+        (XdpMode::Generic, None) => tracing::warn!(
+            "{interface}: runs in generic mode, as configured or as found: the kernel builds a socket buffer for every \
+             frame first, which costs several times what the forwarding does"
+        ),
+        _ => tracing::info!("{interface}: attached in native mode"),
     }
 }
