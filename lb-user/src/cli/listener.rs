@@ -9,7 +9,6 @@ use super::{
     failure::Failure,
     numbers,
     table::{Screen, by_name, facts, listing, or_dash},
-    the_one,
 };
 use crate::control::{
     protocol::{Request, Response},
@@ -33,21 +32,15 @@ pub(super) enum Verb {
 
 pub(super) fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
     match verb {
-        Verb::List => {
-            let found = ask(session, None)?;
-            session.output.write(&found, |screen| list(&found, screen))
-        }
-        Verb::Show { name } => {
-            let found = the_one(ask(session, Some(name))?)?;
-            session.output.write(&found, |screen| show(&found, screen))
-        }
+        Verb::List => session.list(&Request::Listeners { select: None }, records, list),
+        Verb::Show { name } => session.show(&Request::Listeners { select: Some(name) }, records, show),
     }
 }
 
-fn ask(session: &Session, select: Option<String>) -> Result<Vec<ListenerView>, Failure> {
-    match session.source.ask(&Request::Listeners { select })? {
-        Response::Listeners(found) => Ok(found),
-        _ => Err(Failure::OffTopic),
+fn records(response: Response) -> Option<Vec<ListenerView>> {
+    match response {
+        Response::Listeners(found) => Some(found),
+        _ => None,
     }
 }
 

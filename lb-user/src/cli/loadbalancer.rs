@@ -6,7 +6,6 @@ use super::{
     Session,
     failure::Failure,
     table::{Screen, by_name, facts, joined, listing, or_dash},
-    the_one,
 };
 use crate::control::{
     protocol::{Request, Response},
@@ -30,21 +29,15 @@ pub(super) enum Verb {
 
 pub(super) fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
     match verb {
-        Verb::List => {
-            let found = ask(session, None)?;
-            session.output.write(&found, |screen| list(&found, screen))
-        }
-        Verb::Show { name } => {
-            let found = the_one(ask(session, Some(name))?)?;
-            session.output.write(&found, |screen| show(&found, screen))
-        }
+        Verb::List => session.list(&Request::LoadBalancers { select: None }, records, list),
+        Verb::Show { name } => session.show(&Request::LoadBalancers { select: Some(name) }, records, show),
     }
 }
 
-fn ask(session: &Session, select: Option<String>) -> Result<Vec<LoadBalancerView>, Failure> {
-    match session.source.ask(&Request::LoadBalancers { select })? {
-        Response::LoadBalancers(found) => Ok(found),
-        _ => Err(Failure::OffTopic),
+fn records(response: Response) -> Option<Vec<LoadBalancerView>> {
+    match response {
+        Response::LoadBalancers(found) => Some(found),
+        _ => None,
     }
 }
 

@@ -7,7 +7,6 @@ use super::{
     failure::{Failure, tell},
     listener::{place, traffic},
     table::{Screen, by_name, facts, listing, or_dash},
-    the_one,
 };
 use crate::{
     control::{
@@ -99,14 +98,8 @@ impl Set {
 
 pub(super) fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
     match verb {
-        Verb::List { pool } => {
-            let found = ask(session, None, pool)?;
-            session.output.write(&found, |screen| list(&found, screen))
-        }
-        Verb::Show { name } => {
-            let found = the_one(ask(session, Some(name), None)?)?;
-            session.output.write(&found, |screen| show(&found, screen))
-        }
+        Verb::List { pool } => session.list(&Request::Members { select: None, pool }, records, list),
+        Verb::Show { name } => session.show(&Request::Members { select: Some(name), pool: None }, records, show),
         Verb::Set(set) => {
             let change = set.change();
             let Response::MemberSet(done) = session.source.ask(&Request::SetMember { member: set.member, change })?
@@ -123,10 +116,10 @@ pub(super) fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
     }
 }
 
-fn ask(session: &Session, select: Option<String>, pool: Option<String>) -> Result<Vec<MemberView>, Failure> {
-    match session.source.ask(&Request::Members { select, pool })? {
-        Response::Members(found) => Ok(found),
-        _ => Err(Failure::OffTopic),
+fn records(response: Response) -> Option<Vec<MemberView>> {
+    match response {
+        Response::Members(found) => Some(found),
+        _ => None,
     }
 }
 

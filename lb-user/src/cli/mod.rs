@@ -11,6 +11,7 @@
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser as _;
+use serde::Serialize;
 
 mod arguments;
 mod dataplane;
@@ -38,6 +39,9 @@ use arguments::{Arguments, Command};
 use failure::{Failure, USAGE, tell};
 use output::Output;
 use reach::{SOCKET_VARIABLE, Source};
+use table::Screen;
+
+use crate::control::protocol::{Request, Response};
 
 /// Carries out one command line of `lbctl`, its own name first, and returns
 /// the exit code: 0 done, 1 refused, 2 usage, 3 lbd cannot be reached.
@@ -96,6 +100,34 @@ fn answer(command: Command, session: &Session) -> Result<(), Failure> {
         Command::Dataplane(verb) => dataplane::run(verb, session),
         Command::Drops(options) => drops::run(&options, session),
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
+    }
+}
+
+impl Session {
+    /// Asks for things of one kind and writes all of them.
+    fn list<T: Serialize>(
+        &self,
+        request: &Request,
+        read: fn(Response) -> Option<Vec<T>>,
+        table: fn(&[T], Screen) -> String,
+    ) -> Result<(), Failure> {
+        let found = self.ask(request, read)?;
+        self.output.write(&found, |screen| table(&found, screen))
+    }
+
+    /// Asks for the one thing that a name selects and writes it.
+    fn show<T: Serialize>(
+        &self,
+        request: &Request,
+        read: fn(Response) -> Option<Vec<T>>,
+        page: fn(&T, Screen) -> String,
+    ) -> Result<(), Failure> {
+        let found = the_one(self.ask(request, read)?)?;
+        self.output.write(&found, |screen| page(&found, screen))
+    }
+
+    fn ask<T>(&self, request: &Request, read: fn(Response) -> Option<Vec<T>>) -> Result<Vec<T>, Failure> {
+        read(self.source.ask(request)?).ok_or(Failure::OffTopic)
     }
 }
 

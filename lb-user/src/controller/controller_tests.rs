@@ -22,6 +22,7 @@ fn a_table_that_is_full_for_a_moment_is_told_once_and_got_over_by_another_try() 
         Controller::new(small_dataplane(2500), model, Overrides::default(), DaemonView::default()).unwrap();
     assert!(controller.converge() && controller.failed_at().is_none());
 
+    controller.watch(members.iter().map(|n| key("web/app", *n)).collect());
     controller.set_verdict(event(1, Verdict::Down));
     assert!(controller.converge() && controller.failed_at().is_none());
     controller.set_verdict(event(2, Verdict::Down));
@@ -44,4 +45,19 @@ fn a_table_that_is_full_for_a_moment_is_told_once_and_got_over_by_another_try() 
     }
     assert!(controller.failed_at().is_none());
     assert_ne!(table(&controller), before, "the member that is down is still named");
+}
+
+#[test]
+fn verdicts_about_members_that_are_not_watched_count_for_nothing() {
+    let model = Model::new(vec![web(&[1, 2])]).unwrap();
+    let mut controller =
+        Controller::new(small_dataplane(2500), model, Overrides::default(), DaemonView::default()).unwrap();
+    controller.watch([key("web/app", 1)].into());
+    controller.set_verdict(event(1, Verdict::Down));
+    controller.set_verdict(event(2, Verdict::Down));
+    assert_eq!(controller.health, HealthView::from([(key("web/app", 1), Verdict::Down)]));
+    // Watched no more, it is forgotten, and an event that was on its way comes too late.
+    controller.watch(BTreeSet::new());
+    controller.set_verdict(event(1, Verdict::Down));
+    assert!(controller.health.is_empty() && controller.health_reasons.is_empty());
 }

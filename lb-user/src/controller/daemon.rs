@@ -257,7 +257,7 @@ impl Daemon {
     /// Sets the monitors to the pool file and to what operators changed.
     fn monitor(&mut self) {
         let targets = health::targets_under(self.controller.model(), self.controller.overrides());
-        self.controller.keep_verdicts(&targets.iter().map(|t| t.member.clone()).collect());
+        self.controller.watch(targets.iter().map(|t| t.member.clone()).collect());
         self.monitors.set(targets);
     }
 

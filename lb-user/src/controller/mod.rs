@@ -51,6 +51,7 @@ pub struct Controller<D> {
     dataplane: D,
     model: Model,
     overrides: Overrides,
+    watched: BTreeSet<MemberKey>,
     health: HealthView,
     health_reasons: BTreeMap<MemberKey, String>,
     next_hops: NextHops,
@@ -92,6 +93,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             dataplane,
             model,
             overrides,
+            watched: BTreeSet::new(),
             health,
             health_reasons,
             next_hops: inherited.clone(),
@@ -159,13 +161,10 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         self.behind.as_ref().map(|behind| behind.tried)
     }
 
-    /// Takes another pool file's content. What is known about members that are
-    /// gone is forgotten; what operators changed about them is kept.
+    /// Takes another pool file's content; [`Controller::watch`] follows. What
+    /// operators changed about members that are gone is kept.
     pub fn set_model(&mut self, model: Model, loaded_at: SystemTime) {
         self.model = model;
-        let members: BTreeSet<MemberKey> = self.member_keys().collect();
-        self.health.retain(|key, _| members.contains(key));
-        self.health_reasons.retain(|key, _| members.contains(key));
         self.daemon.reloads += 1;
         self.daemon.loaded_at = seconds(loaded_at);
         self.daemon.last_error = None;
@@ -173,8 +172,8 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
 
     /// Takes a monitor's verdict.
     pub fn set_verdict(&mut self, event: HealthEvent) {
-        if !self.member_keys().any(|key| key == event.member) {
-            // The pool file has changed while the probe was under way.
+        if !self.watched.contains(&event.member) {
+            // It is watched no more since the probe was under way.
             return;
         }
         let HealthEvent { member, verdict, reason, .. } = event;
@@ -187,10 +186,12 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         self.health.insert(member, verdict);
     }
 
-    /// Forgets the verdicts about members that no monitor watches any more.
-    pub fn keep_verdicts(&mut self, watched: &BTreeSet<MemberKey>) {
+    /// Takes which members are monitored, and forgets the verdicts about all
+    /// others.
+    pub fn watch(&mut self, watched: BTreeSet<MemberKey>) {
         self.health.retain(|key, _| watched.contains(key));
         self.health_reasons.retain(|key, _| watched.contains(key));
+        self.watched = watched;
     }
 
     /// Takes what the network says about next hops.
