@@ -16,6 +16,7 @@ pub mod config;
 pub mod control;
 pub mod controller;
 pub mod dataplane;
+pub mod ha;
 pub mod health;
 pub mod maglev;
 pub mod model;

@@ -14,6 +14,7 @@ pub use lb_common::{
 
 mod clock;
 mod describe;
+pub mod exchange;
 mod flows;
 mod index;
 pub mod kernel;

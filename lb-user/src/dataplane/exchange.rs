@@ -1,0 +1,130 @@
+//! Flows as two balancers speak of them: by addresses and ports, never by ids,
+//! which each balancer gives for itself.
+
+use std::net::IpAddr;
+
+use lb_common::{flow::Stage, mac::Mac, protocol::Transport};
+
+/// A flow, in words that mean the same on every balancer with the same pool file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SharedFlow {
+    /// Its transport.
+    pub transport: Transport,
+    /// The VIP it came to.
+    pub vip: IpAddr,
+    /// The port it came to.
+    pub listener_port: u16,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The client's port.
+    pub client_port: u16,
+    /// The member's address.
+    pub member: IpAddr,
+    /// The member's port.
+    pub member_port: u16,
+    /// The source port the member sees.
+    pub snat_port: u16,
+    /// The client's side.
+    pub forward: Stage,
+    /// The member's side.
+    pub back: Stage,
+    /// Milliseconds since its last packet, to about a second.
+    pub idle_millis: u32,
+    /// Who sends the client's frames on the link of the VIP.
+    pub last_hop: Mac,
+}
+
+/// How frames of a VIP's clients reach this balancer, and how frames for them
+/// leave it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ArrivalPath {
+    /// The port's number in the data path.
+    pub port: u16,
+    /// The interface behind it.
+    pub ifindex: u32,
+    /// The address clients' frames are addressed to.
+    pub own: Mac,
+}
+
+/// Why a flow of the other balancer was not adopted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum AdoptRefusal {
+    /// There is no such listener here.
+    UnknownListener,
+    /// There is no such member in the listener's pool here.
+    UnknownMember,
+    /// Another flow in use has the place that its SNAT port names.
+    PlaceTaken,
+    /// The flow table has no room.
+    TableFull,
+    /// It is not known how the VIP's clients reach this balancer.
+    NoPath,
+    /// The record contradicts itself.
+    Malformed,
+}
+
+impl AdoptRefusal {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::UnknownListener, Self::UnknownMember, Self::PlaceTaken, Self::TableFull, Self::NoPath, Self::Malformed];
+
+    /// Its name among the counters.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::UnknownListener => "unknown_listener",
+            Self::UnknownMember => "unknown_member",
+            Self::PlaceTaken => "place_taken",
+            Self::TableFull => "table_full",
+            Self::NoPath => "no_path",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// What became of a flow of the other balancer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Adopted {
+    /// It is in the table now.
+    New,
+    /// It was there, and is a little younger now.
+    Refreshed,
+    /// It was there, and is closing now.
+    Ended,
+    /// It is not in the table.
+    Refused(AdoptRefusal),
+}
+
+/// What a look at the notes brought.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Drained {
+    /// Notes read.
+    pub notes: usize,
+    /// Whether there are more.
+    pub more: bool,
+    /// Notes lost since the data path was loaded, because nobody read them in time.
+    pub lost: u64,
+}
+
+/// How far a look through all flows has come.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ScanCursor {
+    /// Whether the lines are those of IPv6.
+    pub ipv6: bool,
+    /// The next line.
+    pub line: u32,
+}
+
+/// The data path's flows, for whoever carries them to another balancer.
+pub trait FlowExchange: Send {
+    /// Calls `each` for flows that were confirmed, or began to end, since the
+    /// last time; for `limit` notes at most.
+    fn drain(&mut self, limit: usize, each: &mut dyn FnMut(SharedFlow)) -> Drained;
+
+    /// Calls `each` for the confirmed flows in the next `lines` lines of the
+    /// table. False: that was the end, and the cursor is at the start again.
+    fn scan(&self, cursor: &mut ScanCursor, lines: u32, each: &mut dyn FnMut(SharedFlow)) -> bool;
+
+    /// Takes a flow of the other balancer into the table.
+    fn adopt(&self, flow: &SharedFlow, path: ArrivalPath) -> Adopted;
+}

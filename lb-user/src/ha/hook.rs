@@ -1,0 +1,1 @@
+//! Runs the operator's program when an instance moves.
