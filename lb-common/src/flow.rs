@@ -19,7 +19,7 @@ use crate::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::{config::IdleLimits, hash, time::Tick};
 
 /// How far one direction of a flow has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Stage {
     /// The entry holds nothing.
