@@ -333,14 +333,14 @@ impl Daemon {
     /// its address, or was not to be attached to before.
     fn interfaces_changed(&self, hops: &Hops) -> bool {
         let Ok(attachments) = self.controller.dataplane().attachments() else { return false };
-        let gone = |ifindex| hops.generation > 0 && !hops.links.values().any(|(there, _)| *there == ifindex);
+        let gone = |ifindex| hops.generation > 0 && !hops.links.values().any(|link| link.ifindex == ifindex);
         if attachments.iter().any(|a| gone(a.ifindex)) {
             return true;
         }
         self.config.dataplane.interfaces.iter().any(|name| {
             hops.links
                 .get(name)
-                .is_some_and(|(ifindex, mac)| !attachments.iter().any(|a| a.ifindex == *ifindex && a.mac == *mac))
+                .is_some_and(|link| !attachments.iter().any(|a| a.ifindex == link.ifindex && a.mac == link.mac))
         })
     }
 
