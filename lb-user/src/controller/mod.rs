@@ -35,6 +35,7 @@ pub mod daemon;
 mod interfaces;
 pub mod plan;
 pub mod reconcile;
+mod startup;
 
 /// That the maps are not as they should be.
 #[derive(Debug)]
