@@ -5,7 +5,7 @@ use std::{num::NonZeroU16, time::Duration};
 use lb_common::{mac::Mac, protocol::Transport};
 
 use super::*;
-use crate::model::{ForwardMode, HealthMonitor, Listener, MonitorKind, Name};
+use crate::model::{ForwardMode, HealthMonitor, Listener, MonitorKind, Name, Topology};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -57,6 +57,7 @@ fn load_balancer(pool: Pool) -> LoadBalancer {
     LoadBalancer {
         name: name("web"),
         vip_address: "192.0.2.10".parse().unwrap(),
+        topology: Topology::Single,
         admin_state_up: true,
         listeners: vec![listener(80), listener(443)],
         pools: vec![pool],

@@ -20,7 +20,8 @@ use crate::{
         tables::frames::{connect, next_hop},
     },
     model::{
-        Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, Pool, Weight,
+        Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, Pool,
+        Topology, Weight,
     },
 };
 
@@ -121,7 +122,14 @@ pub(crate) fn listener(protocol: Transport, number: u16, pool: Option<&str>) -> 
 }
 
 pub(crate) fn load_balancer(label: &str, vip: &str, listeners: Vec<Listener>, pools: Vec<Pool>) -> LoadBalancer {
-    LoadBalancer { name: name(label), vip_address: vip.parse().unwrap(), admin_state_up: true, listeners, pools }
+    LoadBalancer {
+        name: name(label),
+        vip_address: vip.parse().unwrap(),
+        topology: Topology::Single,
+        admin_state_up: true,
+        listeners,
+        pools,
+    }
 }
 
 /// `web`: 192.0.2.1, TCP 80 and UDP 53, each with a pool of the members.

@@ -22,7 +22,8 @@ use crate::{
         kernel::KernelOptions, memory::MemoryDataplane,
     },
     model::{
-        Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, Pool, Weight,
+        Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, Pool,
+        Topology, Weight,
     },
 };
 
@@ -119,6 +120,7 @@ impl Scene {
         let lb = LoadBalancer {
             name: name("web"),
             vip_address: IpAddr::V4(VIP),
+            topology: Topology::Single,
             admin_state_up: true,
             listeners: vec![listener("http", Transport::Tcp, 80, "app"), listener("dns", Transport::Udp, 53, "names")],
             pools: vec![
