@@ -24,7 +24,7 @@ use super::{
 };
 use crate::model::{
     Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, ModelError, MonitorKind, Name, Place,
-    Pool, Transport, Weight,
+    Pool, Topology, Transport, Weight,
 };
 
 const TRANSPORTS: [(&str, Transport); 2] = [("TCP", Transport::Tcp), ("UDP", Transport::Udp)];
@@ -77,7 +77,7 @@ fn load_balancer(complaints: &Complaints, table: Reader<'_>) -> (LoadBalancer, S
     let (pools, pool_spots): (Vec<_>, Vec<_>) = table.tables(&POOL).into_iter().map(|p| pool(complaints, p)).unzip();
     let spots = Spots { load_balancer: table.spot(), listeners: listener_spots, pools: pool_spots };
     warn_of_idle_pools(complaints, &listeners, &pools, &spots);
-    (LoadBalancer { name, vip_address, admin_state_up, listeners, pools }, spots)
+    (LoadBalancer { name, vip_address, topology: Topology::Single, admin_state_up, listeners, pools }, spots)
 }
 
 fn listener(table: Reader<'_>) -> (Listener, Spot) {
