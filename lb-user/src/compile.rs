@@ -299,6 +299,20 @@ pub fn compile(
 }
 
 impl Desired {
+    /// Load balancers that have listeners with pools, none of which has a member
+    /// to offer.
+    #[must_use]
+    pub fn load_balancers_down(&self) -> BTreeSet<String> {
+        let offers = |pool: &String| self.pools.get(pool).is_some_and(|pool| !pool.table.is_empty());
+        let mut standing: BTreeMap<&str, bool> = BTreeMap::new();
+        for (key, listener) in &self.listeners {
+            if let (Some(vip), Some(pool)) = (self.vips.get(&key.vip), &listener.pool) {
+                *standing.entry(&vip.label).or_default() |= offers(pool);
+            }
+        }
+        standing.into_iter().filter(|(_, offers)| !offers).map(|(label, _)| label.to_owned()).collect()
+    }
+
     fn add_instance(&mut self, intent: &InstanceIntent) {
         let InstanceIntent { name, mac, addresses, advert_sources } = intent;
         self.instances.insert(name.to_string(), DesiredInstance { mac: *mac });

@@ -6,6 +6,7 @@
 //! adopted. So whatever can be refused is refused before a packet notices.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -26,18 +27,22 @@ use crate::{
     causes::chain,
     config::{Config, LoadError, OnExit},
     control::{
+        events::{EventDesk, Question},
         protocol::{Refusal, RefusalCode, Request, Response},
         server::{BindError, Command, Server},
         view::DaemonView,
     },
     dataplane::{
-        Attachment, DataplaneError, Describe, XdpMode,
+        Attachment, DataplaneError, Describe, InstanceId, XdpMode,
         kernel::{KernelDataplane, Origin},
     },
+    ha::{self, Pair, hook::Hooks, sync::Sync},
     health::{self, HealthEvent, Monitors},
     net::{self, Hops, NetError, NextHopWatch},
     store::{self, StoreError},
 };
+
+mod failover;
 
 /// How often the maps are compared with what they should say even though
 /// nothing has happened: what somebody else wrote, and what failed, is mended
@@ -63,6 +68,9 @@ const WAITING_COMMANDS: usize = 64;
 
 /// Verdicts that may wait; a monitor with another one waits itself.
 const WAITING_VERDICTS: usize = 1024;
+
+/// How long the other node may take to carry the VIPs before this one ends.
+const HANDOVER: Duration = Duration::from_secs(5);
 
 /// How long the last answers may take to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -126,11 +134,20 @@ struct Daemon {
     hops: watch::Receiver<Hops>,
     monitors: Monitors,
     verdicts: mpsc::Receiver<HealthEvent>,
+    pair: Pair,
+    sync: Option<Sync>,
+    hooks: Hooks,
+    desk: EventDesk,
+    /// The number of each VRRP instance in the maps, by name.
+    instances: BTreeMap<String, InstanceId>,
 }
 
 /// What ends the daemon.
 enum End {
+    /// Another node takes the VIPs first.
     Asked,
+    /// The data path goes on as it is, VIPs included, for the next lbd.
+    Held,
     Detached,
 }
 
@@ -178,7 +195,9 @@ impl Daemon {
         let (verdict_sender, verdicts) = mpsc::channel(WAITING_VERDICTS);
         let monitors = Monitors::start(verdict_sender);
         let (command_sender, commands) = mpsc::channel(WAITING_COMMANDS);
+        controller.set_instances(ha::intents(&config));
         controller.converge();
+        let pair = Pair::new(controller.dataplane().switchboard()?);
         let mut this = Self {
             config_file: config_file.to_owned(),
             config,
@@ -190,8 +209,14 @@ impl Daemon {
             hops,
             monitors,
             verdicts,
+            pair,
+            sync: None,
+            hooks: Hooks::new(),
+            desk: EventDesk::new(SystemTime::now()),
+            instances: BTreeMap::new(),
         };
         this.watch_over(attachments).await;
+        this.form_pair().await;
         Ok(this)
     }
 
@@ -248,12 +273,15 @@ impl Daemon {
         let mut inherits = true;
         tracing::info!("ready");
         let end = loop {
+            let followers_until = self.desk.next_deadline().map(Instant::from_std);
             let retry_at = self.controller.failed_at().map(|at| Instant::from_std(at + RETRY));
             tokio::select! {
                 // A verdict is what packets wait for.
                 biased;
                 _ = signals.terminate.recv() => break End::Asked,
                 _ = signals.interrupt.recv() => break End::Asked,
+                _ = signals.quit.recv() => break End::Held,
+                Some(report) = self.pair.report() => self.take_report(report),
                 Some(event) = self.verdicts.recv() => self.judge(event),
                 Ok(()) = self.hops.changed() => self.follow_network().await,
                 _ = signals.hangup.recv() => self.reload().await,
@@ -269,6 +297,9 @@ impl Daemon {
                 }
                 () = sleep_until(retry_at.unwrap_or(inheritance_ends)), if retry_at.is_some() => {
                     block_in_place(|| self.controller.converge());
+                }
+                () = sleep_until(followers_until.unwrap_or(inheritance_ends)), if followers_until.is_some() => {
+                    self.desk.expire(std::time::Instant::now());
                 }
                 _ = resync.tick() => {
                     block_in_place(|| self.controller.converge());
@@ -290,6 +321,7 @@ impl Daemon {
             self.controller.set_verdict(event);
         }
         block_in_place(|| self.controller.converge());
+        self.follow_pair();
     }
 
     async fn follow_network(&mut self) {
@@ -297,6 +329,7 @@ impl Daemon {
         self.controller.set_hops(&hops);
         block_in_place(|| self.controller.converge());
         self.attach_where_changed(&hops).await;
+        self.follow_pair();
     }
 
     async fn attach_where_changed(&mut self, hops: &Hops) {
@@ -345,7 +378,18 @@ impl Daemon {
                 (response, None)
             }
             Request::Detach => self.detach(),
-            _ => (self.controller.answer(&request), None),
+            Request::Events { after, epoch, wait_ms } => {
+                let wait = Duration::from_millis(u64::from(*wait_ms));
+                let question = Question { after: *after, epoch: *epoch, wait };
+                self.desk.ask(question, std::time::Instant::now(), reply);
+                return None;
+            }
+            Request::VrrpCommand { select, command } => (self.command_pair(select, *command), None),
+            request if request.is_about_the_pair() => {
+                let (vrrp, sync) = (self.vrrp_views(), self.sync_view());
+                (self.controller.answer(request, &vrrp, sync.as_ref()), None)
+            }
+            _ => (self.controller.answer(&request, &[], None), None),
         };
         // Whoever asked may have left.
         let _ = reply.send(response);
@@ -358,6 +402,7 @@ impl Daemon {
             Ok(attachments) => attachments,
             Err(error) => return (failed(&error), None),
         };
+        self.leave_pair();
         match KernelDataplane::remove(&self.config.dataplane.pin_path) {
             Ok(()) => {
                 let interfaces = attachments.into_iter().map(|a| a.interface).collect();
@@ -398,13 +443,20 @@ impl Daemon {
         self.controller.set_model(config.model.clone(), SystemTime::now());
         self.config = config;
         self.watch_over(attachments).await;
+        self.controller.set_instances(ha::intents(&self.config));
         block_in_place(|| self.controller.converge());
+        self.form_pair().await;
         Ok(())
     }
 
-    async fn finish(self, end: &End) -> Result<(), DaemonError> {
-        let Self { config, controller, commands, serving, .. } = self;
+    async fn finish(mut self, end: &End) -> Result<(), DaemonError> {
+        match end {
+            End::Asked => self.leave_pair(),
+            End::Held | End::Detached => self.pair.abandon(),
+        }
+        let Self { config, controller, commands, serving, hooks, .. } = self;
         drop(commands);
+        hooks.finish(FAREWELL).await;
         if timeout(FAREWELL, serving).await.is_err() {
             tracing::debug!("a client did not take its answer in time");
         }
@@ -416,7 +468,7 @@ impl Daemon {
                 KernelDataplane::remove(pin_path)?;
                 tracing::info!("data path removed, lbd ends");
             }
-            End::Asked => tracing::info!(
+            End::Asked | End::Held => tracing::info!(
                 pins = %pin_path.display(),
                 "lbd ends, the data path goes on forwarding; `lbctl --offline dataplane detach` removes it"
             ),

@@ -23,9 +23,9 @@ use crate::{
     control::{
         answer::{self, Intent, Knowledge},
         protocol::{MemberChange, Refusal, RefusalCode, Request, Response},
-        view::{DaemonView, ErrorView},
+        view::{DaemonView, ErrorView, sync::SyncView, vrrp::VrrpView},
     },
-    dataplane::{Dataplane, DataplaneError, Describe, Statistics},
+    dataplane::{Dataplane, DataplaneError, Describe, InstanceId, Statistics},
     health::HealthEvent,
     model::{Model, Weight},
     net::Hops,
@@ -66,6 +66,7 @@ pub struct Controller<D> {
     daemon: DaemonView,
     started: Instant,
     behind: Option<Behind>,
+    load_balancers_down: BTreeSet<String>,
 }
 
 impl<D: Dataplane + Statistics + Describe> Controller<D> {
@@ -107,6 +108,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             daemon,
             started: Instant::now(),
             behind: None,
+            load_balancers_down: BTreeSet::new(),
         })
     }
 
@@ -136,6 +138,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
     /// repeats itself is told once.
     pub fn converge(&mut self) -> bool {
         let desired = compile(&self.model, &self.overrides, &self.health, &self.next_hops, &self.instances);
+        self.load_balancers_down = desired.load_balancers_down();
         match reconcile::reconcile(&mut self.dataplane, &desired) {
             Ok(outcome) => {
                 if outcome.done > 0 {
@@ -157,6 +160,22 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
                 false
             }
         }
+    }
+
+    /// Why the maps are not as they should be, if they are not.
+    pub fn behind(&self) -> Option<&str> {
+        self.behind.as_ref().map(|behind| behind.reason.as_str())
+    }
+
+    /// Load balancers that have no member to offer.
+    pub const fn load_balancers_down(&self) -> &BTreeSet<String> {
+        &self.load_balancers_down
+    }
+
+    /// The number of each VRRP instance in the maps.
+    pub fn instance_ids(&self) -> BTreeMap<String, InstanceId> {
+        let observed = self.dataplane.observe().unwrap_or_default();
+        observed.instances.into_iter().map(|(id, instance)| (instance.label, id)).collect()
     }
 
     /// When [`Controller::converge`] last failed, unless it has got there since.
@@ -248,8 +267,9 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
     }
 
     /// Answers a request that changes nothing.
-    pub fn answer(&self, request: &Request) -> Response {
-        answer::answer(&self.knowledge(&self.daemon_now()), request)
+    pub fn answer(&self, request: &Request, vrrp: &[VrrpView], sync: Option<&SyncView>) -> Response {
+        let daemon = self.daemon_now();
+        answer::answer(&Knowledge { vrrp, sync, ..self.knowledge(&daemon) }, request)
     }
 
     fn daemon_now(&self) -> DaemonView {

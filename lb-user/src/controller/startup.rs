@@ -14,6 +14,7 @@ use crate::{
         DataplaneError,
         kernel::{KernelDataplane, KernelOptions, Origin},
     },
+    ha,
     net::{self, Interface, NetError},
     store::{self, StoreError},
 };
@@ -33,6 +34,7 @@ pub(super) struct Signals {
     pub(super) hangup: Signal,
     pub(super) terminate: Signal,
     pub(super) interrupt: Signal,
+    pub(super) quit: Signal,
 }
 
 impl Signals {
@@ -41,6 +43,7 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
         })
     }
 }
@@ -108,7 +111,10 @@ pub(super) fn options(config: &Config) -> Result<KernelOptions, StoreError> {
             wanted
         }
         (Some(seed), _) | (None, Some(seed)) => seed,
-        (None, None) => store::hash_seed(&config.control.state_dir)?,
+        (None, None) => match &config.sync {
+            Some(sync) => ha::shared_seed(&sync.secret),
+            None => store::hash_seed(&config.control.state_dir)?,
+        },
     };
     Ok(KernelOptions {
         pin_path: dataplane.pin_path.clone(),
