@@ -25,6 +25,7 @@ pub mod config;
 pub mod counters;
 pub mod drop_reason;
 pub mod flow;
+pub mod flow_note;
 pub mod hash;
 pub mod instance;
 pub mod label;

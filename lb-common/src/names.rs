@@ -52,5 +52,7 @@ pub const LISTENER_COUNTERS: &str = "LISTENER_COUNTS";
 pub const MEMBER_COUNTERS: &str = "MEMBER_COUNTS";
 /// Per-CPU array of one `u64` for each [`crate::counters::Event`].
 pub const EVENTS: &str = "EVENTS";
+/// Ring buffer of [`crate::flow_note::FlowNote`].
+pub const FLOW_NOTES: &str = "FLOW_NOTES";
 /// Array of [`crate::label::Label`]: names for ids, read and written by userspace only.
 pub const LABELS: &str = "LABELS";

@@ -7,16 +7,17 @@
 #![allow(unsafe_code)]
 
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, BPF_RB_NO_WAKEUP},
     helpers::generated::bpf_jiffies64,
     macros::map,
-    maps::{Array, DevMap, HashMap, PerCpuArray},
+    maps::{Array, DevMap, HashMap, PerCpuArray, RingBuf},
 };
 use lb_common::{
     advert::{AdvertGuard, AdvertLine},
     config::Config,
     counters::{EVENTS as EVENT_COUNT, Event, TrafficCounters},
     flow::{Flow4Line, Flow6Line, Return4, Return6},
+    flow_note::{FlowNote, RING_BYTES},
     instance::Instance,
     label::{LABELS as LABEL_COUNT, Label},
     limits,
@@ -72,6 +73,8 @@ static LISTENER_COUNTS: PerCpuArray<TrafficCounters> = PerCpuArray::pinned(limit
 static MEMBER_COUNTS: PerCpuArray<TrafficCounters> = PerCpuArray::pinned(limits::MAX_MEMBERS, 0);
 #[map]
 static EVENTS: PerCpuArray<u64> = PerCpuArray::pinned(EVENT_COUNT, 0);
+#[map]
+static FLOW_NOTES: RingBuf = RingBuf::pinned(RING_BYTES, 0);
 
 /// The tables as BPF maps.
 #[derive(Clone, Copy)]
@@ -218,6 +221,14 @@ impl Tables for Maps {
         if let Some(count) = EVENTS.get_ptr_mut(event.index()) {
             // SAFETY: as in `with_counters`.
             unsafe { *count += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn note(&self, note: FlowNote) {
+        // Whoever reads the notes looks for them; nobody is woken.
+        if FLOW_NOTES.output::<u64>(note.0, u64::from(BPF_RB_NO_WAKEUP)).is_err() {
+            self.count(Event::FlowNotesLost);
         }
     }
 }

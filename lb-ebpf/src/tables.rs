@@ -6,6 +6,7 @@ use lb_common::{
     counters::{Event, TrafficCounters},
     drop_reason::DropReason,
     flow::{Flow4Line, Flow6Line, Return4, Return6},
+    flow_note::FlowNote,
     instance::Instance,
     listener::{ListenerLine, ListenerOf},
     member::Member,
@@ -100,4 +101,6 @@ pub trait Tables {
     fn count_refused(&self, listener: u16);
     /// Counts an event.
     fn count(&self, event: Event);
+    /// Notes a flow for another balancer, or counts that there was no room.
+    fn note(&self, note: FlowNote);
 }

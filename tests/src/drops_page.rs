@@ -42,8 +42,8 @@ by hand.
 const ANSWERS: &str = "
 ## Answers
 
-What the program answered or mended itself, counted in the same list. None of
-these is a fault by itself.
+What the program answered, mended or noted itself, counted in the same list. None
+of these is a fault by itself.
 ";
 
 /// The page.
@@ -198,6 +198,11 @@ const fn look_at_answer(event: Event) -> &'static str {
         Event::ChecksumCompleted => {
             "The sender runs on the same machine and leaves checksums to hardware that its frames never meet. It \
              works; switching tx checksum offload off at the sender saves the balancer the summing."
+        }
+        Event::FlowNotesLost => {
+            "The packets went their way; it is the other balancer that was not told of so many flows when they began or \
+             ended. It hears of them when all flows are told again. If it keeps rising, `lbd` does not run, or has no \
+             CPU time to read in."
         }
         Event::Drop(reason) => look_at(reason),
     }

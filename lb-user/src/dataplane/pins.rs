@@ -19,7 +19,7 @@ use nix::{
 use super::{DataplaneError, kernel::kernel};
 
 /// Every map, so that removing a data path removes nothing else.
-const MAPS: [&str; 22] = [
+const MAPS: [&str; 23] = [
     names::CONFIG,
     names::VIPS4,
     names::VIPS6,
@@ -41,6 +41,7 @@ const MAPS: [&str; 22] = [
     names::LISTENER_COUNTERS,
     names::MEMBER_COUNTERS,
     names::EVENTS,
+    names::FLOW_NOTES,
     names::LABELS,
 ];
 
