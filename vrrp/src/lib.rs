@@ -15,6 +15,8 @@ pub mod announce;
 pub mod config;
 pub mod packet;
 pub mod router;
+#[cfg(feature = "runner")]
+pub mod runner;
 pub mod time;
 pub mod types;
 
