@@ -27,7 +27,7 @@ use crate::{
     causes::chain,
     config::{Config, LoadError, OnExit},
     control::{
-        events::{EventDesk, Question},
+        events::{Event, EventDesk, Question},
         protocol::{Refusal, RefusalCode, Request, Response},
         server::{BindError, Command, Server},
         view::DaemonView,
@@ -36,7 +36,7 @@ use crate::{
         Attachment, DataplaneError, Describe, InstanceId, XdpMode,
         kernel::{KernelDataplane, Origin},
     },
-    ha::{self, Pair, hook::Hooks, sync::Sync},
+    ha::{self, Pair, hook::Hooks},
     health::{self, HealthEvent, Monitors},
     net::{self, Hops, NetError, NextHopWatch},
     store::{self, StoreError},
@@ -68,6 +68,9 @@ const WAITING_COMMANDS: usize = 64;
 
 /// Verdicts that may wait; a monitor with another one waits itself.
 const WAITING_VERDICTS: usize = 1024;
+
+/// Failures of notify programs that may wait.
+const WAITING_FAILURES: usize = 64;
 
 /// How long the other node may take to carry the VIPs before this one ends.
 const HANDOVER: Duration = Duration::from_secs(5);
@@ -135,8 +138,8 @@ struct Daemon {
     monitors: Monitors,
     verdicts: mpsc::Receiver<HealthEvent>,
     pair: Pair,
-    sync: Option<Sync>,
     hooks: Hooks,
+    hook_failures: mpsc::Receiver<Event>,
     desk: EventDesk,
     /// The number of each VRRP instance in the maps, by name.
     instances: BTreeMap<String, InstanceId>,
@@ -197,7 +200,8 @@ impl Daemon {
         let (command_sender, commands) = mpsc::channel(WAITING_COMMANDS);
         controller.set_instances(ha::intents(&config));
         controller.converge();
-        let pair = Pair::new(controller.dataplane().switchboard()?);
+        let (failure_sender, hook_failures) = mpsc::channel(WAITING_FAILURES);
+        let pair = Pair::new(controller.dataplane().switchboard());
         let mut this = Self {
             config_file: config_file.to_owned(),
             config,
@@ -210,8 +214,8 @@ impl Daemon {
             monitors,
             verdicts,
             pair,
-            sync: None,
-            hooks: Hooks::new(),
+            hooks: Hooks::new(failure_sender),
+            hook_failures,
             desk: EventDesk::new(SystemTime::now()),
             instances: BTreeMap::new(),
         };
@@ -283,6 +287,7 @@ impl Daemon {
                 _ = signals.quit.recv() => break End::Held,
                 Some(report) = self.pair.report() => self.take_report(report),
                 Some(event) = self.verdicts.recv() => self.judge(event),
+                Some(event) = self.hook_failures.recv() => drop(self.desk.tell(event)),
                 Ok(()) = self.hops.changed() => self.follow_network().await,
                 _ = signals.hangup.recv() => self.reload().await,
                 Some(command) = self.commands.recv() => {

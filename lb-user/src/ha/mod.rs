@@ -19,10 +19,12 @@ use std::{
     time::Duration,
 };
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use lb_common::mac::Mac;
+use sha2::Sha256;
 use tokio::sync::mpsc;
 use vrrp::{
-    Instant,
+    Instant, Secret,
     runner::{Command, Handle, Options, Report, RouterKey, World},
 };
 
@@ -63,7 +65,7 @@ pub fn intents(config: &Config) -> Vec<InstanceIntent> {
 /// they share is the secret of flow sync.
 #[must_use]
 pub fn shared_seed(secret: &Secret) -> u64 {
-    let mut mac = HmacSha256::new_from_slice(secret.expose()).unwrap_or_else(|_| HmacSha256::new(&Default::default()));
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose()).unwrap_or_else(|_| Hmac::new(&Default::default()));
     mac.update(b"krater hash seed");
     let digest = mac.finalize().into_bytes();
     digest.iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte))

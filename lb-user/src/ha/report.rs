@@ -1,5 +1,7 @@
 //! What the runner reports, as events and as runs of the operator's programs.
 
+use std::path::PathBuf;
+
 use vrrp::runner::{Report, RouterKey};
 
 use super::{Pair, hook::Transition, view::state_of};
@@ -14,8 +16,8 @@ use crate::{
 pub struct Told {
     /// To be told.
     pub event: Option<Event>,
-    /// To be run.
-    pub notify: Option<Transition>,
+    /// The program to be run, and what it is told.
+    pub notify: Option<(PathBuf, Transition)>,
 }
 
 impl From<Event> for Told {
@@ -39,16 +41,16 @@ impl Pair {
                 let event = self.described(event, config, key);
                 let notify = self.config_of(config, key).and_then(|vrrp| {
                     let program = vrrp.notify.clone()?;
-                    Some(Transition {
-                        program,
+                    let transition = Transition {
                         name,
                         state: state_of(to),
                         previous: state_of(from),
                         reason: reason.label().to_owned(),
-                        virtual_router_id: vrrp.virtual_router_id.get(),
+                        vrid: vrrp.virtual_router_id.get(),
                         interface: vrrp.interface.clone(),
                         priority: self.priority(key).unwrap_or(vrrp.priority.get()),
-                    })
+                    };
+                    Some((program, transition))
                 });
                 Told { event: Some(event), notify }
             }

@@ -8,7 +8,8 @@ use crate::time::Instant;
 
 /// Now, on a clock that also runs while the machine is suspended: a node that
 /// slept must know that it did.
-pub(super) fn now() -> Instant {
+#[must_use]
+pub fn now() -> Instant {
     Instant::from_micros(u64::try_from(read(ClockId::CLOCK_BOOTTIME).as_micros()).unwrap_or(u64::MAX))
 }
 

@@ -15,7 +15,7 @@ use crate::{
         protocol::{Refusal, RefusalCode, Response, VrrpCommand},
         view::{sync::SyncView, vrrp::VrrpView},
     },
-    ha::{self, Around, Facts},
+    ha::{Around, Facts},
 };
 
 impl Daemon {
@@ -24,6 +24,7 @@ impl Daemon {
         self.instances = block_in_place(|| self.controller.instance_ids());
         let interfaces = self.attachments.iter().map(|a| (a.interface.clone(), a.ifindex)).collect();
         self.pair.admit(&self.config, &interfaces).await;
+        self.hooks.keep_only(|name| self.config.vrrp.iter().any(|vrrp| vrrp.name.as_str() == name));
         self.follow_pair();
     }
 
@@ -60,8 +61,8 @@ impl Daemon {
         if let Some(event) = told.event {
             self.desk.tell(event);
         }
-        if let Some(run) = told.notify {
-            self.hooks.notify(run);
+        if let Some((program, transition)) = told.notify {
+            self.hooks.notify(&program, transition);
         }
     }
 
@@ -95,6 +96,6 @@ impl Daemon {
 
     /// How flow sync is.
     pub(super) fn sync_view(&self) -> Option<SyncView> {
-        self.sync.as_ref().map(ha::sync::Sync::view)
+        None
     }
 }
