@@ -6,7 +6,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::{
     epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
     resource::{Resource, getrlimit, setrlimit},
@@ -14,7 +14,8 @@ use nix::sys::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 const BACKLOG: i32 = 4096;
-const OPEN_FILES: u64 = 1 << 16;
+/// Fewer make no server for very many connections.
+const OPEN_FILES: u64 = 4096;
 /// How much of what a client sent and did not read is kept.
 const MAX_PENDING: usize = 1 << 20;
 
@@ -42,14 +43,16 @@ pub fn serve(addresses: &[SocketAddr]) -> Result<()> {
     }
 }
 
-/// Lets this process have so many files open.
+/// Lets this process have as many files open as it may, which has to be
+/// `count` at least.
 ///
 /// # Errors
 /// When it may not.
 pub fn allow_open_files(count: u64) -> Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("ask how many files may be open")?;
-    if soft < count {
-        setrlimit(Resource::RLIMIT_NOFILE, count, hard.max(count)).with_context(|| format!("open {count} files"))?;
+    ensure!(hard >= count, "{count} files have to be open at a time, and the limit is {hard}: raise `ulimit -Hn`");
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).with_context(|| format!("open {hard} files"))?;
     }
     Ok(())
 }

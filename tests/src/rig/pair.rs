@@ -193,8 +193,11 @@ impl Pair {
     }
 
     fn port_states(&self, side: Side, state: u8) -> Result<()> {
-        let line = |port: &str| format!("link set dev {port} type bridge_slave state {state}\n");
-        self.ports(&(line(side.front_port()) + &line(side.sync_port())))
+        // `ip` takes this too, and does nothing.
+        for port in [side.front_port(), side.sync_port()] {
+            self.switch.run("bridge", &["link", "set", "dev", port, "state", &state.to_string()])?;
+        }
+        Ok(())
     }
 
     /// Keeps the two hosts from hearing each other, while clients and members

@@ -235,6 +235,10 @@ impl Stream {
         let (socket, port) = match target.probe {
             Probe::Udp => {
                 let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+                if !v4 {
+                    // Both families have the port.
+                    socket.set_only_v6(true)?;
+                }
                 socket.bind(&SocketAddr::new(any, SOURCE_PORT).into())?;
                 (socket, LISTENER_UDP)
             }
