@@ -30,6 +30,20 @@ pub const CLIENT4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 2));
 /// See [`CLIENT4`].
 pub const CLIENT6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2));
 
+/// The port members echo TCP at, in a pair.
+pub const ECHO_PORT: u16 = 7007;
+/// The port of the VIPs' listeners in front of those, in a pair.
+pub const LISTENER_ECHO: u16 = 7;
+/// The port balancers tell each other about flows at.
+pub const SYNC_PORT: u16 = 3780;
+
+/// More IPv4 addresses of the client of a pair, for more connections than one
+/// has ports.
+#[must_use]
+pub fn more_clients() -> [IpAddr; 4] {
+    [101, 102, 103, 104].map(|host| Ipv4Addr::new(10, 77, 0, host).into())
+}
+
 /// How the balancer stands in the network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Topology {
@@ -92,6 +106,92 @@ impl Family {
         match self {
             Self::V4 => "IPv4",
             Self::V6 => "IPv6",
+        }
+    }
+}
+
+/// One of the two balancers of a pair. `A` is the one with the higher priority.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Side {
+    /// The one that is preferred.
+    A,
+    /// The one that stands by.
+    B,
+}
+
+impl Side {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::A, Self::B];
+
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    /// 0 and 1.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::A => 0,
+            Self::B => 1,
+        }
+    }
+
+    /// Its namespace's name within the rig.
+    #[must_use]
+    pub const fn node(self) -> &'static str {
+        match self {
+            Self::A => "lb-a",
+            Self::B => "lb-b",
+        }
+    }
+
+    /// Its own address towards clients and members.
+    #[must_use]
+    pub const fn front(self, family: Family) -> IpAddr {
+        let host = match self {
+            Self::A => 3,
+            Self::B => 4,
+        };
+        match family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::new(10, 77, 0, host)),
+            Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, host as u16)),
+        }
+    }
+
+    /// Its own address towards the other one.
+    #[must_use]
+    pub const fn sync(self) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(
+            10,
+            77,
+            9,
+            match self {
+                Self::A => 1,
+                Self::B => 2,
+            },
+        ))
+    }
+
+    /// The switch's port towards its clients and members.
+    #[must_use]
+    pub const fn front_port(self) -> &'static str {
+        match self {
+            Self::A => "lba",
+            Self::B => "lbb",
+        }
+    }
+
+    /// The switch's port towards the other one.
+    #[must_use]
+    pub const fn sync_port(self) -> &'static str {
+        match self {
+            Self::A => "synca",
+            Self::B => "syncb",
         }
     }
 }

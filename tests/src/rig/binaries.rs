@@ -6,6 +6,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use lb_common::names::PASS_PROGRAM;
+
+use super::netns::NetNs;
 
 /// The variable that names the directory of the programs.
 pub const VARIABLE: &str = "KRATER_BIN_DIR";
@@ -48,4 +51,16 @@ pub fn bpf_object(name: &str) -> Result<PathBuf> {
         .canonicalize()
         .with_context(|| format!("find {}; build it with `cargo xtask build-ebpf`", path.display()))?;
     Ok(path)
+}
+
+/// Attaches the program that passes everything, without which an end of a veth
+/// does not receive what XDP transmits at the other.
+///
+/// # Errors
+/// When the object has not been built or the kernel refuses.
+pub fn attach_pass(namespace: &NetNs, interface: &str) -> Result<()> {
+    let object = bpf_object("pass")?;
+    let object = object.to_string_lossy();
+    let link = ["link", "set", "dev", interface, "xdpdrv", "object", &object, "program", PASS_PROGRAM];
+    namespace.run("ip", &link).map(drop)
 }

@@ -16,16 +16,9 @@ pub fn ping(target: IpAddr, sequence: u16, payload: &[u8], limit: Duration) -> i
     let v4 = target.is_ipv4();
     let (domain, protocol) = if v4 { (Domain::IPV4, Protocol::ICMPV4) } else { (Domain::IPV6, Protocol::ICMPV6) };
     let mut socket = Socket::new(domain, Type::RAW, Some(protocol))?;
-    let identifier = std::process::id().to_be_bytes();
-    let sequence = sequence.to_be_bytes();
-    let (request, reply) = if v4 { (8, 0) } else { (128, 129) };
-    let mut message = vec![request, 0, 0, 0, identifier[2], identifier[3], sequence[0], sequence[1]];
-    message.extend_from_slice(payload);
-    if v4 {
-        // The kernel fills in ICMPv6's itself.
-        let sum = checksum(&message).to_be_bytes();
-        message[2..4].copy_from_slice(&sum);
-    }
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let identifier = [high, low];
+    let message = request(v4, identifier, sequence, payload);
     let start = Instant::now();
     socket.send_to(&message, &SocketAddr::new(target, 0).into())?;
     let mut buffer = vec![0u8; 65536];
@@ -38,17 +31,44 @@ pub fn ping(target: IpAddr, sequence: u16, payload: &[u8], limit: Duration) -> i
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(error) => return Err(error),
         };
-        // An IPv4 raw socket gives the IP header too.
-        let skip = if v4 { usize::from(buffer[0] & 0xf) * 4 } else { 0 };
-        let Some(heard) = buffer.get(skip..length) else { continue };
-        if heard.len() == message.len() && heard[0] == reply && heard[4..] == message[4..] {
-            return if v4 && checksum(heard) != 0 {
+        let heard = &buffer[..length];
+        if reply(v4, identifier, heard) == Some(payload) && heard.ends_with(&message[6..]) {
+            return if v4 && checksum(&heard[header_length(heard)..]) != 0 {
                 Err(io::Error::new(io::ErrorKind::InvalidData, "an echo reply with a wrong checksum"))
             } else {
                 Ok(start.elapsed())
             };
         }
     }
+}
+
+/// The message of an echo request.
+pub(super) fn request(v4: bool, identifier: [u8; 2], sequence: u16, payload: &[u8]) -> Vec<u8> {
+    let sequence = sequence.to_be_bytes();
+    let kind = if v4 { 8 } else { 128 };
+    let mut message = vec![kind, 0, 0, 0, identifier[0], identifier[1], sequence[0], sequence[1]];
+    message.extend_from_slice(payload);
+    if v4 {
+        // The kernel fills in ICMPv6's itself.
+        let sum = checksum(&message).to_be_bytes();
+        message[2..4].copy_from_slice(&sum);
+    }
+    message
+}
+
+/// The payload of an echo reply with that identifier, as a raw socket gives
+/// it; `None` for anything else.
+pub(super) fn reply(v4: bool, identifier: [u8; 2], heard: &[u8]) -> Option<&[u8]> {
+    let skip = if v4 { header_length(heard) } else { 0 };
+    let message = heard.get(skip..)?;
+    let (header, payload) = message.split_at_checked(8)?;
+    let kind = if v4 { 0 } else { 129 };
+    (header[0] == kind && header[4..6] == identifier).then_some(payload)
+}
+
+/// An IPv4 raw socket gives the IP header too.
+fn header_length(datagram: &[u8]) -> usize {
+    datagram.first().map_or(0, |first| usize::from(first & 0xf) * 4)
 }
 
 fn checksum(bytes: &[u8]) -> u16 {
@@ -62,6 +82,17 @@ fn checksum(bytes: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reply_is_told_from_a_request_and_from_another_ones() {
+        let request = request(false, [1, 2], 3, b"payload");
+        assert_eq!(reply(false, [1, 2], &request), None);
+        let mut answer = request;
+        answer[0] = 129;
+        assert_eq!(reply(false, [1, 2], &answer), Some(&b"payload"[..]));
+        assert_eq!(reply(false, [1, 3], &answer), None);
+        assert_eq!(reply(true, [1, 2], &[0x4f]), None);
+    }
 
     #[test]
     fn a_message_with_its_checksum_in_it_sums_to_zero() {

@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Paths, Rig, binaries, process::Process, record::Recorder, wait};
+use super::{Paths, Rig, binaries, netns::NetNs, process::Process, record::Recorder, wait};
 
 const READY_LIMIT: Duration = Duration::from_secs(10);
 
@@ -207,11 +207,18 @@ impl Lbd {
     /// # Errors
     /// When it ends or does not answer in time: with the end of its log.
     pub fn start(rig: &Rig, pool_file: &str) -> Result<Self> {
-        let paths = rig.paths().clone();
+        Self::start_in(rig.recorder(), rig.lb(), rig.paths(), pool_file)
+    }
+
+    /// [`Lbd::start`] in any namespace of a rig.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_in(recorder: &Recorder, namespace: &NetNs, paths: &Paths, pool_file: &str) -> Result<Self> {
         fs::write(&paths.config, pool_file).with_context(|| format!("write {}", paths.config.display()))?;
-        let namespace = rig.lb().name().to_owned();
-        let recorder = rig.recorder().clone();
-        let process = spawn(&recorder, &namespace, &paths)?;
+        let namespace = namespace.name().to_owned();
+        let process = spawn(recorder, &namespace, paths)?;
+        let (paths, recorder) = (paths.clone(), recorder.clone());
         let mut lbd = Self { process, namespace, paths, recorder, ready_in: Duration::ZERO };
         lbd.wait_ready()?;
         Ok(lbd)

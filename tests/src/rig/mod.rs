@@ -16,17 +16,22 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use lb_common::names::PASS_PROGRAM;
 
 pub mod addresses;
 pub mod binaries;
 pub mod command;
+pub mod connections;
+pub mod duo;
+pub mod echo;
 pub mod http;
 pub mod icmp;
+pub mod keepalived;
 pub mod lbd;
 pub mod load;
 pub mod netns;
+pub mod pair;
 pub mod pool_file;
+pub mod prober;
 pub mod process;
 pub mod record;
 pub mod servers;
@@ -34,7 +39,7 @@ pub mod spread;
 pub mod udp;
 pub mod wait;
 
-pub use addresses::{Family, Topology};
+pub use addresses::{Family, Side, Topology};
 use netns::NetNs;
 use record::Recorder;
 use servers::Member;
@@ -72,6 +77,21 @@ pub struct Paths {
     pub log: PathBuf,
 }
 
+impl Paths {
+    /// The usual names in a directory, and a place for pins.
+    #[must_use]
+    pub fn below(directory: PathBuf, pin_path: PathBuf) -> Self {
+        Self {
+            pin_path,
+            socket: directory.join("lbd.sock"),
+            state_dir: directory.join("state"),
+            config: directory.join("krater.toml"),
+            log: directory.join("lbd.log"),
+            directory,
+        }
+    }
+}
+
 /// A rig that is up. Fields are dropped in order: servers, namespaces, pins,
 /// then the record.
 #[derive(Debug)]
@@ -95,14 +115,7 @@ impl Rig {
     /// time. What was made until then is removed.
     pub fn up(options: Options) -> Result<Self> {
         let start = Instant::now();
-        if !nix::unistd::geteuid().is_root() {
-            bail!("the rig makes network namespaces: run it as root");
-        }
-        mount_bpffs()?;
-        for id in record::remove_abandoned()? {
-            eprintln!("rig: removed {id}, which a run that was killed had left behind");
-        }
-        let recorder = Recorder::begin()?;
+        let recorder = begin()?;
         let record = recorder.snapshot();
         let id = &record.id;
         let pins = Pins { path: record.pin_path.clone() };
@@ -122,15 +135,7 @@ impl Rig {
                 &record.directory,
             )?);
         }
-        let directory = record.directory;
-        let paths = Paths {
-            pin_path: record.pin_path,
-            socket: directory.join("lbd.sock"),
-            state_dir: directory.join("state"),
-            config: directory.join("krater.toml"),
-            log: directory.join("lbd.log"),
-            directory,
-        };
+        let paths = Paths::below(record.directory, record.pin_path);
         let mut rig =
             Self { members, client, lb, switch, _pins: pins, options, paths, raised_in: Duration::ZERO, recorder };
         rig.connect().context("connect the namespaces")?;
@@ -224,14 +229,7 @@ impl Rig {
     fn connect(&self) -> Result<()> {
         let all = [&self.client, &self.lb, &self.switch];
         for namespace in all.into_iter().chain(self.members.iter().map(Member::namespace)) {
-            namespace.set_parameters(&[
-                // Addresses are usable at once, and nobody else speaks.
-                ("ipv6/conf/all/accept_dad", "0"),
-                ("ipv6/conf/default/accept_dad", "0"),
-                ("ipv6/conf/default/dad_transmits", "0"),
-                ("ipv6/conf/default/router_solicitations", "0"),
-                ("ipv6/conf/default/accept_ra", "0"),
-            ])?;
+            silence_addresses(namespace)?;
         }
         self.client.set_parameters(&[("ipv4/ip_local_port_range", "10000 65535")])?;
         for member in &self.members {
@@ -307,18 +305,35 @@ impl Rig {
     /// What XDP transmits into a veth arrives only where the other end has a
     /// program too.
     fn receive_from_xdp(&self) -> Result<()> {
-        let object = binaries::bpf_object("pass")?;
-        let object = object.to_string_lossy();
-        let attach = |namespace: &NetNs, interface: &str| {
-            let link = ["link", "set", "dev", interface, "xdpdrv", "object", &object, "program", PASS_PROGRAM];
-            namespace.run("ip", &link).map(drop)
-        };
-        attach(&self.switch, "lb")?;
+        binaries::attach_pass(&self.switch, "lb")?;
         if self.options.topology == Topology::TwoArmed {
-            attach(&self.client, "eth0")?;
+            binaries::attach_pass(&self.client, "eth0")?;
         }
         Ok(())
     }
+}
+
+/// Begins the record of a rig, after what is needed for any rig was looked for.
+fn begin() -> Result<Recorder> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("the rig makes network namespaces: run it as root");
+    }
+    mount_bpffs()?;
+    for id in record::remove_abandoned()? {
+        eprintln!("rig: removed {id}, which a run that was killed had left behind");
+    }
+    Recorder::begin()
+}
+
+/// Addresses in a namespace are usable at once, and nobody else speaks.
+fn silence_addresses(namespace: &NetNs) -> Result<()> {
+    namespace.set_parameters(&[
+        ("ipv6/conf/all/accept_dad", "0"),
+        ("ipv6/conf/default/accept_dad", "0"),
+        ("ipv6/conf/default/dad_transmits", "0"),
+        ("ipv6/conf/default/router_solicitations", "0"),
+        ("ipv6/conf/default/accept_ra", "0"),
+    ])
 }
 
 /// The directory of pins. Dropping it removes them, which detaches the data path.

@@ -1,14 +1,17 @@
 //! Pool files for a rig: the one in `examples/` with its paths replaced, or one
 //! made for a test.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::{
     Paths,
-    addresses::{self, Family, HTTP_PORT, LISTENER_TCP, LISTENER_UDP, Topology, UDP_PORT},
+    addresses::{
+        self, ECHO_PORT, Family, HTTP_PORT, LISTENER_ECHO, LISTENER_TCP, LISTENER_UDP, SYNC_PORT, Side, Topology,
+        UDP_PORT,
+    },
 };
 
 /// The pool file everybody starts from.
@@ -62,6 +65,12 @@ pub struct PoolFile {
     pub dataplane: Dataplane,
     /// `[control]`.
     pub control: Control,
+    /// `[sync]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync: Option<Sync>,
+    /// `[[vrrp]]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vrrp: Vec<Vrrp>,
     /// `[[loadbalancer]]`.
     pub loadbalancer: Vec<LoadBalancer>,
 }
@@ -79,6 +88,9 @@ pub struct Dataplane {
     pub max_flows: u32,
     /// `keep` or `remove`.
     pub on_exit: String,
+    /// What flows are spread by; by chance if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash_seed: Option<u64>,
 }
 
 /// `[control]`.
@@ -90,6 +102,89 @@ pub struct Control {
     pub state_dir: String,
 }
 
+/// `[sync]`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sync {
+    /// Where this balancer hears of flows.
+    pub local: SocketAddr,
+    /// Where the other one does.
+    pub peer: SocketAddr,
+    /// What both know and nobody else does.
+    pub secret: String,
+}
+
+/// `[[vrrp]]`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Vrrp {
+    /// Its name.
+    pub name: String,
+    /// Where adverts go.
+    pub interface: String,
+    /// The virtual router's number.
+    pub virtual_router_id: u8,
+    /// `ipv4` or `ipv6`.
+    pub family: String,
+    /// The higher one is preferred.
+    pub priority: u8,
+    /// Milliseconds between adverts.
+    pub advert_interval_ms: u64,
+    /// Whether the higher priority takes over from a lower one that works.
+    pub preempt: bool,
+    /// Whether clients learn the virtual MAC; as lbd thinks best if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virtual_mac: Option<bool>,
+    /// Where adverts to those come from; as lbd thinks best if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unicast_source: Option<IpAddr>,
+    /// Who gets adverts; multicast if nobody.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unicast_peers: Vec<IpAddr>,
+}
+
+/// How two balancers stand by each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Standby {
+    /// Milliseconds between adverts.
+    pub advert_interval_ms: u64,
+    /// Whether the preferred balancer takes over from the other one.
+    pub preempt: bool,
+    /// Whether adverts go to the other one alone.
+    pub unicast: bool,
+    /// Whether clients learn the virtual MAC; as lbd thinks best if `None`.
+    pub virtual_mac: Option<bool>,
+    /// Whether each tells the other of its flows.
+    pub sync: bool,
+}
+
+impl Default for Standby {
+    /// Ten adverts a second by multicast, whoever is Active stays so, and flows
+    /// are known to both.
+    fn default() -> Self {
+        Self { advert_interval_ms: 100, preempt: false, unicast: false, virtual_mac: None, sync: true }
+    }
+}
+
+/// The virtual router of a family, in a pair.
+#[must_use]
+pub const fn virtual_router(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "vip4",
+        Family::V6 => "vip6",
+    }
+}
+
+/// The number of the virtual routers of a pair.
+pub const VIRTUAL_ROUTER_ID: u8 = 51;
+
+/// What the balancers of a pair prefer of themselves: Octavia's numbers.
+#[must_use]
+pub const fn priority(side: Side) -> u8 {
+    match side {
+        Side::A => 100,
+        Side::B => 90,
+    }
+}
+
 /// `[[loadbalancer]]`.
 #[derive(Clone, Debug, Serialize)]
 pub struct LoadBalancer {
@@ -97,6 +192,12 @@ pub struct LoadBalancer {
     pub name: String,
     /// Its VIP.
     pub vip_address: IpAddr,
+    /// `SINGLE` or `ACTIVE_STANDBY`; the first if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topology: Option<String>,
+    /// The virtual router that the VIP goes with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vrrp: Option<String>,
     /// Its listeners.
     pub listener: Vec<Listener>,
     /// Its pools.
@@ -180,10 +281,49 @@ impl PoolFile {
                 pin_path: text(&paths.pin_path),
                 max_flows: 16384,
                 on_exit: "keep".to_owned(),
+                hash_seed: None,
             },
             control: Control { socket: text(&paths.socket), state_dir: text(&paths.state_dir) },
+            sync: None,
+            vrrp: Vec::new(),
             loadbalancer: Family::BOTH.map(|family| LoadBalancer::for_rig(topology, family)).into(),
         }
+    }
+
+    /// The file of one balancer of a pair: as one-armed, with a third listener
+    /// in front of the members' TCP echo, room for very many flows, and a
+    /// virtual router for each VIP.
+    #[must_use]
+    pub fn for_pair(side: Side, paths: &Paths, standby: Standby) -> Self {
+        let mut file = Self::for_rig(Topology::OneArmed, paths);
+        file.dataplane.max_flows = 65536;
+        file.dataplane.hash_seed = Some(0x6b72_6174_6572);
+        for (balancer, family) in file.loadbalancer.iter_mut().zip(Family::BOTH) {
+            balancer.topology = Some("ACTIVE_STANDBY".to_owned());
+            balancer.vrrp = Some(virtual_router(family).to_owned());
+            balancer.listener.push(Listener::new("lines", "TCP", LISTENER_ECHO, "lines"));
+            balancer.pool.push(Pool::for_rig(Topology::OneArmed, family, "lines", "TCP", ECHO_PORT));
+        }
+        file.vrrp = Family::BOTH
+            .map(|family| Vrrp {
+                name: virtual_router(family).to_owned(),
+                interface: super::pair::FRONT.to_owned(),
+                virtual_router_id: VIRTUAL_ROUTER_ID,
+                family: family.name().to_lowercase(),
+                priority: priority(side),
+                advert_interval_ms: standby.advert_interval_ms,
+                preempt: standby.preempt,
+                virtual_mac: standby.virtual_mac,
+                unicast_source: standby.unicast.then(|| side.front(family)),
+                unicast_peers: if standby.unicast { vec![side.other().front(family)] } else { Vec::new() },
+            })
+            .into();
+        file.sync = standby.sync.then(|| Sync {
+            local: SocketAddr::new(side.sync(), SYNC_PORT),
+            peer: SocketAddr::new(side.other().sync(), SYNC_PORT),
+            secret: "what both balancers of a rig know".to_owned(),
+        });
+        file
     }
 
     /// A load balancer by name; adds an empty one if it is not there.
@@ -193,6 +333,8 @@ impl PoolFile {
             all.push(LoadBalancer {
                 name: name.to_owned(),
                 vip_address: addresses::VIP4,
+                topology: None,
+                vrrp: None,
                 listener: Vec::new(),
                 pool: Vec::new(),
             });
@@ -217,7 +359,37 @@ impl PoolFile {
 
 impl LoadBalancer {
     fn for_rig(topology: Topology, family: Family) -> Self {
-        let pool = |name: &str, protocol: &str, port: u16| Pool {
+        Self {
+            name: if family == Family::V4 { "web4" } else { "web6" }.to_owned(),
+            vip_address: family.vip(),
+            topology: None,
+            vrrp: None,
+            listener: vec![
+                Listener::new("http", "TCP", LISTENER_TCP, "app"),
+                Listener::new("echo", "UDP", LISTENER_UDP, "echo"),
+            ],
+            pool: vec![
+                Pool::for_rig(topology, family, "app", "TCP", HTTP_PORT),
+                Pool::for_rig(topology, family, "echo", "UDP", UDP_PORT),
+            ],
+        }
+    }
+}
+
+impl Listener {
+    fn new(name: &str, protocol: &str, port: u16, pool: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            protocol: protocol.to_owned(),
+            protocol_port: port,
+            default_pool: pool.to_owned(),
+        }
+    }
+}
+
+impl Pool {
+    fn for_rig(topology: Topology, family: Family, name: &str, protocol: &str, port: u16) -> Self {
+        Self {
             name: name.to_owned(),
             protocol: protocol.to_owned(),
             lb_algorithm: "SOURCE_IP_PORT".to_owned(),
@@ -229,7 +401,8 @@ impl LoadBalancer {
                     weight: 1,
                     backup: false,
                     admin_state_up: true,
-                    // The members' UDP servers answer no TCP probe; their web server stands for both.
+                    // The members' UDP servers answer no TCP probe, and their echo has more to do: their web server
+                    // stands for all.
                     monitor_port: (port != HTTP_PORT).then_some(HTTP_PORT),
                 })
                 .collect(),
@@ -240,18 +413,6 @@ impl LoadBalancer {
                 max_retries: 1,
                 max_retries_down: 2,
             }),
-        };
-        let listener = |name: &str, protocol: &str, port: u16, pool: &str| Listener {
-            name: name.to_owned(),
-            protocol: protocol.to_owned(),
-            protocol_port: port,
-            default_pool: pool.to_owned(),
-        };
-        Self {
-            name: if family == Family::V4 { "web4" } else { "web6" }.to_owned(),
-            vip_address: family.vip(),
-            listener: vec![listener("http", "TCP", LISTENER_TCP, "app"), listener("echo", "UDP", LISTENER_UDP, "echo")],
-            pool: vec![pool("app", "TCP", HTTP_PORT), pool("echo", "UDP", UDP_PORT)],
         }
     }
 }
@@ -260,20 +421,10 @@ impl LoadBalancer {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use std::path::Path;
-
     use super::*;
 
     fn paths() -> Paths {
-        let path = |name: &str| Path::new("/rig").join(name);
-        Paths {
-            directory: path(""),
-            pin_path: path("pins"),
-            socket: path("socket"),
-            state_dir: path("state"),
-            config: path("config"),
-            log: path("log"),
-        }
+        Paths::below("/rig".into(), "/rig/pins".into())
     }
 
     #[test]
@@ -282,7 +433,7 @@ mod tests {
         let table: toml::Table = relocated(text, &paths()).unwrap().parse().unwrap();
         assert_eq!(table["dataplane"]["pin_path"].as_str(), Some("/rig/pins"));
         assert_eq!(table["dataplane"]["interfaces"][0].as_str(), Some("a"));
-        assert_eq!(table["control"]["socket"].as_str(), Some("/rig/socket"));
+        assert_eq!(table["control"]["socket"].as_str(), Some("/rig/lbd.sock"));
         assert_eq!(table["loadbalancer"][0]["name"].as_str(), Some("web"));
     }
 
@@ -309,5 +460,19 @@ mod tests {
         let pool = &table["loadbalancer"][1]["pool"][1];
         assert_eq!(pool["member"][2]["address"].as_str(), Some("fd77:1::13"));
         assert_eq!(pool["healthmonitor"]["type"].as_str(), Some("TCP"));
+    }
+
+    #[test]
+    fn the_files_of_a_pair_differ_in_who_is_who() {
+        let standby = Standby { unicast: true, ..Standby::default() };
+        let [a, b] = Side::BOTH
+            .map(|side| PoolFile::for_pair(side, &paths(), standby).text().unwrap().parse::<toml::Table>().unwrap());
+        assert_eq!(a["loadbalancer"], b["loadbalancer"]);
+        assert_eq!(a["loadbalancer"][0]["topology"].as_str(), Some("ACTIVE_STANDBY"));
+        assert_eq!(a["dataplane"]["hash_seed"], b["dataplane"]["hash_seed"]);
+        assert_eq!(a["sync"]["local"], b["sync"]["peer"]);
+        assert_eq!(b["vrrp"][1]["priority"].as_integer(), Some(90));
+        assert_eq!(b["vrrp"][1]["unicast_peers"][0].as_str(), Some("fd77::3"));
+        assert_eq!(a["vrrp"][0]["advert_interval_ms"].as_integer(), Some(100));
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
-    addresses::{HTTP_PORT, UDP_PORT},
+    addresses::{ECHO_PORT, HTTP_PORT, UDP_PORT},
     binaries, http,
     netns::NetNs,
     process::Process,
@@ -29,6 +29,7 @@ pub const BULK_BYTES: usize = 1 << 20;
 pub struct Member {
     http: Option<Process>,
     udp: Option<Process>,
+    echo: Option<Process>,
     namespace: NetNs,
     name: String,
     addresses: [IpAddr; 2],
@@ -58,6 +59,7 @@ impl Member {
         Ok(Self {
             http: None,
             udp: None,
+            echo: None,
             namespace,
             name: name.to_owned(),
             addresses,
@@ -98,27 +100,40 @@ impl Member {
     /// # Errors
     /// When one cannot be started.
     pub fn start_servers(&mut self) -> Result<()> {
-        let spawn = |what: &str, program: &Path, arguments: &[&str]| {
-            let log = self.directory.join(format!("{what}.log"));
-            let name = format!("{}'s {what}", self.name);
-            Process::spawn(&self.recorder, self.namespace.name(), &name, program, arguments, &log)
-        };
         let prefix = self.directory.to_string_lossy();
-        let http = spawn("nginx", Path::new("nginx"), &["-p", &prefix, "-c", "nginx.conf", "-e", "stderr"])?;
-        let mut arguments = vec!["serve-udp".to_owned(), "--name".to_owned(), self.name.clone()];
-        for address in self.addresses {
-            arguments.extend(["--bind".to_owned(), SocketAddr::new(address, UDP_PORT).to_string()]);
-        }
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let udp = spawn("udp", &binaries::find("krater-rig")?, &arguments)?;
+        let http = self.spawn("nginx", Path::new("nginx"), &["-p", &prefix, "-c", "nginx.conf", "-e", "stderr"])?;
+        let udp = self.spawn_own("udp", &["serve-udp", "--name", &self.name], UDP_PORT)?;
         (self.http, self.udp) = (Some(http), Some(udp));
         Ok(())
     }
 
-    /// Kills both servers, as a crash would.
+    /// Starts a third one, which echoes TCP and holds very many connections.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_echo(&mut self) -> Result<()> {
+        self.echo = Some(self.spawn_own("echo", &["serve-echo"], ECHO_PORT)?);
+        Ok(())
+    }
+
+    /// Starts a server of the rig's own program at both addresses.
+    fn spawn_own(&self, what: &str, arguments: &[&str], port: u16) -> Result<Process> {
+        let [v4, v6] = self.addresses.map(|address| SocketAddr::new(address, port).to_string());
+        let bind = ["--bind", &v4, "--bind", &v6];
+        self.spawn(what, &binaries::find("krater-rig")?, &[arguments, &bind].concat())
+    }
+
+    fn spawn(&self, what: &str, program: &Path, arguments: &[&str]) -> Result<Process> {
+        let log = self.directory.join(format!("{what}.log"));
+        let name = format!("{}'s {what}", self.name);
+        Process::spawn(&self.recorder, self.namespace.name(), &name, program, arguments, &log)
+    }
+
+    /// Kills its servers, as a crash would.
     pub fn kill_servers(&mut self) {
         self.http = None;
         self.udp = None;
+        self.echo = None;
     }
 
     /// Waits until both servers answer, over both families, asked from the
@@ -127,7 +142,7 @@ impl Member {
     /// # Errors
     /// When they do not within `limit`; the message ends with their logs.
     pub fn wait_serving(&mut self, limit: Duration) -> Result<()> {
-        let (name, addresses) = (self.name.clone(), self.addresses);
+        let (name, addresses, echoes) = (self.name.clone(), self.addresses, self.echo.is_some());
         let what = format!("the servers of {name} to answer");
         let asked = self.namespace.enter(|| {
             wait::until_true(&what, limit, || {
@@ -137,12 +152,21 @@ impl Member {
                     ensure!(response.member == name, "{} answers at {address}", response.member);
                     udp::ask(SocketAddr::new(address, UDP_PORT), 0, b"ready?")
                         .with_context(|| format!("UDP at {address}"))?;
+                    if echoes {
+                        http::connect(SocketAddr::new(address, ECHO_PORT), http::Source::default())
+                            .with_context(|| format!("the echo at {address}"))?;
+                    }
                 }
                 Ok(true)
             })
         });
         asked.map(drop).with_context(|| {
-            [&self.http, &self.udp].into_iter().flatten().map(Process::log_tail).collect::<Vec<_>>().join("\n")
+            [&self.http, &self.udp, &self.echo]
+                .into_iter()
+                .flatten()
+                .map(Process::log_tail)
+                .collect::<Vec<_>>()
+                .join("\n")
         })
     }
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::rig::{self, Topology, load, udp};
+use crate::rig::{self, Topology, echo, load, udp};
 
 mod demonstration;
 mod down;
@@ -80,6 +80,12 @@ enum Verb {
         #[arg(long, required = true)]
         bind: Vec<SocketAddr>,
     },
+    /// Send back what comes in over TCP
+    ServeEcho {
+        /// Addresses to answer at
+        #[arg(long, required = true)]
+        bind: Vec<SocketAddr>,
+    },
 }
 
 /// What kind of rig is wanted.
@@ -142,5 +148,6 @@ fn carry_out(verb: Verb) -> Result<()> {
             drive::drive(kind.into(), target, requests, concurrency.into())
         }
         Verb::ServeUdp { name, bind } => udp::serve(&name, &bind),
+        Verb::ServeEcho { bind } => echo::serve(&bind),
     }
 }
