@@ -121,8 +121,9 @@ impl Bus {
             let lost = self.dice.roll(1000) < self.loss || self.cuts.contains(&(from, to));
             let mut arrival = self.now.plus(Duration::from_micros(30 + self.dice.roll(self.delay)));
             // Only a bad network changes the order of what one node sends.
-            let last = self.flying.iter().filter(|(_, (node, before))| *node == to && before.source == advert.source);
-            if let Some(((last, _), _)) = last.last().filter(|_| self.loss == 0) {
+            let mut last =
+                self.flying.iter().filter(|(_, (node, before))| *node == to && before.source == advert.source);
+            if let Some(((last, _), _)) = last.next_back().filter(|_| self.loss == 0) {
                 arrival = arrival.max(*last);
             }
             if !lost {
