@@ -4,7 +4,7 @@ use crate::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Version of every layout in this crate. A daemon that finds another one
 /// pinned replaces the data path instead of adopting it.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Idle limits of flows, in ticks (see [`crate::time`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,18 +54,36 @@ pub struct Config {
     pub idle_limits: AtomicU64,
     /// `CONFIG_HZ` of the kernel the program was loaded into.
     pub hz: AtomicU64,
-    /// Room in the line.
-    pub reserved: AtomicU64,
+    /// What is switched on: see [`Config::NOTE_FLOWS`].
+    pub features: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Config>() == 64);
 
 impl Config {
+    /// Bit of `features`: confirmed flows are noted for another balancer (see
+    /// [`crate::flow_note`]).
+    pub const NOTE_FLOWS: u64 = 1;
+
     /// Whether userspace has filled the entry in.
     #[inline(always)]
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.version.load(Relaxed) as u32 == ABI_VERSION
+    }
+
+    /// Whether flows are noted for another balancer.
+    #[inline(always)]
+    #[must_use]
+    pub fn notes_flows(&self) -> bool {
+        self.features.load(Relaxed) & Self::NOTE_FLOWS != 0
+    }
+
+    /// Switches that on or off. Userspace alone writes the word, one thread at
+    /// a time.
+    pub fn set_notes_flows(&self, on: bool) {
+        let others = self.features.load(Relaxed) & !Self::NOTE_FLOWS;
+        self.features.store(others | if on { Self::NOTE_FLOWS } else { 0 }, Relaxed);
     }
 
     /// Jiffies are shifted right by this for ticks.

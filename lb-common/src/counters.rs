@@ -69,6 +69,8 @@ pub enum Event {
     AnsweredReset,
     /// A checksum that the sender had left to its hardware was completed.
     ChecksumCompleted,
+    /// A flow should have been noted for another balancer, and the ring was full.
+    FlowNotesLost,
 }
 
 /// Entries of the `EVENTS` array: drop reasons first, with room to grow.
@@ -77,12 +79,17 @@ const FIRST_ANSWER: u32 = 64;
 
 impl Event {
     /// Everything that is not a drop, with its name and meaning.
-    pub const ANSWERS: [(Self, &'static str, &'static str); 5] = [
+    pub const ANSWERS: [(Self, &'static str, &'static str); 6] = [
         (Self::AnsweredArp, "answered_arp", "ARP requests for a VIP answered"),
         (Self::AnsweredNeighbour, "answered_neighbour", "IPv6 neighbour solicitations for a VIP answered"),
         (Self::AnsweredEcho, "answered_echo", "ICMP and ICMPv6 echo requests to a VIP answered"),
         (Self::AnsweredReset, "answered_reset", "TCP resets sent because a pool had no member"),
         (Self::ChecksumCompleted, "checksum_completed", "L4 checksums the sender had left to its hardware, completed"),
+        (
+            Self::FlowNotesLost,
+            "flow_notes_lost",
+            "flows not noted for the other balancer, because nobody read the notes",
+        ),
     ];
 
     /// Index into the `EVENTS` array.
@@ -96,6 +103,7 @@ impl Event {
             Self::AnsweredEcho => FIRST_ANSWER + 2,
             Self::AnsweredReset => FIRST_ANSWER + 3,
             Self::ChecksumCompleted => FIRST_ANSWER + 4,
+            Self::FlowNotesLost => FIRST_ANSWER + 5,
         }
     }
 }

@@ -18,13 +18,16 @@
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics, asm_experimental_arch), allow(internal_features))]
 #![deny(unsafe_code)]
 
+pub mod advert;
 pub mod atomic;
 pub mod checksum;
 pub mod config;
 pub mod counters;
 pub mod drop_reason;
 pub mod flow;
+pub mod flow_note;
 pub mod hash;
+pub mod instance;
 pub mod label;
 pub mod limits;
 pub mod listener;

@@ -16,6 +16,12 @@ pub const CONFIG: &str = "CONFIG";
 pub const VIPS4: &str = "VIPS4";
 /// Array of [`crate::vip::Vip6Line`].
 pub const VIPS6: &str = "VIPS6";
+/// Array of [`crate::instance::Instance`] by id.
+pub const INSTANCES: &str = "INSTANCES";
+/// Array of one [`crate::advert::AdvertGuard`].
+pub const ADVERT_GUARD: &str = "ADVERT_GUARD";
+/// Array of [`crate::advert::AdvertLine`].
+pub const ADVERT_SOURCES: &str = "ADVERT_SOURCES";
 /// Array of [`crate::listener::ListenerLine`].
 pub const LISTENERS: &str = "LISTENERS";
 /// Array of [`crate::listener::ListenerOf`] by listener id.
@@ -46,5 +52,7 @@ pub const LISTENER_COUNTERS: &str = "LISTENER_COUNTS";
 pub const MEMBER_COUNTERS: &str = "MEMBER_COUNTS";
 /// Per-CPU array of one `u64` for each [`crate::counters::Event`].
 pub const EVENTS: &str = "EVENTS";
+/// Ring buffer of [`crate::flow_note::FlowNote`].
+pub const FLOW_NOTES: &str = "FLOW_NOTES";
 /// Array of [`crate::label::Label`]: names for ids, read and written by userspace only.
 pub const LABELS: &str = "LABELS";

@@ -24,6 +24,12 @@ impl Tick {
     pub const fn since(self, earlier: Self) -> u16 {
         self.0.wrapping_sub(earlier.0)
     }
+
+    /// The tick so many ticks before `self`.
+    #[must_use]
+    pub const fn before(self, ticks: u16) -> Self {
+        Self(self.0.wrapping_sub(ticks))
+    }
 }
 
 /// How far to shift jiffies right for ticks nearest to one second (0.85 to

@@ -12,7 +12,7 @@ use lb_common::{
 
 use crate::{
     family::{Family, ForwardEntry, Network, ReturnEntry, replace},
-    flow::{Found, Moment, Opener, back_of, find, is_over, open},
+    flow::{Found, Moment, Opener, back_of, find, is_over, note, open},
     headers::{Ethernet, Tcp, tcp_flags},
     packet::Packet,
     refuse,
@@ -188,8 +188,8 @@ fn keep<'t, F: Family, T: Tables>(
         next = if segment.has(tcp_flags::RST) { Stage::Reset } else { Stage::Closing };
     }
     let after = ctl.with(next, moment.now, digest);
-    if after != ctl {
-        replace(entry.ctl(), ctl, after);
+    if after != ctl && replace(entry.ctl(), ctl, after) {
+        note::<F, T>(tables, ctl, after, arrival.vip);
     }
     Some(Flow { member, member_id: ctl.member(), snat_port: ctl.snat_port() })
 }

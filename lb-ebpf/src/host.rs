@@ -1,12 +1,22 @@
 //! The tables outside the kernel: in ordinary memory for tests, or in memory
 //! shared with the kernel for tools.
 
-use std::{cell::Cell, collections::BTreeMap};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Deref,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use lb_common::{
+    advert::{AdvertGuard, AdvertLine},
     config::Config,
     counters::{EVENTS, Event, TrafficCounters},
     flow::{Flow4Line, Flow6Line, Return4, Return6},
+    flow_note::{FlowNote, RING_NOTES},
+    instance::Instance,
     label::{LABELS, Label},
     limits,
     listener::{ListenerLine, ListenerOf},
@@ -26,6 +36,12 @@ pub trait Arrays {
     fn vips4(&self) -> &[Vip4Line];
     /// `VIPS6`.
     fn vips6(&self) -> &[Vip6Line];
+    /// `INSTANCES`.
+    fn instances(&self) -> &[Instance];
+    /// `ADVERT_GUARD`.
+    fn advert_guard(&self) -> &AdvertGuard;
+    /// `ADVERT_SOURCES`.
+    fn advert_sources(&self) -> &[AdvertLine];
     /// `LISTENERS`.
     fn listeners(&self) -> &[ListenerLine];
     /// `LISTENER_KEYS`.
@@ -56,6 +72,9 @@ pub struct OwnedArrays {
     config: Config,
     vips4: Vec<Vip4Line>,
     vips6: Vec<Vip6Line>,
+    instances: Arc<[Instance]>,
+    advert_guard: AdvertGuard,
+    advert_sources: Vec<AdvertLine>,
     listeners: Vec<ListenerLine>,
     listener_keys: Vec<ListenerOf>,
     pools: Vec<Pool>,
@@ -110,6 +129,9 @@ impl OwnedArrays {
             config: Config::default(),
             vips4: zeroed(limits::VIP4_LINES),
             vips6: zeroed(limits::VIP6_LINES),
+            instances: zeroed(limits::MAX_INSTANCES).into(),
+            advert_guard: AdvertGuard::default(),
+            advert_sources: zeroed(limits::ADVERT_LINES),
             listeners: zeroed(limits::LISTENER_LINES),
             listener_keys: zeroed(limits::MAX_LISTENERS),
             pools: zeroed(limits::MAX_POOLS),
@@ -122,6 +144,12 @@ impl OwnedArrays {
             ports: zeroed(limits::MAX_PORTS),
             labels: zeroed(LABELS),
         }
+    }
+
+    /// `INSTANCES`, shared with whoever turns instances on and off.
+    #[must_use]
+    pub fn shared_instances(&self) -> Arc<[Instance]> {
+        Arc::clone(&self.instances)
     }
 }
 
@@ -136,6 +164,18 @@ impl Arrays for OwnedArrays {
 
     fn vips6(&self) -> &[Vip6Line] {
         &self.vips6
+    }
+
+    fn instances(&self) -> &[Instance] {
+        &self.instances
+    }
+
+    fn advert_guard(&self) -> &AdvertGuard {
+        &self.advert_guard
+    }
+
+    fn advert_sources(&self) -> &[AdvertLine] {
+        &self.advert_sources
     }
 
     fn listeners(&self) -> &[ListenerLine] {
@@ -200,6 +240,55 @@ impl Default for Counts {
     }
 }
 
+/// A count of jiffies that whoever has a copy may read and change.
+#[derive(Clone, Debug, Default)]
+pub struct Jiffies(Arc<AtomicU64>);
+
+impl Jiffies {
+    /// Now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// From now on it is so late.
+    pub fn set(&self, jiffies: u64) {
+        self.0.store(jiffies, Relaxed);
+    }
+}
+
+/// What `FLOW_NOTES` is in the kernel: notes that wait to be read by whoever has
+/// a copy, as many of them as fit there.
+#[derive(Clone, Debug, Default)]
+pub struct Notes(Arc<(Mutex<VecDeque<FlowNote>>, AtomicU64)>);
+
+impl Notes {
+    /// Writes a note. False: there was no room, and it is lost.
+    #[must_use]
+    pub fn write(&self, note: FlowNote) -> bool {
+        let (waiting, lost) = &*self.0;
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= RING_NOTES {
+            lost.fetch_add(1, Relaxed);
+            return false;
+        }
+        waiting.push_back(note);
+        true
+    }
+
+    /// Takes the oldest note.
+    #[must_use]
+    pub fn read(&self) -> Option<FlowNote> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// How many were lost.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.0.1.load(Relaxed)
+    }
+}
+
 /// Arrays with a clock and counters: what the pipeline runs on. Interfaces are
 /// found by searching `PORTS`.
 #[derive(Debug)]
@@ -207,19 +296,23 @@ pub struct HostTables<A> {
     /// The arrays.
     pub arrays: A,
     /// The jiffies.
-    pub jiffies: Cell<u64>,
+    pub jiffies: Jiffies,
     /// The counters.
     pub counts: std::cell::RefCell<Counts>,
+    /// The notes about flows.
+    pub notes: Notes,
 }
 
 impl<A: Arrays> HostTables<A> {
     /// Tables over arrays, with counters of zero.
     pub fn new(arrays: A, jiffies: u64) -> Self {
-        Self { arrays, jiffies: Cell::new(jiffies), counts: std::cell::RefCell::default() }
+        let clock = Jiffies::default();
+        clock.set(jiffies);
+        Self { arrays, jiffies: clock, counts: std::cell::RefCell::default(), notes: Notes::default() }
     }
 }
 
-impl<A: Arrays + ?Sized> Arrays for &A {
+impl<P: Deref<Target: Arrays>> Arrays for P {
     fn config(&self) -> &Config {
         (**self).config()
     }
@@ -230,6 +323,18 @@ impl<A: Arrays + ?Sized> Arrays for &A {
 
     fn vips6(&self) -> &[Vip6Line] {
         (**self).vips6()
+    }
+
+    fn instances(&self) -> &[Instance] {
+        (**self).instances()
+    }
+
+    fn advert_guard(&self) -> &AdvertGuard {
+        (**self).advert_guard()
+    }
+
+    fn advert_sources(&self) -> &[AdvertLine] {
+        (**self).advert_sources()
     }
 
     fn listeners(&self) -> &[ListenerLine] {
@@ -292,6 +397,18 @@ impl<A: Arrays> Tables for HostTables<A> {
 
     fn vip6_line(&self, index: u32) -> Option<&Vip6Line> {
         self.arrays.vips6().get(index as usize)
+    }
+
+    fn instance(&self, id: u8) -> Option<&Instance> {
+        self.arrays.instances().get(usize::from(id))
+    }
+
+    fn advert_guard(&self) -> Option<&AdvertGuard> {
+        Some(self.arrays.advert_guard())
+    }
+
+    fn advert_line(&self, index: u32) -> Option<&AdvertLine> {
+        self.arrays.advert_sources().get(index as usize)
     }
 
     fn listener_line(&self, index: u32) -> Option<&ListenerLine> {
@@ -360,6 +477,12 @@ impl<A: Arrays> Tables for HostTables<A> {
     fn count(&self, event: Event) {
         if let Some(count) = self.counts.borrow_mut().events.get_mut(event.index() as usize) {
             *count += 1;
+        }
+    }
+
+    fn note(&self, note: FlowNote) {
+        if !self.notes.write(note) {
+            self.count(Event::FlowNotesLost);
         }
     }
 }

@@ -7,15 +7,18 @@
 #![allow(unsafe_code)]
 
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, BPF_RB_NO_WAKEUP},
     helpers::generated::bpf_jiffies64,
     macros::map,
-    maps::{Array, DevMap, HashMap, PerCpuArray},
+    maps::{Array, DevMap, HashMap, PerCpuArray, RingBuf},
 };
 use lb_common::{
+    advert::{AdvertGuard, AdvertLine},
     config::Config,
     counters::{EVENTS as EVENT_COUNT, Event, TrafficCounters},
     flow::{Flow4Line, Flow6Line, Return4, Return6},
+    flow_note::{FlowNote, RING_BYTES},
+    instance::Instance,
     label::{LABELS as LABEL_COUNT, Label},
     limits,
     listener::{ListenerLine, ListenerOf},
@@ -32,6 +35,12 @@ static CONFIG: Array<Config> = Array::pinned(1, BPF_F_MMAPABLE);
 static VIPS4: Array<Vip4Line> = Array::pinned(limits::VIP4_LINES, BPF_F_MMAPABLE);
 #[map]
 static VIPS6: Array<Vip6Line> = Array::pinned(limits::VIP6_LINES, BPF_F_MMAPABLE);
+#[map]
+static INSTANCES: Array<Instance> = Array::pinned(limits::MAX_INSTANCES, BPF_F_MMAPABLE);
+#[map]
+static ADVERT_GUARD: Array<AdvertGuard> = Array::pinned(1, BPF_F_MMAPABLE);
+#[map]
+static ADVERT_SOURCES: Array<AdvertLine> = Array::pinned(limits::ADVERT_LINES, BPF_F_MMAPABLE);
 #[map]
 static LISTENERS: Array<ListenerLine> = Array::pinned(limits::LISTENER_LINES, BPF_F_MMAPABLE);
 #[map]
@@ -64,6 +73,8 @@ static LISTENER_COUNTS: PerCpuArray<TrafficCounters> = PerCpuArray::pinned(limit
 static MEMBER_COUNTS: PerCpuArray<TrafficCounters> = PerCpuArray::pinned(limits::MAX_MEMBERS, 0);
 #[map]
 static EVENTS: PerCpuArray<u64> = PerCpuArray::pinned(EVENT_COUNT, 0);
+#[map]
+static FLOW_NOTES: RingBuf = RingBuf::pinned(RING_BYTES, 0);
 
 /// The tables as BPF maps.
 #[derive(Clone, Copy)]
@@ -109,6 +120,21 @@ impl Tables for Maps {
     #[inline(always)]
     fn vip6_line(&self, index: u32) -> Option<&Vip6Line> {
         VIPS6.get(index)
+    }
+
+    #[inline(always)]
+    fn instance(&self, id: u8) -> Option<&Instance> {
+        INSTANCES.get(u32::from(id))
+    }
+
+    #[inline(always)]
+    fn advert_guard(&self) -> Option<&AdvertGuard> {
+        ADVERT_GUARD.get(0)
+    }
+
+    #[inline(always)]
+    fn advert_line(&self, index: u32) -> Option<&AdvertLine> {
+        ADVERT_SOURCES.get(index)
     }
 
     #[inline(always)]
@@ -195,6 +221,14 @@ impl Tables for Maps {
         if let Some(count) = EVENTS.get_ptr_mut(event.index()) {
             // SAFETY: as in `with_counters`.
             unsafe { *count += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn note(&self, note: FlowNote) {
+        // Whoever reads the notes looks for them; nobody is woken.
+        if FLOW_NOTES.output::<u64>(note.0, u64::from(BPF_RB_NO_WAKEUP)).is_err() {
+            self.count(Event::FlowNotesLost);
         }
     }
 }

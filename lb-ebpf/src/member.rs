@@ -9,7 +9,7 @@ use lb_common::{
 
 use crate::{
     family::{Family, Network, ReturnEntry, replace},
-    flow::Moment,
+    flow::{Moment, note},
     headers::{Tcp, tcp_flags},
     packet::Packet,
     rewrite::{Translation, translate},
@@ -55,8 +55,8 @@ pub(crate) fn give_back<F: Family, T: Tables>(
     };
 
     let after = heard(packet, segment, ctl, moment);
-    if after != ctl {
-        replace(entry.ctl(), ctl, after);
+    if after != ctl && replace(entry.ctl(), ctl, after) {
+        note::<F, T>(tables, ctl, after, vip_and_transport);
     }
     let translation = Translation {
         destination: client,

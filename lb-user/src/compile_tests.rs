@@ -5,7 +5,7 @@ use std::{num::NonZeroU16, time::Duration};
 use lb_common::{mac::Mac, protocol::Transport};
 
 use super::*;
-use crate::model::{ForwardMode, HealthMonitor, Listener, MonitorKind, Name};
+use crate::model::{ForwardMode, HealthMonitor, Listener, MonitorKind, Name, Topology};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -57,6 +57,7 @@ fn load_balancer(pool: Pool) -> LoadBalancer {
     LoadBalancer {
         name: name("web"),
         vip_address: "192.0.2.10".parse().unwrap(),
+        topology: Topology::Single,
         admin_state_up: true,
         listeners: vec![listener(80), listener(443)],
         pools: vec![pool],
@@ -90,7 +91,7 @@ impl Given {
 
     fn compile(&self) -> Desired {
         let model = Model::new(vec![load_balancer(self.pool.clone())]).unwrap();
-        compile(&model, &self.overrides, &self.health, &self.hops)
+        compile(&model, &self.overrides, &self.health, &self.hops, &[])
     }
 
     /// Last octets of the members that the pool's table names.
@@ -240,7 +241,7 @@ fn what_is_switched_off_is_left_out() {
     let none = || (Overrides::default(), HealthView::new(), NextHops::new());
     let run = |lb: &LoadBalancer| {
         let (overrides, health, hops) = none();
-        compile(&Model::new(vec![lb.clone()]).unwrap(), &overrides, &health, &hops)
+        compile(&Model::new(vec![lb.clone()]).unwrap(), &overrides, &health, &hops, &[])
     };
     assert_eq!(run(&lb).listeners.len(), 1);
     lb.listeners[1].admin_state_up = false;
@@ -255,7 +256,7 @@ fn a_listener_without_pool_is_there_and_refuses() {
     let mut lb = load_balancer(pool(vec![]));
     lb.listeners[0].default_pool = None;
     let model = Model::new(vec![lb]).unwrap();
-    let desired = compile(&model, &Overrides::default(), &HealthView::new(), &NextHops::new());
+    let desired = compile(&model, &Overrides::default(), &HealthView::new(), &NextHops::new(), &[]);
     let pools: Vec<_> = desired.listeners.values().map(|l| l.pool.as_deref()).collect();
     assert_eq!(pools, [None, Some("web/app")]);
 }

@@ -11,6 +11,7 @@ use lb_common::atomic::{Ordering::Relaxed, opaque};
 use lb_common::{
     config::{Config, IdleLimits},
     flow::{self, Ctl, Stage},
+    flow_note::{FlowNote, is_news},
     listener,
     protocol::Transport,
     time::Tick,
@@ -21,6 +22,8 @@ use crate::{
     tables::Tables,
 };
 
+#[cfg(any(test, feature = "host"))]
+pub mod adopt;
 mod open;
 
 pub use open::{Opener, Outcome, open};
@@ -115,6 +118,25 @@ fn may_go(limits: IdleLimits, tcp: bool, now: Tick, forward: Ctl, back: Ctl) -> 
 pub fn is_over(forward: Stage, back: Stage) -> bool {
     let closed = |s: Stage| matches!(s, Stage::Closing | Stage::Reset);
     (closed(forward) && closed(back)) || matches!(forward, Stage::Reset) || matches!(back, Stage::Reset)
+}
+
+/// Notes for another balancer that a direction has gone from one control word to
+/// the other, if that is news and notes are wanted. It is asked only where a
+/// word was replaced, at most once a tick for each direction of a flow.
+#[inline(always)]
+pub(crate) fn note<F: Family, T: Tables>(tables: &T, before: Ctl, after: Ctl, vip_and_transport: u16) {
+    if is_news(before, after) {
+        write_note(tables, FlowNote::new(after, vip_and_transport, F::IS_V6));
+    }
+}
+
+/// A function of its own in the kernel: the note lies on a stack, and the way of
+/// a packet has no room for it.
+#[cfg_attr(target_arch = "bpf", inline(never))]
+fn write_note<T: Tables>(tables: &T, note: FlowNote) {
+    if tables.config().is_some_and(Config::notes_flows) {
+        tables.note(note);
+    }
 }
 
 /// How willingly entries would be displaced, from their own control words

@@ -280,7 +280,11 @@ fn is_listened<F, T: Tables>(tables: &T, opening: &Opening<F>, port: u16) -> boo
 /// Claims a forward entry: a free way of the flow's bucket, or the one that
 /// goes most willingly.
 #[inline(always)]
-fn claim_forward<'t, F: Family, T: Tables>(tables: &'t T, moment: &Moment<'_>, key: F::Key) -> Option<&'t F::Forward> {
+pub(super) fn claim_forward<'t, F: Family, T: Tables>(
+    tables: &'t T,
+    moment: &Moment<'_>,
+    key: F::Key,
+) -> Option<&'t F::Forward> {
     let first = F::hash(moment.seed(), key) as u32 & F::line_mask(moment.config);
     let willingness = Willingness::new(moment.config.idle_limits(), moment.now);
     let mut best = 0;

@@ -11,12 +11,14 @@ use std::{
     time::Duration,
 };
 
+use vrrp::Family;
+
 use super::{
     fields::{
-        BACKUP, DEFAULT_POOL, DELAY, FORWARD_MODE, HEALTHMONITOR, LB_ALGORITHM, LB_NAME, LB_UP, LISTENER,
+        BACKUP, CARRIER, DEFAULT_POOL, DELAY, FORWARD_MODE, HEALTHMONITOR, LB_ALGORITHM, LB_NAME, LB_UP, LISTENER,
         LISTENER_NAME, LISTENER_PORT, LISTENER_PROTOCOL, LISTENER_UP, LOADBALANCER, MAX_RETRIES, MAX_RETRIES_DOWN,
         MEMBER, MEMBER_ADDRESS, MEMBER_NAME, MEMBER_PORT, MEMBER_UP, MONITOR_ADDRESS, MONITOR_PORT, MONITOR_UP, POOL,
-        POOL_NAME, POOL_PROTOCOL, POOL_UP, TIMEOUT, TYPE, VIP_ADDRESS, WEIGHT,
+        POOL_NAME, POOL_PROTOCOL, POOL_UP, TIMEOUT, TOPOLOGY, TYPE, VIP_ADDRESS, WEIGHT,
     },
     mistake::Complaints,
     reader::{Reader, Spot},
@@ -24,11 +26,13 @@ use super::{
 };
 use crate::model::{
     Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, ModelError, MonitorKind, Name, Place,
-    Pool, Transport, Weight,
+    Pool, Topology, Transport, Weight,
 };
 
 const TRANSPORTS: [(&str, Transport); 2] = [("TCP", Transport::Tcp), ("UDP", Transport::Udp)];
 
+/// How many routers a complaint about a missing one names.
+const CARRIERS_NAMED: usize = 8;
 /// Stands where an address was refused.
 const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// Stands where a protocol was refused.
@@ -46,38 +50,118 @@ struct PoolSpots {
     members: Vec<Spot>,
 }
 
-/// Every load balancer of the file, checked; `None` after a complaint.
-pub(super) fn model(complaints: &Complaints, file: &Reader<'_>) -> Option<Model> {
-    let mut spots = Vec::new();
-    let mut load_balancers = Vec::new();
-    for table in file.tables(&LOADBALANCER) {
-        let (load_balancer, spot) = load_balancer(complaints, table);
-        load_balancers.push(load_balancer);
-        spots.push(spot);
-    }
-    if load_balancers.is_empty() {
-        // Half a file is in order, too.
-        complaints
-            .warning(1, "there is no [[loadbalancer]]: nothing is balanced, and a reload ends what was".to_owned());
-    }
-    match Model::new(load_balancers) {
-        Ok(model) => Some(model),
-        Err(errors) => {
-            errors.iter().for_each(|error| report(complaints, &spots, error));
-            None
+/// Every load balancer of a file, and where all of it was.
+pub(super) struct Balancers {
+    pub(super) load_balancers: Vec<LoadBalancer>,
+    spots: Vec<Spots>,
+}
+
+/// The virtual routers that a load balancer can name.
+pub(super) struct Carriers {
+    /// Their names and families.
+    pub(super) known: Vec<(Name, Family)>,
+    /// Whether these are all, with the names and families that they have.
+    pub(super) complete: bool,
+}
+
+impl Balancers {
+    /// Reads every load balancer of a file.
+    pub(super) fn read(complaints: &Complaints, file: &Reader<'_>, carriers: &Carriers) -> Self {
+        let tables = file.tables(&LOADBALANCER).into_iter();
+        let (load_balancers, spots): (Vec<_>, Vec<_>) =
+            tables.map(|table| load_balancer(complaints, table, carriers)).unzip();
+        if load_balancers.is_empty() {
+            // Half a file is in order, too.
+            complaints
+                .warning(1, "there is no [[loadbalancer]]: nothing is balanced, and a reload ends what was".to_owned());
         }
+        Self { load_balancers, spots }
+    }
+
+    /// All of it, checked; `None` after a complaint.
+    pub(super) fn model(self, complaints: &Complaints) -> Option<Model> {
+        match Model::new(self.load_balancers) {
+            Ok(model) => Some(model),
+            Err(errors) => {
+                errors.iter().for_each(|error| report(complaints, &self.spots, error));
+                None
+            }
+        }
+    }
+
+    /// Each with its own place.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&LoadBalancer, &Spot)> {
+        self.load_balancers.iter().zip(self.spots.iter().map(|spots| &spots.load_balancer))
+    }
+
+    /// The address of each member, with the member's place.
+    pub(super) fn members(&self) -> impl Iterator<Item = (IpAddr, &Spot)> {
+        let pools = self.load_balancers.iter().flat_map(|lb| &lb.pools);
+        let members = pools.flat_map(|pool| &pool.members).map(|member| member.address);
+        members.zip(self.spots.iter().flat_map(|lb| &lb.pools).flat_map(|pool| &pool.members))
     }
 }
 
-fn load_balancer(complaints: &Complaints, table: Reader<'_>) -> (LoadBalancer, Spots) {
+impl Carriers {
+    /// The one that carries a VIP of whose load balancer there is no word: the
+    /// only one there is, or the only one of the VIP's family.
+    fn only_one_for(&self, vip: Option<IpAddr>) -> Option<&Name> {
+        let of_its_family = || self.known.iter().filter(|(_, family)| vip.map(Family::of) == Some(*family));
+        match (&self.known[..], of_its_family().count()) {
+            ([(only, _)], _) => Some(only),
+            (_, 1) => of_its_family().map(|(name, _)| name).next(),
+            _ => None,
+        }
+    }
+
+    /// As in `"a", "b"`.
+    fn some(&self) -> String {
+        let some = self.known.iter().take(CARRIERS_NAMED).map(|(name, _)| format!("\"{name}\""));
+        some.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Whether a load balancer is one of a pair, and which router carries it.
+fn topology(table: &Reader<'_>, vip: Option<IpAddr>, carriers: &Carriers) -> Topology {
+    let is_one_of_a_pair = table.word(&TOPOLOGY, &[("SINGLE", false), ("ACTIVE_STANDBY", true)]);
+    let named = table.name(&CARRIER);
+    if is_one_of_a_pair == Some(false) && table.has(CARRIER.key) {
+        let text = "with the topology SINGLE nothing moves; write topology = \"ACTIVE_STANDBY\", or remove this";
+        table.mistake(CARRIER.key, text.to_owned());
+    }
+    if is_one_of_a_pair != Some(true) || table.is_wrong(&CARRIER) {
+        return Topology::Single;
+    }
+    let known = |name: &Name| carriers.known.iter().any(|(known, _)| known == name);
+    let flaw = match named {
+        Some(name) if known(&name) || !carriers.complete => return Topology::ActiveStandby { vrrp: name },
+        None if !carriers.complete => return Topology::Single,
+        _ if carriers.known.is_empty() => {
+            let text = "there is no [[vrrp]] to move the VIP; add one, or write topology = \"SINGLE\"";
+            table.mistake(TOPOLOGY.key, text.to_owned());
+            return Topology::Single;
+        }
+        Some(name) => format!("there is no [[vrrp]] \"{name}\"; there is {}", carriers.some()),
+        None => match carriers.only_one_for(vip) {
+            Some(only) => return Topology::ActiveStandby { vrrp: only.clone() },
+            None => format!("is missing, and several [[vrrp]] could be meant; name one of {}", carriers.some()),
+        },
+    };
+    table.mistake(CARRIER.key, flaw);
+    Topology::Single
+}
+
+fn load_balancer(complaints: &Complaints, table: Reader<'_>, carriers: &Carriers) -> (LoadBalancer, Spots) {
     let name = required_name(&table, &LB_NAME);
-    let vip_address = table.address(&VIP_ADDRESS).unwrap_or(NO_ADDRESS);
+    let vip = table.address(&VIP_ADDRESS);
+    let vip_address = vip.unwrap_or(NO_ADDRESS);
+    let topology = topology(&table, vip, carriers);
     let admin_state_up = table.flag(&LB_UP);
     let (listeners, listener_spots): (Vec<_>, Vec<_>) = table.tables(&LISTENER).into_iter().map(listener).unzip();
     let (pools, pool_spots): (Vec<_>, Vec<_>) = table.tables(&POOL).into_iter().map(|p| pool(complaints, p)).unzip();
     let spots = Spots { load_balancer: table.spot(), listeners: listener_spots, pools: pool_spots };
     warn_of_idle_pools(complaints, &listeners, &pools, &spots);
-    (LoadBalancer { name, vip_address, admin_state_up, listeners, pools }, spots)
+    (LoadBalancer { name, vip_address, topology, admin_state_up, listeners, pools }, spots)
 }
 
 fn listener(table: Reader<'_>) -> (Listener, Spot) {

@@ -10,17 +10,13 @@ use super::{
         MAX_INTERFACES, MIN_SNAT_PORT, MIN_SNAT_PORTS, ON_EXIT, PIN_PATH, SNAT_PORTS, SOCKET, STATE_DIR, XDP_MODE,
     },
     mistake::quoted,
-    reader::Reader,
+    reader::{Reader, is_interface_name},
 };
 use crate::dataplane::XdpMode;
 
-/// The kernel's limit on the name of an interface.
-const MAX_INTERFACE_NAME: usize = 15;
-
-/// `[dataplane]`; `None` after a complaint.
-pub(super) fn dataplane(table: &Reader<'_>) -> Option<DataplaneConfig> {
+/// `[dataplane]` with the interfaces that it names; `None` after a complaint.
+pub(super) fn dataplane(table: &Reader<'_>, interfaces: Option<Vec<String>>) -> Option<DataplaneConfig> {
     // Each is read before any is looked at, so that all complain.
-    let interfaces = interfaces(table);
     let xdp_mode =
         table.word(&XDP_MODE, &[("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)]);
     let pin_path = table.path(&PIN_PATH);
@@ -48,7 +44,8 @@ pub(super) fn control(table: &Reader<'_>) -> Option<ControlConfig> {
     Some(ControlConfig { socket: socket?, state_dir: state_dir? })
 }
 
-fn interfaces(table: &Reader<'_>) -> Option<Vec<String>> {
+/// The interfaces that `[dataplane]` names; `None` after a complaint.
+pub(super) fn interfaces(table: &Reader<'_>) -> Option<Vec<String>> {
     let list = table.list(&INTERFACES)?;
     let example = INTERFACES.example;
     if list.is_empty() {
@@ -75,14 +72,6 @@ fn interfaces(table: &Reader<'_>) -> Option<Vec<String>> {
         }
     }
     (!table.is_wrong(&INTERFACES)).then_some(names)
-}
-
-/// What the kernel takes for a name.
-fn is_interface_name(name: &str) -> bool {
-    (1..=MAX_INTERFACE_NAME).contains(&name.len())
-        && name != "."
-        && name != ".."
-        && !name.chars().any(|c| c == '/' || c == ':' || c == '\0' || c.is_whitespace())
 }
 
 fn snat_ports(table: &Reader<'_>) -> Option<(u16, u16)> {

@@ -10,6 +10,7 @@ use lb_common::{
 
 use super::{
     DEFAULT_SOCKET, DEFAULT_STATE_DIR,
+    failover::fields::{MAX_ROUTERS, SYNC, VRRP},
     schema::{Fallback, Field, Kind, Table},
 };
 use crate::model::Weight;
@@ -25,7 +26,7 @@ pub(super) const MIN_SNAT_PORTS: u16 = SNAT_CANDIDATES as u16;
 /// The most interfaces.
 pub(super) const MAX_INTERFACES: usize = MAX_PORTS as usize;
 /// The kernel's limit on a path.
-const MAX_PATH: usize = 4095;
+pub(super) const MAX_PATH: usize = 4095;
 /// The kernel's limit on the path of a unix socket.
 const MAX_SOCKET_PATH: usize = 107;
 
@@ -35,8 +36,14 @@ const RETRIES: Kind = Kind::Integer { min: 1, max: 10 };
 const ON: Fallback = Fallback::Flag(true);
 
 /// The file as a whole.
-pub(super) static FILE: Table =
-    Table { key: "", header: "", about: "", fields: &[], tables: &[&DATAPLANE, &CONTROL, &LOADBALANCER], later: &[] };
+pub(super) static FILE: Table = Table {
+    key: "",
+    header: "",
+    about: "",
+    fields: &[],
+    tables: &[&DATAPLANE, &CONTROL, &VRRP, &SYNC, &LOADBALANCER],
+    later: &[],
+};
 
 /// `[dataplane]`.
 pub(super) static DATAPLANE: Table = Table {
@@ -187,7 +194,7 @@ pub(super) static LOADBALANCER: Table = Table {
     key: "loadbalancer",
     header: "[[loadbalancer]]",
     about: "A VIP and what stands behind it.",
-    fields: &[&LB_NAME, &VIP_ADDRESS, &LB_UP],
+    fields: &[&LB_NAME, &VIP_ADDRESS, &TOPOLOGY, &CARRIER, &LB_UP],
     tables: &[&LISTENER, &POOL],
     later: &["additional_vips"],
 };
@@ -207,6 +214,23 @@ pub(super) static VIP_ADDRESS: Field = Field {
     example: "\"192.0.2.10\"",
     meaning: "The address that clients talk to, unique in the file. No interface needs to have it: the data path \
               answers for it. Members see their traffic come from it.",
+};
+
+pub(super) static TOPOLOGY: Field = Field {
+    key: "topology",
+    kind: Kind::Word { now: &["SINGLE", "ACTIVE_STANDBY"], later: &[] },
+    default: Fallback::Text("SINGLE"),
+    example: "\"ACTIVE_STANDBY\"",
+    meaning: "`SINGLE`: this balancer answers for the VIP, always. `ACTIVE_STANDBY`: it is one of a pair, and answers \
+              while its virtual router is active.",
+};
+
+pub(super) static CARRIER: Field = Field {
+    key: "vrrp",
+    kind: Kind::Name,
+    default: Fallback::None("the only `[[vrrp]]`, or the only one of the VIP's family"),
+    example: "\"pair\"",
+    meaning: "The name of the virtual router that an `ACTIVE_STANDBY` VIP moves with. Several may move with one.",
 };
 
 pub(super) static LB_UP: Field = Field {
@@ -472,8 +496,10 @@ pub(super) static MONITOR_UP: Field = Field {
 };
 
 /// How much a file can hold, for the page.
-pub(super) const COUNTS: [(&str, u32); 6] = [
+pub(super) const COUNTS: [(&str, u32); 8] = [
     ("load balancers", MAX_VIPS),
+    ("virtual routers", MAX_ROUTERS as u32),
+    ("VIPs and other addresses that move, together", MAX_VIPS),
     ("listeners", MAX_LISTENERS),
     ("pools", MAX_POOLS - 1),
     ("members", MAX_MEMBERS - 1),

@@ -1,6 +1,10 @@
 //! What is wrong with a pool file, and where.
 
-use std::{cell::RefCell, fmt, io, path::PathBuf};
+use std::{
+    cell::{Cell, RefCell},
+    fmt, io,
+    path::PathBuf,
+};
 
 /// The most mistakes, and the most warnings, that are kept of one file: enough
 /// for anybody to read, and a bound on what a hopeless file can cost.
@@ -101,6 +105,9 @@ pub(super) struct Complaints {
     starts: Vec<usize>,
     mistakes: RefCell<Kept<Mistake>>,
     warnings: RefCell<Kept<Warning>>,
+    /// Whether everybody on the host may read the file, and nobody has been
+    /// warned that there is a secret in it.
+    secrets_are_open: Cell<bool>,
 }
 
 struct Kept<T> {
@@ -119,10 +126,24 @@ impl<T> Kept<T> {
 }
 
 impl Complaints {
-    pub(super) fn about(text: &str) -> Self {
+    /// About a text that everybody on the host may read, or not.
+    pub(super) fn about(text: &str, open_to_everybody: bool) -> Self {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let starts = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
-        Self { starts, mistakes: Kept::new(), warnings: Kept::new() }
+        let secrets_are_open = Cell::new(open_to_everybody);
+        Self { starts, mistakes: Kept::new(), warnings: Kept::new(), secrets_are_open }
+    }
+
+    /// Notes that a secret is written in a line; warns of the first one that
+    /// everybody can read.
+    pub(super) fn secret(&self, line: usize, place: &str, field: &str) {
+        if self.secrets_are_open.take() {
+            let text = format!(
+                "{place}: {field}: everybody may read this file, and it has a secret in it; take it from them (chmod \
+                 o-rwx), or keep secrets in files of their own"
+            );
+            self.warning(line, text);
+        }
     }
 
     /// The line of a byte, from 1.

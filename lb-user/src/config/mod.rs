@@ -6,11 +6,14 @@
 //!
 //! What must not be here: whether things exist. Interfaces, directories and
 //! members are looked for by those who use them; the same text gives the same
-//! answer everywhere.
+//! answer everywhere, but for files that belong to this one: those that keep
+//! its secrets are read with it, and the program to run at a failover is looked
+//! at for a warning.
 
 use std::{
     fs::File,
     io::{self, Read as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -21,6 +24,7 @@ use crate::{dataplane::XdpMode, model::Model};
 
 mod balancers;
 mod daemon;
+mod failover;
 mod fields;
 mod mistake;
 mod nearest;
@@ -28,6 +32,7 @@ mod page;
 mod reader;
 mod schema;
 
+pub use failover::{AnnounceConfig, DEFAULT_SYNC_PORT, SyncConfig, Track, TrackKind, VirtualAddress, VrrpConfig};
 pub use mistake::{LoadError, Mistake, Refused, Warning};
 pub use page::page;
 
@@ -48,7 +53,12 @@ pub struct Config {
     pub dataplane: DataplaneConfig,
     /// `[control]`.
     pub control: ControlConfig,
-    /// `[[loadbalancer]]`.
+    /// `[[vrrp]]`, in the file's order.
+    pub vrrp: Vec<VrrpConfig>,
+    /// `[sync]`.
+    pub sync: Option<SyncConfig>,
+    /// `[[loadbalancer]]`. Whatever is [`crate::model::Topology::ActiveStandby`]
+    /// names one of [`Self::vrrp`].
     pub model: Model,
     /// What is allowed and probably not meant, by line.
     pub warnings: Vec<Warning>,
@@ -103,13 +113,14 @@ pub fn load(path: &Path) -> Result<Config, LoadError> {
     let unreadable = |reason: io::Error| LoadError::Unreadable { path: path.to_owned(), reason };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
+    let open_to_everybody = file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0);
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(LoadError::TooLarge { path: path.to_owned(), limit: MAX_FILE_BYTES });
     }
     let name = path.display().to_string();
     let text = String::from_utf8(bytes).map_err(|error| not_text(&error, &name))?;
-    Ok(parse(&text, &name)?)
+    Ok(read(&text, &name, open_to_everybody)?)
 }
 
 /// Reads the text of a pool file; `file_name` stands in the complaints.
@@ -118,14 +129,22 @@ pub fn load(path: &Path) -> Result<Config, LoadError> {
 /// Every mistake in the text. Only the first one where it is no TOML: what
 /// follows a broken line can mean anything.
 pub fn parse(text: &str, file_name: &str) -> Result<Config, Refused> {
-    let complaints = mistake::Complaints::about(text);
+    read(text, file_name, false)
+}
+
+fn read(text: &str, file_name: &str, open_to_everybody: bool) -> Result<Config, Refused> {
+    let complaints = mistake::Complaints::about(text, open_to_everybody);
     let parts = match DeTable::parse(text) {
         Ok(table) => {
             let file = reader::Reader::of_file(&complaints, &fields::FILE, table.get_ref());
-            let dataplane = daemon::dataplane(&file.table_or_empty(&fields::DATAPLANE));
+            let table = file.table_or_empty(&fields::DATAPLANE);
+            let interfaces = daemon::interfaces(&table);
+            let dataplane = daemon::dataplane(&table, interfaces.clone());
             let control = daemon::control(&file.table_or_empty(&fields::CONTROL));
-            let model = balancers::model(&complaints, &file);
-            Some((dataplane, control, model))
+            let failover = failover::Failover::read(&complaints, &file, interfaces.as_deref());
+            let balancers = balancers::Balancers::read(&complaints, &file, &failover.carriers());
+            failover.check(&complaints, &balancers);
+            Some((dataplane, control, failover, balancers.model(&complaints)))
         }
         Err(error) => {
             let line = complaints.line_of(error.span().map_or(0, |span| span.start));
@@ -135,7 +154,10 @@ pub fn parse(text: &str, file_name: &str) -> Result<Config, Refused> {
     };
     let warnings = complaints.settle(file_name)?;
     match parts {
-        Some((Some(dataplane), Some(control), Some(model))) => Ok(Config { dataplane, control, model, warnings }),
+        Some((Some(dataplane), Some(control), failover, Some(model))) => {
+            let (vrrp, sync) = failover.into_parts();
+            Ok(Config { dataplane, control, vrrp, sync, model, warnings })
+        }
         // Whoever has no value to give has complained, so that this is never
         // reached; it is an answer nevertheless.
         _ => Err(Refused {

@@ -92,10 +92,20 @@ fn values(field: &Field) -> String {
     match field.kind {
         Kind::Flag => "`true` or `false`".to_owned(),
         Kind::Integer { min, max } => format!("{min} to {max}"),
+        Kind::Signed { min, max } => format!("{min} to {max}"),
         Kind::Seconds { min, max, .. } => format!("seconds, {min} to {max}, with or without decimals"),
         Kind::Word { now, .. } => code(now),
         Kind::Name => "a [name](#names)".to_owned(),
         Kind::Address => "an IPv4 or IPv6 [address](#addresses)".to_owned(),
+        Kind::Addresses { max } => {
+            format!("a list of at most {max} [addresses](#addresses), as in `{}`", field.example)
+        }
+        Kind::Endpoint { port } => {
+            format!("an [address](#addresses), or an address and a UDP port; without one {port}")
+        }
+        Kind::Secret { min, max } => format!("a [secret](#secrets) of {min} to {max} bytes"),
+        Kind::Password { max } => format!("1 to {max} letters, digits and signs of ASCII"),
+        Kind::Interface => "an interface's name".to_owned(),
         Kind::Path { max } => format!("an absolute path of at most {max} bytes"),
         Kind::PortRange => {
             format!("`\"lowest-highest\"`, from {MIN_SNAT_PORT} to {}, at least {MIN_SNAT_PORTS} ports", u16::MAX)

@@ -7,8 +7,8 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::*;
 use crate::model::{
-    Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, Pool, Transport,
-    Weight,
+    Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, Pool, Topology,
+    Transport, Weight,
 };
 
 const EXAMPLE: &str = include_str!("../../../examples/krater.toml");
@@ -158,7 +158,7 @@ fn load_balancer() -> impl Strategy<Value = LoadBalancer> {
         let rest = vec(pool(ipv6), 0..4).prop_flat_map(listeners);
         (name(), address(ipv6), any::<bool>(), rest).prop_map(|(name, vip_address, admin_state_up, rest)| {
             let (pools, listeners) = rest;
-            LoadBalancer { name, vip_address, admin_state_up, listeners, pools }
+            LoadBalancer { name, vip_address, topology: Topology::Single, admin_state_up, listeners, pools }
         })
     })
 }

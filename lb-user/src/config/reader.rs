@@ -25,6 +25,8 @@ use crate::model::Name;
 
 /// Below this every directory is in a BPF file system.
 const BPFFS: &str = "/sys/fs/bpf";
+/// The kernel's limit on the name of an interface.
+const MAX_INTERFACE_NAME: usize = 15;
 
 /// A table being read. A method that returns an `Option` for a field that has a
 /// default returns `None` only after it has complained.
@@ -88,6 +90,16 @@ impl<'a> Reader<'a> {
         self.spot.borrow().is_wrong(field.key)
     }
 
+    /// Whether a table in this one was refused so far.
+    pub(super) fn is_wrong_table(&self, table: &Table) -> bool {
+        self.spot.borrow().is_wrong(table.key)
+    }
+
+    /// Whether a field or a table is written.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
     /// Marks a field whose value follows from one that was refused.
     pub(super) fn mark_wrong(&self, field: &'static Field) {
         self.spot.borrow_mut().wrong.push(field.key);
@@ -97,6 +109,23 @@ impl<'a> Reader<'a> {
     pub(super) fn mistake(&self, key: &'static str, text: String) {
         let line = self.spot.borrow().line(Some(key));
         self.mistake_at(line, key, text);
+    }
+
+    /// Complains about a field of a table that was read already.
+    pub(super) fn mistake_of(&self, spot: &Spot, key: &'static str, text: String) {
+        self.complaints.mistake(spot.line(Some(key)), &spot.place, key, text);
+    }
+
+    /// Notes that a field's value is a secret.
+    pub(super) fn keeps_a_secret(&self, field: &Field) {
+        let spot = self.spot.borrow();
+        self.complaints.secret(spot.line(Some(field.key)), &spot.place, field.key);
+    }
+
+    /// Warns of a field, in the line of its value.
+    pub(super) fn warning(&self, key: &'static str, text: &str) {
+        let spot = self.spot.borrow();
+        self.complaints.warning(spot.line(Some(key)), format!("{}: {key}: {text}", spot.place));
     }
 
     /// Complains about a part of a field that is in a line of its own.
@@ -159,20 +188,29 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A flag whose default follows from other fields.
+    pub(super) fn flag_or(&self, field: &'static Field, default: bool) -> bool {
+        if self.has(field.key) { self.flag(field) } else { default }
+    }
+
     /// A whole number within the field's bounds.
-    pub(super) fn integer<T: TryFrom<u64>>(&self, field: &'static Field) -> Option<T> {
-        let Kind::Integer { min, max } = field.kind else { return None };
+    pub(super) fn integer<T: TryFrom<i128>>(&self, field: &'static Field) -> Option<T> {
+        let (min, max) = match field.kind {
+            Kind::Integer { min, max } => (i128::from(min), i128::from(max)),
+            Kind::Signed { min, max } => (i128::from(min), i128::from(max)),
+            _ => return None,
+        };
         let number = match self.written(field) {
             None => match field.default {
-                Fallback::Integer(number) => number,
+                Fallback::Integer(number) => i128::from(number),
                 _ => return None,
             },
             Some(DeValue::Integer(written)) => match i128::from_str_radix(written.as_str(), written.radix()) {
-                Ok(number) if number < i128::from(min) => {
+                Ok(number) if number < min => {
                     self.mistake(field.key, format!("{number} is below {min}; give a number from {min} to {max}"));
                     return None;
                 }
-                Ok(number) if number <= i128::from(max) => u64::try_from(number).unwrap_or(max),
+                Ok(number) if number <= max => number,
                 _ => {
                     let written = plain(&written.to_string());
                     self.mistake(field.key, format!("{written} is above {max}; give a number from {min} to {max}"));
@@ -192,12 +230,14 @@ impl<'a> Reader<'a> {
     /// Seconds within the field's bounds.
     pub(super) fn seconds(&self, field: &'static Field) -> Option<Duration> {
         let Kind::Seconds { min, max, why } = field.kind else { return None };
-        let written = match self.written(field)? {
-            DeValue::Integer(written) => {
+        let written = match (self.written(field), &field.default) {
+            (Some(DeValue::Integer(written)), _) => {
                 i128::from_str_radix(written.as_str(), written.radix()).ok().map(|number| number as f64)
             }
-            DeValue::Float(written) => written.as_str().parse().ok(),
-            other => return self.wrong_type(field, other),
+            (Some(DeValue::Float(written)), _) => written.as_str().parse().ok(),
+            (Some(other), _) => return self.wrong_type(field, other),
+            (None, Fallback::Integer(seconds)) => return Some(Duration::from_secs(*seconds)),
+            (None, _) => return None,
         };
         let inside = written.filter(|seconds| (min..=max).contains(seconds));
         let duration = inside.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -209,7 +249,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text of whatever kind, or its default.
-    fn text(&self, field: &'static Field) -> Option<&'a str> {
+    pub(super) fn text(&self, field: &'static Field) -> Option<&'a str> {
         match self.written(field) {
             Some(DeValue::String(text)) => Some(text),
             Some(other) => self.wrong_type(field, other),
@@ -255,20 +295,68 @@ impl<'a> Reader<'a> {
     /// An address.
     pub(super) fn address(&self, field: &'static Field) -> Option<IpAddr> {
         let text = self.text(field)?;
-        let address = IpAddr::from_str(text).ok();
-        if address.is_none() {
-            let remedy = if text.parse::<SocketAddr>().is_ok() {
-                "leave the port out, it is a field of its own".to_owned()
-            } else if text.split_once('/').is_some_and(|(address, _)| IpAddr::from_str(address).is_ok()) {
-                "leave the prefix length out, it is one host's address".to_owned()
-            } else if text.split_once('%').is_some_and(|(address, _)| IpAddr::from_str(address).is_ok()) {
-                "use one that needs no interface beside it".to_owned()
-            } else {
-                format!("write an IPv4 or IPv6 address, for example {}", field.example)
-            };
-            self.mistake(field.key, format!("{} is no IP address; {remedy}", quoted(text)));
+        let address = address_of(text, field);
+        address.map_err(|flaw| self.mistake(field.key, flaw)).ok()
+    }
+
+    /// The addresses of a list, each with its line; those that are none are
+    /// left out after a complaint.
+    pub(super) fn addresses(&self, field: &'static Field) -> Vec<(usize, IpAddr)> {
+        let Kind::Addresses { max } = field.kind else { return Vec::new() };
+        if !self.has(field.key) {
+            return Vec::new();
         }
-        address
+        let Some(list) = self.list(field) else { return Vec::new() };
+        if list.len() > max {
+            self.mistake(field.key, format!("there are {}, and room for {max}; leave some out", list.len()));
+            return Vec::new();
+        }
+        let mut addresses: Vec<(usize, IpAddr)> = Vec::new();
+        for (line, value) in list {
+            let read = match value {
+                DeValue::String(text) => address_of(text, field),
+                other => Err(format!("{} is no address in quotes; write {}", kind_of(other), field.example)),
+            };
+            match read {
+                Ok(address) if addresses.iter().any(|(_, known)| *known == address) => {
+                    self.mistake_at(line, field.key, format!("{address} is there twice; remove one of the two"));
+                }
+                Ok(address) => addresses.push((line, address)),
+                Err(flaw) => self.mistake_at(line, field.key, flaw),
+            }
+        }
+        addresses
+    }
+
+    /// An address with a port, or without one and with the field's own.
+    pub(super) fn endpoint(&self, field: &'static Field) -> Option<SocketAddr> {
+        let Kind::Endpoint { port } = field.kind else { return None };
+        let text = self.text(field)?;
+        let alone = |text: &str| IpAddr::from_str(text).ok().map(|address| SocketAddr::new(address, port));
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        let endpoint = SocketAddr::from_str(text).ok().or_else(|| alone(text)).or_else(|| alone(bare?));
+        let flaw = match endpoint {
+            Some(endpoint) if endpoint.port() == 0 => "has no port that can be sent to; give one from 1 to 65535",
+            Some(SocketAddr::V6(endpoint)) if endpoint.scope_id() != 0 => {
+                "depends on an interface; use an address that needs none beside it"
+            }
+            Some(endpoint) => return Some(endpoint),
+            None => "is no IP address with a port",
+        };
+        let remedy = if endpoint.is_none() { format!("; write for example {}", field.example) } else { String::new() };
+        self.mistake(field.key, format!("{} {flaw}{remedy}", quoted(text)));
+        None
+    }
+
+    /// The name of an interface.
+    pub(super) fn interface(&self, field: &'static Field) -> Option<String> {
+        let text = self.text(field)?;
+        if is_interface_name(text) {
+            return Some(text.to_owned());
+        }
+        let name = quoted(text);
+        self.mistake(field.key, format!("{name} is no name of an interface; write one that `ip link` shows"));
+        None
     }
 
     /// A path.
@@ -374,6 +462,30 @@ impl<'a> Reader<'a> {
         let place = &self.spot.borrow().place;
         if place.is_empty() { inner.to_owned() } else { format!("{place} {inner}") }
     }
+}
+
+/// What the kernel takes for a name.
+pub(super) fn is_interface_name(name: &str) -> bool {
+    (1..=MAX_INTERFACE_NAME).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && !name.chars().any(|c| c == '/' || c == ':' || c == '\0' || c.is_whitespace())
+}
+
+fn address_of(text: &str, field: &Field) -> Result<IpAddr, String> {
+    if let Ok(address) = IpAddr::from_str(text) {
+        return Ok(address);
+    }
+    let remedy = if text.parse::<SocketAddr>().is_ok() {
+        "leave the port out, it is a field of its own".to_owned()
+    } else if text.split_once('/').is_some_and(|(address, _)| IpAddr::from_str(address).is_ok()) {
+        "leave the prefix length out, it is one host's address".to_owned()
+    } else if text.split_once('%').is_some_and(|(address, _)| IpAddr::from_str(address).is_ok()) {
+        "use one that needs no interface beside it".to_owned()
+    } else {
+        format!("write an IPv4 or IPv6 address, for example {}", field.example)
+    };
+    Err(format!("{} is no IP address; {remedy}", quoted(text)))
 }
 
 fn kind_of(value: &DeValue<'_>) -> &'static str {

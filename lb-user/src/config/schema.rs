@@ -43,6 +43,13 @@ pub(super) enum Kind {
         /// The largest.
         max: u64,
     },
+    /// A whole number that may be below zero, bounds included.
+    Signed {
+        /// The smallest.
+        min: i64,
+        /// The largest.
+        max: i64,
+    },
     /// Seconds, whole or with decimals, bounds included.
     Seconds {
         /// The fewest.
@@ -63,6 +70,16 @@ pub(super) enum Kind {
     Name,
     /// An IP address.
     Address,
+    /// A list of IP addresses.
+    Addresses {
+        /// The most of them.
+        max: usize,
+    },
+    /// An IP address with a port or without.
+    Endpoint {
+        /// The port where none is written.
+        port: u16,
+    },
     /// An absolute path of at most so many bytes.
     Path {
         /// The most bytes.
@@ -70,8 +87,22 @@ pub(super) enum Kind {
     },
     /// Two ports with a `-` between them.
     PortRange,
+    /// An interface's name.
+    Interface,
     /// A list of interfaces' names.
     Interfaces,
+    /// A secret of so many bytes, written as text, in hexadecimal or in base64.
+    Secret {
+        /// The fewest bytes.
+        min: usize,
+        /// The most bytes.
+        max: usize,
+    },
+    /// A password of a few characters, which goes over the wire as it is.
+    Password {
+        /// The most characters.
+        max: usize,
+    },
 }
 
 /// What holds for a field that is not written.
@@ -112,14 +143,19 @@ impl Kind {
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Flag => "true or false",
-            Self::Integer { .. } => "a whole number",
+            Self::Integer { .. } | Self::Signed { .. } => "a whole number",
             Self::Seconds { .. } => "a number of seconds",
             Self::Word { .. } => "a word in quotes",
             Self::Name => "a name in quotes",
             Self::Address => "an IP address in quotes",
+            Self::Addresses { .. } => "a list of IP addresses",
+            Self::Endpoint { .. } => "an IP address and a port in quotes",
             Self::Path { .. } => "a path in quotes",
             Self::PortRange => "two ports in quotes",
+            Self::Interface => "an interface's name in quotes",
             Self::Interfaces => "a list of interfaces",
+            Self::Secret { .. } => "a secret in quotes",
+            Self::Password { .. } => "a password in quotes",
         }
     }
 }

@@ -6,36 +6,43 @@
 //! adopted. So whatever can be refused is refused before a packet notices.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
     task::{JoinHandle, block_in_place},
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 
-use super::{Controller, interfaces, seconds};
+pub use super::startup::explain;
+use super::{
+    Controller, interfaces, seconds,
+    startup::{Signals, find_interfaces, fixed_field, load, options, raise_file_limit, read, warn_of},
+};
 use crate::{
     causes::chain,
-    config::{self, Config, LoadError, OnExit},
+    config::{Config, LoadError, OnExit},
     control::{
+        events::{Event, EventDesk, Question},
         protocol::{Refusal, RefusalCode, Request, Response},
         server::{BindError, Command, Server},
         view::DaemonView,
     },
     dataplane::{
-        Attachment, DataplaneError, Describe, XdpMode,
-        kernel::{KernelDataplane, KernelOptions, Origin},
+        Attachment, DataplaneError, Describe, InstanceId, XdpMode,
+        kernel::{KernelDataplane, Origin},
     },
+    ha::{self, Pair, hook::Hooks},
     health::{self, HealthEvent, Monitors},
-    net::{self, Hops, Interface, NetError, NextHopWatch},
+    net::{self, Hops, NetError, NextHopWatch},
     store::{self, StoreError},
 };
+
+mod failover;
 
 /// How often the maps are compared with what they should say even though
 /// nothing has happened: what somebody else wrote, and what failed, is mended
@@ -61,6 +68,12 @@ const WAITING_COMMANDS: usize = 64;
 
 /// Verdicts that may wait; a monitor with another one waits itself.
 const WAITING_VERDICTS: usize = 1024;
+
+/// Failures of notify programs that may wait.
+const WAITING_FAILURES: usize = 64;
+
+/// How long the other node may take to carry the VIPs before this one ends.
+const HANDOVER: Duration = Duration::from_secs(5);
 
 /// How long the last answers may take to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -113,32 +126,6 @@ pub fn run(config_file: &Path) -> Result<(), DaemonError> {
     })
 }
 
-/// Probes of thousands of members at once need as many descriptors: takes what
-/// the system's hard limit allows.
-fn raise_file_limit() {
-    let raised =
-        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(error) = raised {
-        tracing::warn!(%error, "raise the limit of open files");
-    }
-}
-
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-}
-
 struct Daemon {
     config_file: PathBuf,
     config: Config,
@@ -150,11 +137,20 @@ struct Daemon {
     hops: watch::Receiver<Hops>,
     monitors: Monitors,
     verdicts: mpsc::Receiver<HealthEvent>,
+    pair: Pair,
+    hooks: Hooks,
+    hook_failures: mpsc::Receiver<Event>,
+    desk: EventDesk,
+    /// The number of each VRRP instance in the maps, by name.
+    instances: BTreeMap<String, InstanceId>,
 }
 
 /// What ends the daemon.
 enum End {
+    /// Another node takes the VIPs first.
     Asked,
+    /// The data path goes on as it is, VIPs included, for the next lbd.
+    Held,
     Detached,
 }
 
@@ -202,7 +198,10 @@ impl Daemon {
         let (verdict_sender, verdicts) = mpsc::channel(WAITING_VERDICTS);
         let monitors = Monitors::start(verdict_sender);
         let (command_sender, commands) = mpsc::channel(WAITING_COMMANDS);
+        controller.set_instances(ha::intents(&config));
         controller.converge();
+        let (failure_sender, hook_failures) = mpsc::channel(WAITING_FAILURES);
+        let pair = Pair::new(controller.dataplane().switchboard());
         let mut this = Self {
             config_file: config_file.to_owned(),
             config,
@@ -214,8 +213,14 @@ impl Daemon {
             hops,
             monitors,
             verdicts,
+            pair,
+            hooks: Hooks::new(failure_sender),
+            hook_failures,
+            desk: EventDesk::new(SystemTime::now()),
+            instances: BTreeMap::new(),
         };
         this.watch_over(attachments).await;
+        this.form_pair().await;
         Ok(this)
     }
 
@@ -272,13 +277,17 @@ impl Daemon {
         let mut inherits = true;
         tracing::info!("ready");
         let end = loop {
+            let followers_until = self.desk.next_deadline().map(Instant::from_std);
             let retry_at = self.controller.failed_at().map(|at| Instant::from_std(at + RETRY));
             tokio::select! {
                 // A verdict is what packets wait for.
                 biased;
                 _ = signals.terminate.recv() => break End::Asked,
                 _ = signals.interrupt.recv() => break End::Asked,
+                _ = signals.quit.recv() => break End::Held,
+                Some(report) = self.pair.report() => self.take_report(report),
                 Some(event) = self.verdicts.recv() => self.judge(event),
+                Some(event) = self.hook_failures.recv() => drop(self.desk.tell(event)),
                 Ok(()) = self.hops.changed() => self.follow_network().await,
                 _ = signals.hangup.recv() => self.reload().await,
                 Some(command) = self.commands.recv() => {
@@ -293,6 +302,9 @@ impl Daemon {
                 }
                 () = sleep_until(retry_at.unwrap_or(inheritance_ends)), if retry_at.is_some() => {
                     block_in_place(|| self.controller.converge());
+                }
+                () = sleep_until(followers_until.unwrap_or(inheritance_ends)), if followers_until.is_some() => {
+                    self.desk.expire(std::time::Instant::now());
                 }
                 _ = resync.tick() => {
                     block_in_place(|| self.controller.converge());
@@ -314,6 +326,7 @@ impl Daemon {
             self.controller.set_verdict(event);
         }
         block_in_place(|| self.controller.converge());
+        self.follow_pair();
     }
 
     async fn follow_network(&mut self) {
@@ -321,6 +334,7 @@ impl Daemon {
         self.controller.set_hops(&hops);
         block_in_place(|| self.controller.converge());
         self.attach_where_changed(&hops).await;
+        self.follow_pair();
     }
 
     async fn attach_where_changed(&mut self, hops: &Hops) {
@@ -333,14 +347,14 @@ impl Daemon {
     /// its address, or was not to be attached to before.
     fn interfaces_changed(&self, hops: &Hops) -> bool {
         let Ok(attachments) = self.controller.dataplane().attachments() else { return false };
-        let gone = |ifindex| hops.generation > 0 && !hops.links.values().any(|(there, _)| *there == ifindex);
+        let gone = |ifindex| hops.generation > 0 && !hops.links.values().any(|link| link.ifindex == ifindex);
         if attachments.iter().any(|a| gone(a.ifindex)) {
             return true;
         }
         self.config.dataplane.interfaces.iter().any(|name| {
             hops.links
                 .get(name)
-                .is_some_and(|(ifindex, mac)| !attachments.iter().any(|a| a.ifindex == *ifindex && a.mac == *mac))
+                .is_some_and(|link| !attachments.iter().any(|a| a.ifindex == link.ifindex && a.mac == link.mac))
         })
     }
 
@@ -369,7 +383,18 @@ impl Daemon {
                 (response, None)
             }
             Request::Detach => self.detach(),
-            _ => (self.controller.answer(&request), None),
+            Request::Events { after, epoch, wait_ms } => {
+                let wait = Duration::from_millis(u64::from(*wait_ms));
+                let question = Question { after: *after, epoch: *epoch, wait };
+                self.desk.ask(question, std::time::Instant::now(), reply);
+                return None;
+            }
+            Request::VrrpCommand { select, command } => (self.command_pair(select, *command), None),
+            request if request.is_about_the_pair() => {
+                let (vrrp, sync) = (self.vrrp_views(), self.sync_view());
+                (self.controller.answer(request, &vrrp, sync.as_ref()), None)
+            }
+            _ => (self.controller.answer(&request, &[], None), None),
         };
         // Whoever asked may have left.
         let _ = reply.send(response);
@@ -382,6 +407,7 @@ impl Daemon {
             Ok(attachments) => attachments,
             Err(error) => return (failed(&error), None),
         };
+        self.leave_pair();
         match KernelDataplane::remove(&self.config.dataplane.pin_path) {
             Ok(()) => {
                 let interfaces = attachments.into_iter().map(|a| a.interface).collect();
@@ -422,13 +448,20 @@ impl Daemon {
         self.controller.set_model(config.model.clone(), SystemTime::now());
         self.config = config;
         self.watch_over(attachments).await;
+        self.controller.set_instances(ha::intents(&self.config));
         block_in_place(|| self.controller.converge());
+        self.form_pair().await;
         Ok(())
     }
 
-    async fn finish(self, end: &End) -> Result<(), DaemonError> {
-        let Self { config, controller, commands, serving, .. } = self;
+    async fn finish(mut self, end: &End) -> Result<(), DaemonError> {
+        match end {
+            End::Asked => self.leave_pair(),
+            End::Held | End::Detached => self.pair.abandon(),
+        }
+        let Self { config, controller, commands, serving, hooks, .. } = self;
         drop(commands);
+        hooks.finish(FAREWELL).await;
         if timeout(FAREWELL, serving).await.is_err() {
             tracing::debug!("a client did not take its answer in time");
         }
@@ -440,97 +473,11 @@ impl Daemon {
                 KernelDataplane::remove(pin_path)?;
                 tracing::info!("data path removed, lbd ends");
             }
-            End::Asked => tracing::info!(
+            End::Asked | End::Held => tracing::info!(
                 pins = %pin_path.display(),
                 "lbd ends, the data path goes on forwarding; `lbctl --offline dataplane detach` removes it"
             ),
         }
         Ok(())
     }
-}
-
-/// Reads the pool file. What is no file may have its reader wait for ever (a
-/// pipe that nobody writes into), and with it everything that waits for lbd.
-fn read(config_file: &Path) -> Result<Config, LoadError> {
-    match std::fs::metadata(config_file) {
-        Ok(metadata) if !metadata.is_file() => Err(LoadError::Unreadable {
-            path: config_file.to_owned(),
-            reason: io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"),
-        }),
-        _ => config::load(config_file),
-    }
-}
-
-/// Loads or adopts the data path. One of another version cannot be adopted: it
-/// is replaced.
-fn load(options: &KernelOptions) -> Result<(KernelDataplane, Origin), DataplaneError> {
-    match KernelDataplane::load(options) {
-        Err(error @ DataplaneError::AbiVersion { .. }) => {
-            tracing::warn!("{error}: it is replaced, and the flows it has are lost");
-            KernelDataplane::remove(&options.pin_path)?;
-            KernelDataplane::load(options)
-        }
-        loaded => loaded,
-    }
-}
-
-/// An error that ended the start, with a remedy where there is one to add.
-#[must_use]
-pub fn explain(error: &DaemonError) -> String {
-    let text = chain(error);
-    let refused = ["not permitted", "permission denied"].iter().any(|words| text.to_lowercase().contains(words));
-    if refused && !nix::unistd::geteuid().is_root() {
-        return format!("{text}; run lbd as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
-    }
-    text
-}
-
-fn warn_of(config: &Config) {
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-}
-
-async fn find_interfaces(names: &[String]) -> Result<Vec<Interface>, NetError> {
-    let mut found = Vec::new();
-    for name in names {
-        found.push(net::interface(name).await?);
-    }
-    Ok(found)
-}
-
-/// What the data path is loaded with. Without a seed in the pool file, a data
-/// path that is there keeps its own, so that its flows are found again.
-fn options(config: &Config) -> Result<KernelOptions, StoreError> {
-    let dataplane = &config.dataplane;
-    let pinned = KernelDataplane::pinned_seed(&dataplane.pin_path);
-    let hash_seed = match (dataplane.hash_seed, pinned) {
-        (Some(wanted), Some(pinned)) if wanted != pinned => {
-            tracing::warn!("hash_seed differs from the data path's: the flows it has are not found again");
-            wanted
-        }
-        (Some(seed), _) | (None, Some(seed)) => seed,
-        (None, None) => store::hash_seed(&config.control.state_dir)?,
-    };
-    Ok(KernelOptions {
-        pin_path: dataplane.pin_path.clone(),
-        max_flows: dataplane.max_flows,
-        hash_seed,
-        snat_ports: dataplane.snat_ports,
-        idle_seconds: dataplane.idle_seconds,
-    })
-}
-
-/// The first field that differs and cannot be changed by a reload.
-fn fixed_field(before: &Config, after: &Config) -> Option<&'static str> {
-    let (old, new) = (&before.dataplane, &after.dataplane);
-    [
-        ("[dataplane] pin_path", old.pin_path == new.pin_path),
-        ("[dataplane] max_flows", old.max_flows == new.max_flows),
-        ("[dataplane] hash_seed", old.hash_seed == new.hash_seed),
-        ("[control] socket", before.control.socket == after.control.socket),
-        ("[control] state_dir", before.control.state_dir == after.control.state_dir),
-    ]
-    .into_iter()
-    .find_map(|(field, same)| (!same).then_some(field))
 }

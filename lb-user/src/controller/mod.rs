@@ -19,13 +19,13 @@ use lb_common::member::MemberState;
 
 use crate::{
     causes::chain,
-    compile::{HealthView, MemberKey, NextHops, Overrides, Verdict, compile},
+    compile::{HealthView, InstanceIntent, MemberKey, NextHops, Overrides, Verdict, compile},
     control::{
         answer::{self, Intent, Knowledge},
         protocol::{MemberChange, Refusal, RefusalCode, Request, Response},
-        view::{DaemonView, ErrorView},
+        view::{DaemonView, ErrorView, sync::SyncView, vrrp::VrrpView},
     },
-    dataplane::{Dataplane, DataplaneError, Describe, Statistics},
+    dataplane::{Dataplane, DataplaneError, Describe, InstanceId, Statistics},
     health::HealthEvent,
     model::{Model, Weight},
     net::Hops,
@@ -35,6 +35,7 @@ pub mod daemon;
 mod interfaces;
 pub mod plan;
 pub mod reconcile;
+mod startup;
 
 /// That the maps are not as they should be.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ struct Behind {
 pub struct Controller<D> {
     dataplane: D,
     model: Model,
+    instances: Vec<InstanceIntent>,
     overrides: Overrides,
     watched: BTreeSet<MemberKey>,
     health: HealthView,
@@ -64,6 +66,7 @@ pub struct Controller<D> {
     daemon: DaemonView,
     started: Instant,
     behind: Option<Behind>,
+    load_balancers_down: BTreeSet<String>,
 }
 
 impl<D: Dataplane + Statistics + Describe> Controller<D> {
@@ -92,6 +95,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         Ok(Self {
             dataplane,
             model,
+            instances: Vec::new(),
             overrides,
             watched: BTreeSet::new(),
             health,
@@ -104,6 +108,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             daemon,
             started: Instant::now(),
             behind: None,
+            load_balancers_down: BTreeSet::new(),
         })
     }
 
@@ -132,7 +137,8 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
     /// call goes on from there. Says whether it got there; a failure that
     /// repeats itself is told once.
     pub fn converge(&mut self) -> bool {
-        let desired = compile(&self.model, &self.overrides, &self.health, &self.next_hops);
+        let desired = compile(&self.model, &self.overrides, &self.health, &self.next_hops, &self.instances);
+        self.load_balancers_down = desired.load_balancers_down();
         match reconcile::reconcile(&mut self.dataplane, &desired) {
             Ok(outcome) => {
                 if outcome.done > 0 {
@@ -156,6 +162,22 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         }
     }
 
+    /// Why the maps are not as they should be, if they are not.
+    pub fn behind(&self) -> Option<&str> {
+        self.behind.as_ref().map(|behind| behind.reason.as_str())
+    }
+
+    /// Load balancers that have no member to offer.
+    pub const fn load_balancers_down(&self) -> &BTreeSet<String> {
+        &self.load_balancers_down
+    }
+
+    /// The number of each VRRP instance in the maps.
+    pub fn instance_ids(&self) -> BTreeMap<String, InstanceId> {
+        let observed = self.dataplane.observe().unwrap_or_default();
+        observed.instances.into_iter().map(|(id, instance)| (instance.label, id)).collect()
+    }
+
     /// When [`Controller::converge`] last failed, unless it has got there since.
     pub fn failed_at(&self) -> Option<Instant> {
         self.behind.as_ref().map(|behind| behind.tried)
@@ -168,6 +190,12 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         self.daemon.reloads += 1;
         self.daemon.loaded_at = seconds(loaded_at);
         self.daemon.last_error = None;
+    }
+
+    /// Takes which VRRP instances there are. Whoever has a model whose load
+    /// balancers name some calls this before [`Controller::converge`].
+    pub fn set_instances(&mut self, instances: Vec<InstanceIntent>) {
+        self.instances = instances;
     }
 
     /// Takes a monitor's verdict.
@@ -239,8 +267,9 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
     }
 
     /// Answers a request that changes nothing.
-    pub fn answer(&self, request: &Request) -> Response {
-        answer::answer(&self.knowledge(&self.daemon_now()), request)
+    pub fn answer(&self, request: &Request, vrrp: &[VrrpView], sync: Option<&SyncView>) -> Response {
+        let daemon = self.daemon_now();
+        answer::answer(&Knowledge { vrrp, sync, ..self.knowledge(&daemon) }, request)
     }
 
     fn daemon_now(&self) -> DaemonView {
@@ -257,7 +286,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             interfaces: &self.interfaces,
             fallbacks: &self.fallbacks,
         };
-        Knowledge { dataplane: &self.dataplane, intent: Some(intent), daemon: Some(daemon) }
+        Knowledge { intent: Some(intent), daemon: Some(daemon), ..Knowledge::of_maps(&self.dataplane) }
     }
 
     /// Changes a member as an operator wishes, once `keep` has put the changed

@@ -5,6 +5,14 @@ use std::net::IpAddr;
 
 use lb_common::{flow::Stage, mac::Mac, protocol::Transport};
 
+mod directory;
+mod kernel;
+mod memory;
+mod over;
+
+pub use kernel::KernelExchange;
+pub use memory::MemoryExchange;
+
 /// A flow, in words that mean the same on every balancer with the same pool file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SharedFlow {
@@ -87,9 +95,9 @@ impl AdoptRefusal {
 pub enum Adopted {
     /// It is in the table now.
     New,
-    /// It was there, and is a little younger now.
+    /// It was there, and is at least as young now as on the other balancer.
     Refreshed,
-    /// It was there, and is closing now.
+    /// It is closing or over, and if it was there, it says so now.
     Ended,
     /// It is not in the table.
     Refused(AdoptRefusal),

@@ -1,10 +1,13 @@
 //! Looking through the flow table from userspace: listing, sweeping,
 //! forgetting. The rules are the data path's own code.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::atomic::fence};
 
 use lb_common::{
-    atomic::{Ordering::Relaxed, compare_and_swap},
+    atomic::{
+        Ordering::{Relaxed, SeqCst},
+        compare_and_swap,
+    },
     flow::{self, Ctl, Stage, idle_limit},
     listener,
     member::MemberState,
@@ -13,7 +16,7 @@ use lb_common::{
 };
 use lb_ebpf::{
     family::{Family, ForwardEntry, ReturnEntry, V4, V6},
-    flow::{Moment, back_of, find},
+    flow::{Moment, adopt::is_abandoned, back_of, find},
     host::{Arrays, HostTables},
 };
 
@@ -103,8 +106,12 @@ impl<'a> Flows<'a> {
             }
         });
         let Some(moment) = self.moment() else { return freed };
+        freed += self.unclaim::<F>(&moment);
         for entry in returns {
             let ctl = flow::ctl(entry.ctl());
+            if is_abandoned(&moment, ctl) && compare_and_swap(entry.ctl(), ctl.0, Ctl::FREE.0) {
+                freed += 1;
+            }
             // An entry is alone for the moment between its publication and its
             // forward half's; an old one has lost it.
             if !ctl.is_live() || moment.now.since(ctl.seen()) <= moment.config.idle_limits().unconfirmed {
@@ -118,8 +125,21 @@ impl<'a> Flows<'a> {
         freed
     }
 
-    /// Frees every flow of a listener.
+    /// Frees forward entries that a process claimed for a flow of another
+    /// balancer and never came back for.
+    fn unclaim<F: Family>(&self, moment: &Moment<'_>) -> u64 {
+        let lines = (0..=F::line_mask(moment.config)).map_while(|line| F::line(&self.tables, line));
+        let claims = lines.flat_map(F::ways).map(|way| (way.ctl(), flow::ctl(way.ctl())));
+        let abandoned = claims.filter(|(_, ctl)| is_abandoned(moment, *ctl));
+        abandoned.filter(|(word, ctl)| compare_and_swap(word, ctl.0, Ctl::FREE.0)).count() as u64
+    }
+
+    /// Frees every flow of a listener that has been taken out of the index.
     pub fn forget_listener(&self, id: ListenerId) {
+        // Whoever takes in a flow of another balancer publishes it and then
+        // looks whether the listener is still there: either it sees that the
+        // listener is gone, or the flow is seen here.
+        fence(SeqCst);
         self.forget_family::<V4>(id);
         self.forget_family::<V6>(id);
     }
@@ -136,6 +156,8 @@ impl<'a> Flows<'a> {
     /// swept: its next packet would still find it.
     #[must_use]
     pub fn named_members(&self) -> Vec<bool> {
+        // As in `forget_listener`, with a member that was retired.
+        fence(SeqCst);
         let mut named = vec![false; self.tables.arrays.members().len()];
         self.name_members::<V4>(&mut named);
         self.name_members::<V6>(&mut named);
@@ -177,9 +199,7 @@ impl<'a> Flows<'a> {
                 snat_port: forward.snat_port(),
                 forward: forward.stage(),
                 back: back.stage(),
-                confirmed: matches!(forward.stage(), Stage::Established)
-                    || forward.stage() > Stage::Established
-                    || matches!(back.stage(), Stage::Established),
+                confirmed: forward.stage() >= Stage::Established || back.stage() == Stage::Established,
                 idle_millis: u64::from(idle) * tick,
             });
         });

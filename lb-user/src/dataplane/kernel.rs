@@ -19,6 +19,7 @@ use lb_common::{
     atomic::Ordering::Relaxed,
     config::{ABI_VERSION, IdleLimits},
     counters::TRAFFIC_WORDS,
+    flow_note::RING_NOTES,
     names,
     time::tick_millis,
 };
@@ -26,8 +27,9 @@ use lb_ebpf::host::{Arrays, FlowSizes};
 
 use super::{
     Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MapInfo, MemberId, Observed, Op,
-    Statistics, TrafficCounters,
+    Statistics, Switchboard, TrafficCounters,
     clock::Clock,
+    exchange::KernelExchange,
     flows::Flows,
     mapped::MappedArrays,
     memory::{configure, flow_sizes},
@@ -220,6 +222,13 @@ impl KernelDataplane {
         })
     }
 
+    /// What turns instances on and off. It goes on when the data plane is
+    /// dropped: the memory is the kernel's.
+    #[must_use]
+    pub fn switchboard(&self) -> Switchboard {
+        Switchboard::mapped(self.arrays.shared_instances())
+    }
+
     /// Frees forward and return entries of flows that have been idle for too
     /// long; returns how many. Call it every few seconds: the program reclaims
     /// in place only what it needs.
@@ -234,6 +243,21 @@ impl KernelDataplane {
         let (seed, hz) = (config.seed.load(Relaxed), config.hz.load(Relaxed) as u32);
         let kept = KernelOptions { hash_seed: seed, ..options.clone() };
         configure(&self.arrays, &kept, flow_sizes(&self.arrays), hz);
+    }
+
+    /// Switches on or off that the program notes flows for another balancer. It
+    /// outlives this process, as the rest of the data path does.
+    pub fn set_noting(&self, on: bool) {
+        self.arrays.config().set_notes_flows(on);
+    }
+
+    /// The flows, for whoever carries them to another balancer: a handle of its
+    /// own, for whichever thread.
+    ///
+    /// # Errors
+    /// When what is pinned cannot be opened.
+    pub fn exchange(&self) -> Result<KernelExchange, DataplaneError> {
+        KernelExchange::open(&self.pin_path)
     }
 
     /// Detaches every interface and removes every pin of the data path under
@@ -381,6 +405,11 @@ impl Describe for KernelDataplane {
             let Some(info) = is_map.then(|| aya::maps::MapInfo::from_pin(entry.path()).ok()).flatten() else {
                 continue;
             };
+            // A ring buffer has no entries, its size is in bytes.
+            if name == names::FLOW_NOTES {
+                maps.push(MapInfo { name, entries: RING_NOTES as u32, bytes: u64::from(info.max_entries()) });
+                continue;
+            }
             let copies = if name.ends_with("_COUNTS") || name == names::EVENTS { cpus } else { 1 };
             let bytes = u64::from(info.max_entries()) * u64::from(info.value_size().next_multiple_of(8)) * copies;
             maps.push(MapInfo { name, entries: info.max_entries(), bytes });

@@ -1,12 +1,15 @@
 //! The data plane in ordinary memory: the same tables, written by the same
 //! writer and read by the same pipeline, that can be told to fail.
 
+use std::sync::Arc;
+
 use lb_common::{atomic::Ordering::Relaxed, config::ABI_VERSION, time::shift_for_hz};
 use lb_ebpf::host::{Arrays, FlowSizes, HostTables, OwnedArrays};
 
 use super::{
     Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics,
-    TrafficCounters,
+    Switchboard, TrafficCounters,
+    exchange::MemoryExchange,
     flows::Flows,
     kernel::KernelOptions,
     tables::{TableWriter, observe},
@@ -20,7 +23,7 @@ pub const HZ: u32 = 250;
 pub struct MemoryDataplane {
     /// What the pipeline runs on: give it packets with
     /// [`lb_ebpf::pipeline::run`].
-    pub tables: HostTables<OwnedArrays>,
+    pub tables: HostTables<Arc<OwnedArrays>>,
     writer: TableWriter,
     fail_in: Option<usize>,
 }
@@ -57,12 +60,29 @@ impl MemoryDataplane {
     pub fn new(options: &KernelOptions, slots: u32) -> Self {
         let arrays = OwnedArrays::new(options.max_flows, slots);
         configure(&arrays, options, FlowSizes::for_flows(options.max_flows), HZ);
-        Self { tables: HostTables::new(arrays, 1 << 20), writer: TableWriter::default(), fail_in: None }
+        Self { tables: HostTables::new(Arc::new(arrays), 1 << 20), writer: TableWriter::default(), fail_in: None }
     }
 
     /// Makes the operation after the next `operations` fail, once.
     pub fn fail_after(&mut self, operations: usize) {
         self.fail_in = Some(operations);
+    }
+
+    /// What turns instances on and off.
+    #[must_use]
+    pub fn switchboard(&self) -> Switchboard {
+        Switchboard::owned(self.tables.arrays.shared_instances())
+    }
+
+    /// Switches on or off that flows are noted for another balancer.
+    pub fn set_noting(&self, on: bool) {
+        self.tables.arrays.config().set_notes_flows(on);
+    }
+
+    /// The flows, for whoever carries them to another balancer.
+    #[must_use]
+    pub fn exchange(&self) -> MemoryExchange {
+        MemoryExchange::of(&self.tables)
     }
 
     /// Frees flows that have been idle for too long.

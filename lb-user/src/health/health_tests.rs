@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::{
     compile::MemberOverride,
-    model::{Algorithm, ForwardMode, HealthMonitor, LoadBalancer, Member, Name, Pool, Weight},
+    model::{Algorithm, ForwardMode, HealthMonitor, LoadBalancer, Member, Name, Pool, Topology, Weight},
 };
 
 /// Longer than anything here takes.
@@ -233,6 +233,7 @@ fn model(pools: Vec<Pool>) -> Model {
     let lb = LoadBalancer {
         name: name("web"),
         vip_address: "10.0.0.1".parse().unwrap(),
+        topology: Topology::Single,
         admin_state_up: true,
         listeners: Vec::new(),
         pools,

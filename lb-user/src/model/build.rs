@@ -215,7 +215,9 @@ impl fmt::Display for AddressFlaw {
 }
 
 impl AddressFlaw {
-    fn of(address: IpAddr) -> Option<Self> {
+    /// Why no host, or none across a network, has an address; `None` where one may.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Option<Self> {
         let flaws = match address {
             IpAddr::V4(a) => [
                 (Self::Unspecified, a.octets()[0] == 0),

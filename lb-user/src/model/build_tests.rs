@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use super::*;
-use crate::model::{Algorithm, ForwardMode, Listener, Model, Weight};
+use crate::model::{Algorithm, ForwardMode, Listener, Model, Topology, Weight};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -49,7 +49,14 @@ fn listener(text: &str, at: u16) -> Listener {
 }
 
 fn load_balancer(text: &str, vip: &str, listeners: Vec<Listener>, pools: Vec<Pool>) -> LoadBalancer {
-    LoadBalancer { name: name(text), vip_address: vip.parse().unwrap(), admin_state_up: true, listeners, pools }
+    LoadBalancer {
+        name: name(text),
+        vip_address: vip.parse().unwrap(),
+        topology: Topology::Single,
+        admin_state_up: true,
+        listeners,
+        pools,
+    }
 }
 
 fn good() -> Vec<LoadBalancer> {

@@ -27,12 +27,27 @@ pub struct LoadBalancer {
     pub name: Name,
     /// The address clients talk to.
     pub vip_address: IpAddr,
+    /// Whether this balancer serves the VIP alone or as one of a pair.
+    pub topology: Topology,
     /// Off: the VIP is neither answered for nor balanced.
     pub admin_state_up: bool,
     /// Where clients arrive.
     pub listeners: Vec<Listener>,
     /// Where members are.
     pub pools: Vec<Pool>,
+}
+
+/// Who serves a VIP.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Topology {
+    /// This balancer alone: it answers for the VIP as long as it runs.
+    #[default]
+    Single,
+    /// A pair of balancers, of which the Active one answers for the VIP.
+    ActiveStandby {
+        /// The VRRP instance that decides which of the two that is.
+        vrrp: Name,
+    },
 }
 
 /// A port of a VIP.

@@ -13,10 +13,11 @@ use rtnetlink::{
 
 use super::{kernel::read_neighbour, neighbours::Report, resolve::Place};
 
-/// What can change the way to a member. Addresses need no group: each brings a
-/// route with it.
-const GROUPS: [MulticastGroup; 7] = [
+/// What can change the way to a member, or where a virtual router speaks from.
+const GROUPS: [MulticastGroup; 9] = [
     MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
     MulticastGroup::Neigh,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Ipv6Route,

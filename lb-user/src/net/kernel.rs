@@ -10,6 +10,7 @@ use rtnetlink::{
     packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
     packet_route::{
         AddressFamily, RouteNetlinkMessage,
+        address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
         link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
         neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
@@ -58,11 +59,49 @@ impl Kernel {
         Ok(Self { handle, _connection: Task::from(&tokio::spawn(connection)) })
     }
 
-    /// Every link there is.
+    /// Every link there is, with its addresses.
     pub(super) async fn links(&self) -> Result<Links, AskError> {
         let dump = self.handle.link().get().execute();
         let links = dump.try_filter_map(|message| async move { Ok(read_link(&message)) }).try_collect();
-        in_time(async { links.await.map_err(AskError::from) }).await
+        let mut links: Links = in_time(async { links.await.map_err(AskError::from) }).await?;
+        let dump = self.handle.address().get().execute();
+        let addresses = dump.try_filter_map(|message| async move { Ok(read_address(&message)) }).try_collect();
+        let addresses: Vec<(u32, IpAddr)> = in_time(async { addresses.await.map_err(AskError::from) }).await?;
+        for (ifindex, address) in addresses {
+            if let Some(link) = links.get_mut(&ifindex) {
+                link.addresses.push(address);
+            }
+        }
+        Ok(links)
+    }
+
+    /// Makes a link let frames for another unicast address in.
+    pub(super) async fn admit_address(&self, ifindex: u32, mac: Mac) -> Result<(), AskError> {
+        let add = self.handle.neighbours().add_bridge(ifindex, &mac.0).flags(NeighbourFlags::Own);
+        match in_time(async { add.execute().await.map_err(AskError::from) }).await {
+            // It was let in before.
+            Err(AskError::Refused(error)) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            added => added,
+        }
+    }
+
+    /// Undoes [`Kernel::admit_address`].
+    pub(super) async fn turn_away_address(&self, ifindex: u32, mac: Mac) -> Result<(), AskError> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Bridge;
+        message.header.ifindex = ifindex;
+        message.header.state = NeighbourState::Permanent;
+        message.header.flags = NeighbourFlags::Own;
+        message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+        let delete = self.handle.neighbours().del(message);
+        match in_time(async { delete.execute().await.map_err(AskError::from) }).await {
+            Err(AskError::Refused(error))
+                if [Some(libc::ENOENT), Some(libc::ENODEV)].contains(&error.raw_os_error()) =>
+            {
+                Ok(())
+            }
+            deleted => deleted,
+        }
     }
 
     /// Makes a link let every multicast frame in.
@@ -204,7 +243,27 @@ fn read_link(message: &LinkMessage) -> Option<(u32, Link)> {
     }
     let ethernet = message.header.link_layer_type == LinkLayerType::Ether;
     let up = message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
-    Some((message.header.index, Link { name: name?, mac: address.filter(|_| ethernet), up, mtu }))
+    let mac = address.filter(|_| ethernet);
+    Some((message.header.index, Link { name: name?, mac, up, mtu, addresses: Vec::new() }))
+}
+
+/// An address and the link that has it, if it can be sent from and is not
+/// secondary to another: IPv6 marks temporary addresses by the same bit.
+fn read_address(message: &AddressMessage) -> Option<(u32, IpAddr)> {
+    let flags = message.header.flags;
+    if flags.intersects(AddressHeaderFlags::Secondary | AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed) {
+        return None;
+    }
+    let (mut local, mut address) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            // Where an address has a peer, this is ours and the other is the peer's.
+            AddressAttribute::Local(ip) => local = Some(*ip),
+            AddressAttribute::Address(ip) => address = Some(*ip),
+            _ => {}
+        }
+    }
+    Some((message.header.index, local.or(address)?))
 }
 
 /// Which neighbour a message is about and what it says; `None` for one that is

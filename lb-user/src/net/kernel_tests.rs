@@ -72,11 +72,31 @@ fn only_links_with_ethernet_frames_have_an_address() {
         LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]),
         LinkAttribute::Mtu(9000),
     ];
-    let link = Link { name: "eth1".to_owned(), mac: Some(Mac([2, 0, 0, 0, 0, 1])), up: true, mtu: 9000 };
+    let link = Link {
+        name: "eth1".to_owned(),
+        mac: Some(Mac([2, 0, 0, 0, 0, 1])),
+        up: true,
+        mtu: 9000,
+        addresses: Vec::new(),
+    };
     assert_eq!(read_link(&message), Some((3, link.clone())));
     // Switched on without a carrier is not up.
     message.header.flags = LinkFlags::Up;
     assert_eq!(read_link(&message), Some((3, Link { up: false, ..link.clone() })));
     message.header.link_layer_type = LinkLayerType::Loopback;
     assert_eq!(read_link(&message), Some((3, Link { up: false, mac: None, ..link })));
+}
+
+#[test]
+fn only_an_address_that_can_be_sent_from_counts_and_of_a_pair_the_own_one() {
+    let mut message = AddressMessage::default();
+    message.header.index = 3;
+    message.attributes = vec![AddressAttribute::Address([10, 0, 0, 9].into())];
+    assert_eq!(read_address(&message), Some((3, [10, 0, 0, 9].into())));
+    message.attributes.push(AddressAttribute::Local([10, 0, 0, 1].into()));
+    assert_eq!(read_address(&message), Some((3, [10, 0, 0, 1].into())));
+    for flag in [AddressHeaderFlags::Secondary, AddressHeaderFlags::Tentative, AddressHeaderFlags::Dadfailed] {
+        message.header.flags = AddressHeaderFlags::Permanent | flag;
+        assert_eq!(read_address(&message), None, "{flag:?}");
+    }
 }

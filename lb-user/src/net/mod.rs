@@ -137,6 +137,28 @@ pub async fn admit_multicast(ifindex: u32) -> Result<(), NetError> {
     set.map_err(|source| NetError::Ask { what: "to let multicast frames into an interface", source })
 }
 
+/// Lets frames for another unicast address into an interface: that of a virtual
+/// router. Set on the device, it outlives the process, so that a killed lbd does
+/// not close the card to what the data path goes on forwarding.
+///
+/// # Errors
+/// When the kernel refuses.
+pub async fn admit_address(ifindex: u32, mac: Mac) -> Result<(), NetError> {
+    let kernel = Kernel::open().map_err(NetError::Open)?;
+    let set = kernel.admit_address(ifindex, mac).await;
+    set.map_err(|source| NetError::Ask { what: "to let frames for a virtual router into an interface", source })
+}
+
+/// Takes [`admit_address`] back.
+///
+/// # Errors
+/// When the kernel refuses; that the address was not there is no error.
+pub async fn turn_away_address(ifindex: u32, mac: Mac) -> Result<(), NetError> {
+    let kernel = Kernel::open().map_err(NetError::Open)?;
+    let set = kernel.turn_away_address(ifindex, mac).await;
+    set.map_err(|source| NetError::Ask { what: "to keep frames for a virtual router out of an interface", source })
+}
+
 /// How frames reach the members, as far as it is known. Every member of the
 /// last [`NextHopWatch::set`] that was looked into is in exactly one of
 /// `next_hops` and `missing`.
@@ -146,12 +168,41 @@ pub struct Hops {
     pub next_hops: compile::NextHops,
     /// Why the others cannot, in an operator's words.
     pub missing: BTreeMap<IpAddr, String>,
-    /// The Ethernet interfaces there are, by name: number and own address. One
-    /// that the data path is attached to is gone when its name is not in here,
-    /// and was made again when its number is another one.
-    pub links: Arc<BTreeMap<String, (u32, Mac)>>,
+    /// The Ethernet interfaces there are, by name. One that the data path is
+    /// attached to is gone when its name is not in here, and was made again when
+    /// its number is another one.
+    pub links: Arc<BTreeMap<String, LinkView>>,
     /// Counts the changes. Zero means that nothing has been looked at yet.
     pub generation: u64,
+}
+
+/// An Ethernet interface as the watch sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LinkView {
+    /// Its number in the kernel.
+    pub ifindex: u32,
+    /// Its own address.
+    pub mac: Mac,
+    /// Whether it is switched on and has a carrier.
+    pub up: bool,
+    /// Its IP addresses that can be sent from, in the kernel's order: the first
+    /// of IPv4 is the primary one.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl LinkView {
+    /// The primary IPv4 address.
+    #[must_use]
+    pub fn primary4(&self) -> Option<IpAddr> {
+        self.addresses.iter().copied().find(IpAddr::is_ipv4)
+    }
+
+    /// The link-local IPv6 address.
+    #[must_use]
+    pub fn link_local6(&self) -> Option<IpAddr> {
+        let link_local = |address: &IpAddr| matches!(address, IpAddr::V6(a) if a.is_unicast_link_local());
+        self.addresses.iter().copied().find(link_local)
+    }
 }
 
 /// Which interfaces frames can leave by: number in the kernel ► number in the
@@ -224,6 +275,8 @@ struct Link {
     /// Switched on, with a carrier.
     up: bool,
     mtu: u32,
+    /// Its IP addresses that can be sent from, in the kernel's order.
+    addresses: Vec<IpAddr>,
 }
 
 /// Every link by its number.

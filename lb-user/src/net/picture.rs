@@ -11,7 +11,7 @@ use std::{
 use lb_common::{mac::Mac, member::NextHop};
 
 use super::{
-    Hops, Links, Wanted,
+    Hops, LinkView, Links, Wanted,
     neighbours::Neighbours,
     resolve::{Missing, Place, Surroundings, resolve},
 };
@@ -31,7 +31,7 @@ pub(super) struct Picture {
     wanted: Wanted,
     links: Links,
     /// What [`Hops::links`] shows of `links`.
-    shown: Arc<BTreeMap<String, (u32, Mac)>>,
+    shown: Arc<BTreeMap<String, LinkView>>,
     routes: BTreeMap<IpAddr, Route>,
     pub(super) neighbours: Neighbours,
     held: BTreeMap<IpAddr, Held>,
@@ -61,7 +61,10 @@ impl Picture {
     /// Takes the links there are.
     pub(super) fn see_links(&mut self, links: Links) {
         if links != self.links {
-            let shown = |(ifindex, link): (&u32, &super::Link)| Some((link.name.clone(), (*ifindex, link.mac?)));
+            let shown = |(ifindex, link): (&u32, &super::Link)| {
+                let (mac, addresses) = (link.mac?, link.addresses.clone());
+                Some((link.name.clone(), LinkView { ifindex: *ifindex, mac, up: link.up, addresses }))
+            };
             self.shown = Arc::new(links.iter().filter_map(shown).collect());
             self.links = links;
         }

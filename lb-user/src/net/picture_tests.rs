@@ -16,7 +16,7 @@ fn place(last: u8) -> Place {
 }
 
 fn link(name: &str, mac: Option<Mac>, up: bool) -> Link {
-    Link { name: name.to_owned(), mac, up, mtu: 1500 }
+    Link { name: name.to_owned(), mac, up, mtu: 1500, addresses: Vec::new() }
 }
 
 /// Member 10.0.0.9 behind a gateway that is known.
@@ -142,6 +142,7 @@ fn only_ethernet_links_are_shown() {
     let mut picture = picture();
     let links = [(1, link("eth1", Some(OURS), false)), (2, link("wg0", None, true))];
     picture.see_links(links.into());
-    assert_eq!(*picture.hops(Instant::now()).links, [("eth1".to_owned(), (1, OURS))].into());
+    let shown = LinkView { ifindex: 1, mac: OURS, up: false, addresses: Vec::new() };
+    assert_eq!(*picture.hops(Instant::now()).links, [("eth1".to_owned(), shown)].into());
     assert_eq!((picture.link_name(2), picture.link_name(3)), ("wg0".to_owned(), "interface number 3".to_owned()));
 }

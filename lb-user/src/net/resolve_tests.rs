@@ -17,7 +17,7 @@ fn place(ifindex: u32, neighbour: &str) -> Place {
 }
 
 fn link(name: &str, up: bool) -> Link {
-    Link { name: name.to_owned(), mac: Some(OURS), up, mtu: 1500 }
+    Link { name: name.to_owned(), mac: Some(OURS), up, mtu: 1500, addresses: Vec::new() }
 }
 
 /// Resolves among eth1 (attached), eth2 (attached, down), eth7 (not attached)

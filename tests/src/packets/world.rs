@@ -1,7 +1,7 @@
 //! Where frames are decided about: what every world can do, and the world on
 //! the host.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use lb_common::{atomic::Ordering::Relaxed, config::IdleLimits, counters::EVENTS, mac::Mac};
 use lb_ebpf::{
@@ -165,7 +165,7 @@ impl Host {
 
     /// What the pipeline runs on.
     #[must_use]
-    pub const fn tables(&self) -> &HostTables<OwnedArrays> {
+    pub const fn tables(&self) -> &HostTables<Arc<OwnedArrays>> {
         &self.dataplane.tables
     }
 
