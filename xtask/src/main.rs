@@ -43,6 +43,9 @@ enum Command {
     },
     /// Build, raise client, balancer and members in namespaces, send traffic, judge
     Run {
+        /// Two balancers, a planned and an unplanned failover
+        #[arg(long)]
+        ha: bool,
         /// Leave the rig up and print how to look around
         #[arg(long)]
         keep: bool,
@@ -63,7 +66,7 @@ enum Command {
         /// Only tests whose path contains this
         name: Option<String>,
     },
-    /// Measure the data path
+    /// Measure the data path; `bench failover`: what moving the VIP costs
     Bench {
         /// Passed on to the bench
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -91,7 +94,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Setup => toolchain::report(&workspace)?,
         Command::BuildEbpf => build::ebpf(&workspace, &toolchain::ensure(&workspace)?)?,
         Command::Build { release } => build::all(&workspace, release)?,
-        Command::Run { keep, args } => rig::run(&workspace, keep, &args)?,
+        Command::Run { ha, keep, args } => rig::run(&workspace, ha, keep, &args)?,
         Command::Rig { args } => rig::forward(&workspace, &args)?,
         Command::Test { tier, name } => return test::run(&workspace, tier, name),
         Command::Bench { args } => bench::run(&workspace, &args)?,

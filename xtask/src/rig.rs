@@ -9,10 +9,10 @@ use crate::{build, shell::Cmd, workspace::Workspace};
 const RIG: &str = "krater-rig";
 
 /// Builds everything and becomes `krater-rig run`.
-pub(crate) fn run(workspace: &Workspace, keep: bool, args: &[OsString]) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, ha: bool, keep: bool, args: &[OsString]) -> Result<()> {
     build::all(workspace, false)?;
-    let keep = keep.then_some("--keep");
-    match rig(workspace).arg("run").args(keep).args(args).exec()? {}
+    let (ha, keep) = (ha.then_some("--ha"), keep.then_some("--keep"));
+    match rig(workspace).arg("run").args(ha).args(keep).args(args).exec()? {}
 }
 
 /// Becomes `krater-rig ARGS`, building it only where it is missing: looking

@@ -1,4 +1,5 @@
-//! Measures what a packet costs in the data path, in nanoseconds on one CPU.
+//! Measures what a packet costs in the data path, in nanoseconds on one CPU;
+//! and what a failover costs clients, in milliseconds and lost probes.
 //!
 //! `docs/performance.md` says how and what came out. Nothing here judges a
 //! figure: a machine that is busy must not make anything fail.
@@ -6,13 +7,15 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 mod cases;
+mod failover;
 mod frames;
 mod harness;
 mod machine;
 mod measure;
+mod page;
 mod report;
 mod scene;
 
@@ -27,7 +30,10 @@ use scene::Scene;
 /// What was typed.
 #[derive(Parser, Debug)]
 #[command(name = "krater-bench", about = "Measure what a packet costs in the data path", version)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Only cases whose name contains this; may be given several times
     #[arg(long = "case", value_name = "NAME")]
     cases: Vec<String>,
@@ -51,6 +57,13 @@ pub struct Arguments {
     write: bool,
 }
 
+/// What else can be measured.
+#[derive(Subcommand, Debug)]
+enum Other {
+    /// Measure what clients lose when the VIP moves, with keepalived beside it
+    Failover(failover::Arguments),
+}
+
 /// Does what was typed.
 #[must_use]
 pub fn main(arguments: &Arguments) -> ExitCode {
@@ -64,6 +77,9 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 }
 
 fn carry_out(arguments: &Arguments) -> Result<()> {
+    if let Some(Other::Failover(arguments)) = &arguments.other {
+        return failover::carry_out(arguments);
+    }
     let wanted = |case: &Case| arguments.cases.is_empty() || arguments.cases.iter().any(|c| case.name.contains(c));
     let cases: Vec<Case> = cases::all().into_iter().filter(wanted).collect();
     ensure!(!cases.is_empty(), "no case has such a name; `--list` names them all");

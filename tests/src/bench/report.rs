@@ -1,22 +1,19 @@
 //! Figures on the terminal and in `docs/performance.md`.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write as _, path::PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::{
     cases::Case,
     machine::Machine,
     measure::{Effort, Figure},
+    page,
 };
 
-const BEGIN: &str = "<!-- measured: begin -->";
-const END: &str = "<!-- measured: end -->";
+/// Its part of the page.
+const PART: &str = "measured";
 
 /// Everything that was measured.
 #[derive(Debug)]
@@ -71,12 +68,7 @@ impl Report {
 
     /// Replaces the figures in `docs/performance.md`.
     pub(super) fn write(&self) -> Result<PathBuf> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/performance.md");
-        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        let text = replaced(&text, &self.markdown()?)
-            .with_context(|| format!("{} has no lines {BEGIN} and {END}", path.display()))?;
-        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-        Ok(path.canonicalize().unwrap_or(path))
+        page::write(PART, &self.markdown()?)
     }
 
     fn markdown(&self) -> Result<String> {
@@ -87,24 +79,5 @@ impl Report {
             writeln!(text, "{}", row(cells(case, figure).each_ref().map(String::as_str)))?;
         }
         Ok(text)
-    }
-}
-
-/// The text with other lines between the markers.
-fn replaced(text: &str, between: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{between}{END}{after}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_between_the_markers_is_replaced() {
-        let text = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        assert_eq!(replaced(&text, "new\n"), Some(format!("a\n{BEGIN}\nnew\n{END}\nb\n")));
-        assert_eq!(replaced("no markers", "new\n"), None);
     }
 }

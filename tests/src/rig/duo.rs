@@ -29,6 +29,8 @@ pub struct Router {
     pub carrying: bool,
     /// How many times it changed its state since lbd started.
     pub transitions: u64,
+    /// How late its timers have been at most, if it tells.
+    pub latest: Option<Duration>,
 }
 
 /// Two balancers that stand by each other.
@@ -309,6 +311,7 @@ pub fn routers_in(json: &Value) -> Result<Vec<Router>> {
                 name: text("name")?.to_owned(),
                 state: text("state")?.to_lowercase(),
                 carrying: row["carrying"].as_bool().with_context(|| format!("nothing of carrying: {row}"))?,
+                latest: row["runner"]["late_max_us"].as_u64().map(Duration::from_micros),
                 transitions: row["counters"]["transitions"]
                     .as_u64()
                     .with_context(|| format!("no transitions: {row}"))?,

@@ -182,22 +182,32 @@ impl Keepalived {
         self.vip.to_string()
     }
 
-    /// How many times it became Active so far.
+    /// How many times it became Active or ceased to be so far.
     #[must_use]
-    pub fn takeovers(&self) -> u64 {
+    pub fn changes(&self) -> u64 {
         let log = fs::read_to_string(self.log_path()).unwrap_or_default();
-        let count = log.lines().filter(|line| line.contains("Entering MASTER STATE")).count();
+        let states = ["Entering MASTER STATE", "Entering BACKUP STATE", "Entering FAULT STATE"];
+        let count = log.lines().filter(|line| states.iter().any(|state| line.contains(state))).count();
         u64::try_from(count).unwrap_or(u64::MAX)
     }
 
     /// Asks it to end, and waits for that.
     ///
     /// # Errors
-    /// When it does not within `limit`.
+    /// When it is not there, or does not within `limit`.
     pub fn terminate(&mut self, limit: Duration) -> Result<()> {
-        let Some(process) = &mut self.process else { return Ok(()) };
-        process.signal(Signal::SIGTERM)?;
-        process.wait_end(limit)?;
+        self.ask_to_end()?;
+        self.wait_end(limit)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it still runs after `limit`.
+    pub fn wait_end(&mut self, limit: Duration) -> Result<()> {
+        if let Some(process) = &mut self.process {
+            process.wait_end(limit)?;
+        }
         self.process = None;
         Ok(())
     }

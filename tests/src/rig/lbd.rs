@@ -229,8 +229,17 @@ impl Lbd {
     /// # Errors
     /// As [`Lbd::start`].
     pub fn restart(&mut self) -> Result<()> {
-        self.process = spawn(&self.recorder, &self.namespace, &self.paths)?;
+        self.start_again()?;
         self.wait_ready()
+    }
+
+    /// [`Lbd::restart`] without waiting for it to answer.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.process = spawn(&self.recorder, &self.namespace, &self.paths)?;
+        Ok(())
     }
 
     /// How long the last start took until it answered.
@@ -290,7 +299,23 @@ impl Lbd {
     /// # Errors
     /// When it does not within `limit`.
     pub fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
-        self.process.signal(Signal::SIGTERM)?;
+        self.ask_to_end()?;
+        self.wait_end(limit)
+    }
+
+    /// Asks it to end and does not wait.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn ask_to_end(&self) -> Result<()> {
+        self.process.signal(Signal::SIGTERM)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it still runs after `limit`.
+    pub fn wait_end(&mut self, limit: Duration) -> Result<ExitStatus> {
         self.process.wait_end(limit)
     }
 
@@ -322,7 +347,11 @@ impl Lbd {
         std::mem::forget(self);
     }
 
-    fn wait_ready(&mut self) -> Result<()> {
+    /// Waits until it answers.
+    ///
+    /// # Errors
+    /// When it ends or does not answer in time: with the end of its log.
+    pub fn wait_ready(&mut self) -> Result<()> {
         let ctl = self.ctl();
         let process = &mut self.process;
         let waited = wait::until("lbd to answer `lbctl status`", READY_LIMIT, || {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::rig::{Family, Rig, binaries};
+use crate::rig::{Family, Rig, Side, binaries, pair::Pair};
 
 /// Prints commands to look around and how to remove the rig.
 pub(super) fn print(rig: &Rig) -> Result<()> {
@@ -25,6 +25,36 @@ pub(super) fn print(rig: &Rig) -> Result<()> {
     println!("  {}        (a shell; also client, switch, m1 to m3)", inside("lb"));
     println!("  tail -f {}", paths.log.display());
     println!("  cat {}", paths.config.display());
+    println!("To remove it:");
+    println!("  {} down        (or: cargo xtask rig down)", own.display());
+    Ok(())
+}
+
+/// The same for a pair.
+pub(super) fn print_pair(pair: &Pair) -> Result<()> {
+    let id = pair.id();
+    let (lbctl, own) = (binaries::find("lbctl")?, binaries::find("krater-rig")?);
+    let inside = |node: &str| format!("nsenter --net=/run/netns/kr-{id}-{node}");
+    println!("\nrig {id} stays up. To look around:");
+    for side in Side::BOTH {
+        let (node, paths) = (pair.node(side), pair.node(side).paths());
+        let lbctl = format!("{} --socket {}", lbctl.display(), paths.socket.display());
+        println!("{}:", side.node());
+        for words in ["vrrp show", "vrrp failover", "events", "sync show", "status", "stats"] {
+            println!("  {lbctl} {words}");
+        }
+        println!("  nsenter --net=/run/netns/{}", node.namespace().name());
+        println!("  tail -f {}", paths.log.display());
+        println!("  cat {}", paths.config.display());
+    }
+    println!("the client:");
+    println!("  {} curl -s http://{}/", inside("client"), Family::V4.vip());
+    println!("  {} {} drive udp {}:53", inside("client"), own.display(), Family::V4.vip());
+    println!("  {} tcpdump -eni eth0 arp or icmp6 or proto 112", inside("client"));
+    println!("the network (a host dies, and is back):");
+    let ip = format!("ip -n kr-{id}-switch link set {}", Side::A.front_port());
+    println!("  {ip} down");
+    println!("  {ip} up");
     println!("To remove it:");
     println!("  {} down        (or: cargo xtask rig down)", own.display());
     Ok(())

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::rig::{self, Topology, echo, load, udp};
+use crate::rig::{self, Topology, echo, load, pool_file::Standby, udp};
 
 mod demonstration;
 mod down;
@@ -13,6 +13,7 @@ mod drive;
 mod hints;
 mod run;
 mod shell;
+mod standby;
 mod table;
 
 /// What was typed.
@@ -25,10 +26,12 @@ pub struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
-    /// Raise a rig, balance real traffic, take a member away and bring it back
+    /// Raise a rig, balance real traffic, take a member away and bring it back; or, with --ha, a balancer
     Run {
         #[command(flatten)]
         shape: Shape,
+        #[command(flatten)]
+        second: Second,
         /// Leave the rig up and print how to look around
         #[arg(long)]
         keep: bool,
@@ -40,6 +43,8 @@ enum Verb {
     Up {
         #[command(flatten)]
         shape: Shape,
+        #[command(flatten)]
+        second: Second,
     },
     /// Remove the rigs that were left up
     Down {
@@ -49,7 +54,7 @@ enum Verb {
     },
     /// Open a shell in a node of the rig that was left up last
     Shell {
-        /// client, lb, switch, m1, m2 or m3
+        /// client, lb, switch, m1, m2 or m3; lb-a and lb-b with two balancers
         node: String,
         /// The rig, if there are several
         #[arg(long)]
@@ -109,6 +114,31 @@ impl Shape {
     }
 }
 
+/// Whether there is a second balancer, and how the two stand by each other.
+#[derive(Args, Clone, Debug)]
+struct Second {
+    /// Two balancers on one network with their clients and members; each makes up for the other
+    #[arg(long, conflicts_with_all = ["config", "one_armed", "tx_checksum"])]
+    ha: bool,
+    /// Milliseconds between adverts
+    #[arg(long, value_name = "MS", default_value_t = 100, requires = "ha",
+          value_parser = clap::value_parser!(u64).range(10..=40_950))]
+    advert_ms: u64,
+    /// Send adverts to the other balancer alone
+    #[arg(long, requires = "ha")]
+    unicast: bool,
+    /// Connections to hold open over each family meanwhile
+    #[arg(long, default_value_t = 200, requires = "ha", value_parser = clap::value_parser!(u16).range(4..=5000))]
+    connections: u16,
+}
+
+impl Second {
+    fn show(&self) -> standby::Show {
+        let standby = Standby { advert_interval_ms: self.advert_ms, unicast: self.unicast, ..Standby::default() };
+        standby::Show { standby, connections: self.connections.into() }
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum, Debug)]
 enum DriveKind {
     /// HTTP/1.1 GETs, each over a TCP connection of its own
@@ -140,8 +170,10 @@ pub fn main(arguments: Arguments) -> ExitCode {
 
 fn carry_out(verb: Verb) -> Result<()> {
     match verb {
-        Verb::Run { shape, keep, requests } => run::run(&shape, requests, keep),
-        Verb::Up { shape } => run::up(&shape),
+        Verb::Run { second, keep, .. } if second.ha => standby::run(second.show(), keep),
+        Verb::Run { shape, keep, requests, .. } => run::run(&shape, requests, keep),
+        Verb::Up { second, .. } if second.ha => standby::up(second.show()),
+        Verb::Up { shape, .. } => run::up(&shape),
         Verb::Down { all } => down::down(all),
         Verb::Shell { node, rig, command } => shell::shell(&node, rig.as_deref(), &command),
         Verb::Drive { kind, target, requests, concurrency } => {
