@@ -74,8 +74,14 @@ drop_reasons! {
     FlowChanged = 21, "flow_changed";
     /// A packet to a listener gives a VIP as its source: forged, since a VIP opens no connections; its answers would come back here for ever.
     SourceIsVip = 22, "source_is_vip";
-    /// A frame with a packet for a listener was addressed to another station than the interface it came in by: a switch floods it to every port, or a neighbour entry is wrong. Whoever it was for forwards it.
+    /// A frame with a packet for a listener was addressed to another station than the interface it came in by, or to another virtual router than the VIP's: a switch floods it to every port, or a neighbour entry is wrong. Whoever it was for forwards it.
     OtherStation = 23, "other_station";
+    /// A frame to a VIP was addressed to the VIP's virtual router while this balancer is not the Active one: a switch has not learned where the virtual router is, or both balancers' frames are flooded. The Active one forwards it.
+    NotActive = 24, "not_active";
+    /// A VRRP advert for a guarded virtual router came from an address that is not listed for it: another pair uses the same virtual_router_id on this link, or somebody forges adverts.
+    AdvertStranger = 25, "advert_stranger";
+    /// A VRRP advert for a guarded virtual router had another TTL or hop limit than 255: it was routed here, so it is not from this link.
+    AdvertTtl = 26, "advert_ttl";
 }
 
 #[cfg(test)]

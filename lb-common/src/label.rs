@@ -6,7 +6,7 @@
 
 use crate::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::limits::{LABEL_BYTES, MAX_LISTENERS, MAX_MEMBERS, MAX_POOLS, MAX_VIPS};
+use crate::limits::{LABEL_BYTES, MAX_INSTANCES, MAX_LISTENERS, MAX_MEMBERS, MAX_POOLS, MAX_VIPS};
 
 /// What a label names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,10 +19,12 @@ pub enum Labelled {
     Pool(u16),
     /// A member.
     Member(u16),
+    /// A VRRP instance.
+    Instance(u8),
 }
 
 /// Entries of the `LABELS` array.
-pub const LABELS: u32 = MAX_VIPS + MAX_LISTENERS + MAX_POOLS + MAX_MEMBERS;
+pub const LABELS: u32 = MAX_VIPS + MAX_LISTENERS + MAX_POOLS + MAX_MEMBERS + MAX_INSTANCES;
 
 impl Labelled {
     /// Index into the `LABELS` array.
@@ -33,6 +35,7 @@ impl Labelled {
             Self::Listener(id) => MAX_VIPS + id as u32,
             Self::Pool(id) => MAX_VIPS + MAX_LISTENERS + id as u32,
             Self::Member(id) => MAX_VIPS + MAX_LISTENERS + MAX_POOLS + id as u32,
+            Self::Instance(id) => MAX_VIPS + MAX_LISTENERS + MAX_POOLS + MAX_MEMBERS + id as u32,
         }
     }
 }

@@ -18,6 +18,7 @@
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics, asm_experimental_arch), allow(internal_features))]
 #![deny(unsafe_code)]
 
+pub mod advert;
 pub mod atomic;
 pub mod checksum;
 pub mod config;
@@ -25,6 +26,7 @@ pub mod counters;
 pub mod drop_reason;
 pub mod flow;
 pub mod hash;
+pub mod instance;
 pub mod label;
 pub mod limits;
 pub mod listener;

@@ -10,6 +10,10 @@ pub const MAX_VIPS: u32 = 1024;
 pub const VIP4_LINES: u32 = 1024;
 /// Lines of the IPv6 VIP index.
 pub const VIP6_LINES: u32 = 2048;
+/// VRRP instances, 64 B each: ids are six bits wide, and 0 is none.
+pub const MAX_INSTANCES: u32 = 64;
+/// Lines of the index of those who may send adverts: 64 KiB, two to a line.
+pub const ADVERT_LINES: u32 = 1024;
 /// Listeners. Index 64 B a line of four, per-CPU counters 48 B each.
 pub const MAX_LISTENERS: u32 = 4096;
 /// Lines of the listener index: 256 KiB.

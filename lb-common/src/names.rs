@@ -16,6 +16,12 @@ pub const CONFIG: &str = "CONFIG";
 pub const VIPS4: &str = "VIPS4";
 /// Array of [`crate::vip::Vip6Line`].
 pub const VIPS6: &str = "VIPS6";
+/// Array of [`crate::instance::Instance`] by id.
+pub const INSTANCES: &str = "INSTANCES";
+/// Array of one [`crate::advert::AdvertGuard`].
+pub const ADVERT_GUARD: &str = "ADVERT_GUARD";
+/// Array of [`crate::advert::AdvertLine`].
+pub const ADVERT_SOURCES: &str = "ADVERT_SOURCES";
 /// Array of [`crate::listener::ListenerLine`].
 pub const LISTENERS: &str = "LISTENERS";
 /// Array of [`crate::listener::ListenerOf`] by listener id.

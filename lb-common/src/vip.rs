@@ -17,12 +17,17 @@ pub struct VipEntry(pub u64);
 impl VipEntry {
     const VALID: u64 = 1 << 63;
     const ACTIVE: u64 = 1 << 62;
+    const INSTANCE_SHIFT: u32 = 14;
+    const INSTANCE_MASK: u64 = 0x3f;
 
-    /// A VIP with an id (fourteen bits). An `active` VIP answers ARP, neighbour
-    /// solicitations and echo; any other only forwards what reaches it.
+    /// A VIP with an id (fourteen bits) and the VRRP instance that moves it (six
+    /// bits; [`crate::instance::NO_INSTANCE`] for none). An `active` VIP answers
+    /// ARP, neighbour solicitations and echo while its instance, if it names one,
+    /// is Active; any other only forwards what reaches it.
     #[must_use]
-    pub const fn new(id: u16, active: bool) -> Self {
-        Self(Self::VALID | if active { Self::ACTIVE } else { 0 } | (id as u64 & 0x3fff))
+    pub const fn new(id: u16, active: bool, instance: u8) -> Self {
+        let instance = (instance as u64 & Self::INSTANCE_MASK) << Self::INSTANCE_SHIFT;
+        Self(Self::VALID | if active { Self::ACTIVE } else { 0 } | instance | (id as u64 & 0x3fff))
     }
 
     /// Whether the way is in use.
@@ -32,11 +37,19 @@ impl VipEntry {
         self.0 & Self::VALID != 0
     }
 
-    /// Whether this balancer answers for the address.
+    /// Whether this balancer answers for the address, as far as the VIP itself
+    /// is concerned.
     #[inline(always)]
     #[must_use]
     pub const fn is_active(self) -> bool {
         self.0 & Self::ACTIVE != 0
+    }
+
+    /// The VRRP instance that moves the VIP.
+    #[inline(always)]
+    #[must_use]
+    pub const fn instance(self) -> u8 {
+        (self.0 >> Self::INSTANCE_SHIFT & Self::INSTANCE_MASK) as u8
     }
 
     /// The VIP's id.
@@ -103,4 +116,20 @@ pub const fn line4(address: u64, lines: u32) -> u32 {
 #[must_use]
 pub const fn line6(address: [u64; 2], lines: u32) -> u32 {
     hash::two(SEED, address[0], address[1]) as u32 & (lines - 1)
+}
+
+const _: () = assert!(crate::limits::MAX_INSTANCES as u64 == VipEntry::INSTANCE_MASK + 1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_keeps_its_parts_apart() {
+        for (id, active, instance) in [(0, false, 0), (0x3fff, true, 63), (5, false, 1), (0, true, 32)] {
+            let entry = VipEntry::new(id, active, instance);
+            assert!(entry.is_valid());
+            assert_eq!((entry.id(), entry.is_active(), entry.instance()), (id, active, instance));
+        }
+    }
 }

@@ -1,12 +1,14 @@
 //! The tables outside the kernel: in ordinary memory for tests, or in memory
 //! shared with the kernel for tools.
 
-use std::{cell::Cell, collections::BTreeMap};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc};
 
 use lb_common::{
+    advert::{AdvertGuard, AdvertLine},
     config::Config,
     counters::{EVENTS, Event, TrafficCounters},
     flow::{Flow4Line, Flow6Line, Return4, Return6},
+    instance::Instance,
     label::{LABELS, Label},
     limits,
     listener::{ListenerLine, ListenerOf},
@@ -26,6 +28,12 @@ pub trait Arrays {
     fn vips4(&self) -> &[Vip4Line];
     /// `VIPS6`.
     fn vips6(&self) -> &[Vip6Line];
+    /// `INSTANCES`.
+    fn instances(&self) -> &[Instance];
+    /// `ADVERT_GUARD`.
+    fn advert_guard(&self) -> &AdvertGuard;
+    /// `ADVERT_SOURCES`.
+    fn advert_sources(&self) -> &[AdvertLine];
     /// `LISTENERS`.
     fn listeners(&self) -> &[ListenerLine];
     /// `LISTENER_KEYS`.
@@ -56,6 +64,9 @@ pub struct OwnedArrays {
     config: Config,
     vips4: Vec<Vip4Line>,
     vips6: Vec<Vip6Line>,
+    instances: Arc<[Instance]>,
+    advert_guard: AdvertGuard,
+    advert_sources: Vec<AdvertLine>,
     listeners: Vec<ListenerLine>,
     listener_keys: Vec<ListenerOf>,
     pools: Vec<Pool>,
@@ -110,6 +121,9 @@ impl OwnedArrays {
             config: Config::default(),
             vips4: zeroed(limits::VIP4_LINES),
             vips6: zeroed(limits::VIP6_LINES),
+            instances: zeroed(limits::MAX_INSTANCES).into(),
+            advert_guard: AdvertGuard::default(),
+            advert_sources: zeroed(limits::ADVERT_LINES),
             listeners: zeroed(limits::LISTENER_LINES),
             listener_keys: zeroed(limits::MAX_LISTENERS),
             pools: zeroed(limits::MAX_POOLS),
@@ -122,6 +136,12 @@ impl OwnedArrays {
             ports: zeroed(limits::MAX_PORTS),
             labels: zeroed(LABELS),
         }
+    }
+
+    /// `INSTANCES`, shared with whoever turns instances on and off.
+    #[must_use]
+    pub fn shared_instances(&self) -> Arc<[Instance]> {
+        Arc::clone(&self.instances)
     }
 }
 
@@ -136,6 +156,18 @@ impl Arrays for OwnedArrays {
 
     fn vips6(&self) -> &[Vip6Line] {
         &self.vips6
+    }
+
+    fn instances(&self) -> &[Instance] {
+        &self.instances
+    }
+
+    fn advert_guard(&self) -> &AdvertGuard {
+        &self.advert_guard
+    }
+
+    fn advert_sources(&self) -> &[AdvertLine] {
+        &self.advert_sources
     }
 
     fn listeners(&self) -> &[ListenerLine] {
@@ -232,6 +264,18 @@ impl<A: Arrays + ?Sized> Arrays for &A {
         (**self).vips6()
     }
 
+    fn instances(&self) -> &[Instance] {
+        (**self).instances()
+    }
+
+    fn advert_guard(&self) -> &AdvertGuard {
+        (**self).advert_guard()
+    }
+
+    fn advert_sources(&self) -> &[AdvertLine] {
+        (**self).advert_sources()
+    }
+
     fn listeners(&self) -> &[ListenerLine] {
         (**self).listeners()
     }
@@ -292,6 +336,18 @@ impl<A: Arrays> Tables for HostTables<A> {
 
     fn vip6_line(&self, index: u32) -> Option<&Vip6Line> {
         self.arrays.vips6().get(index as usize)
+    }
+
+    fn instance(&self, id: u8) -> Option<&Instance> {
+        self.arrays.instances().get(usize::from(id))
+    }
+
+    fn advert_guard(&self) -> Option<&AdvertGuard> {
+        Some(self.arrays.advert_guard())
+    }
+
+    fn advert_line(&self, index: u32) -> Option<&AdvertLine> {
+        self.arrays.advert_sources().get(index as usize)
     }
 
     fn listener_line(&self, index: u32) -> Option<&ListenerLine> {

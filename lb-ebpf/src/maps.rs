@@ -13,9 +13,11 @@ use aya_ebpf::{
     maps::{Array, DevMap, HashMap, PerCpuArray},
 };
 use lb_common::{
+    advert::{AdvertGuard, AdvertLine},
     config::Config,
     counters::{EVENTS as EVENT_COUNT, Event, TrafficCounters},
     flow::{Flow4Line, Flow6Line, Return4, Return6},
+    instance::Instance,
     label::{LABELS as LABEL_COUNT, Label},
     limits,
     listener::{ListenerLine, ListenerOf},
@@ -32,6 +34,12 @@ static CONFIG: Array<Config> = Array::pinned(1, BPF_F_MMAPABLE);
 static VIPS4: Array<Vip4Line> = Array::pinned(limits::VIP4_LINES, BPF_F_MMAPABLE);
 #[map]
 static VIPS6: Array<Vip6Line> = Array::pinned(limits::VIP6_LINES, BPF_F_MMAPABLE);
+#[map]
+static INSTANCES: Array<Instance> = Array::pinned(limits::MAX_INSTANCES, BPF_F_MMAPABLE);
+#[map]
+static ADVERT_GUARD: Array<AdvertGuard> = Array::pinned(1, BPF_F_MMAPABLE);
+#[map]
+static ADVERT_SOURCES: Array<AdvertLine> = Array::pinned(limits::ADVERT_LINES, BPF_F_MMAPABLE);
 #[map]
 static LISTENERS: Array<ListenerLine> = Array::pinned(limits::LISTENER_LINES, BPF_F_MMAPABLE);
 #[map]
@@ -109,6 +117,21 @@ impl Tables for Maps {
     #[inline(always)]
     fn vip6_line(&self, index: u32) -> Option<&Vip6Line> {
         VIPS6.get(index)
+    }
+
+    #[inline(always)]
+    fn instance(&self, id: u8) -> Option<&Instance> {
+        INSTANCES.get(u32::from(id))
+    }
+
+    #[inline(always)]
+    fn advert_guard(&self) -> Option<&AdvertGuard> {
+        ADVERT_GUARD.get(0)
+    }
+
+    #[inline(always)]
+    fn advert_line(&self, index: u32) -> Option<&AdvertLine> {
+        ADVERT_SOURCES.get(index)
     }
 
     #[inline(always)]

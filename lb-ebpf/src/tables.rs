@@ -1,10 +1,12 @@
 //! What the pipeline needs to know about the world, as one trait.
 
 use lb_common::{
+    advert::{AdvertGuard, AdvertLine},
     config::Config,
     counters::{Event, TrafficCounters},
     drop_reason::DropReason,
     flow::{Flow4Line, Flow6Line, Return4, Return6},
+    instance::Instance,
     listener::{ListenerLine, ListenerOf},
     member::Member,
     pool::{Pool, SlotLine},
@@ -60,6 +62,12 @@ pub trait Tables {
     fn vip4_line(&self, index: u32) -> Option<&Vip4Line>;
     /// A line of the IPv6 VIP index.
     fn vip6_line(&self, index: u32) -> Option<&Vip6Line>;
+    /// A VRRP instance by id.
+    fn instance(&self, id: u8) -> Option<&Instance>;
+    /// Which virtual routers' adverts are guarded.
+    fn advert_guard(&self) -> Option<&AdvertGuard>;
+    /// A line of the index of those who may send adverts.
+    fn advert_line(&self, index: u32) -> Option<&AdvertLine>;
     /// A line of the listener index.
     fn listener_line(&self, index: u32) -> Option<&ListenerLine>;
     /// The key of a listener by id.

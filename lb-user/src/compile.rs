@@ -2,9 +2,13 @@
 //!
 //! What must not be here: ids (the planner's), files, clocks, kernels.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use lb_common::{
+    mac::Mac,
     member::{MemberState, NextHop},
     pool::SlotHash,
 };
@@ -12,7 +16,7 @@ use lb_common::{
 use crate::{
     dataplane::ListenerKey,
     maglev,
-    model::{Algorithm, LoadBalancer, Member, Model, Pool, Weight},
+    model::{Algorithm, LoadBalancer, Member, Model, Name, Pool, Topology, Weight},
 };
 
 /// What identifies a member: its pool's label, its address, its port.
@@ -145,10 +149,47 @@ pub type HealthView = BTreeMap<MemberKey, Verdict>;
 /// How frames reach the members' addresses, as far as it is known.
 pub type NextHops = BTreeMap<IpAddr, NextHop>;
 
+/// A VRRP instance, as far as the maps are concerned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InstanceIntent {
+    /// Its name.
+    pub name: Name,
+    /// The virtual router's Ethernet address; without one its VIPs are with each
+    /// interface's own.
+    pub mac: Option<Mac>,
+    /// Virtual addresses that belong to no load balancer: they are answered for
+    /// like the others, and nobody listens there.
+    pub addresses: Vec<IpAddr>,
+    /// Who may send it adverts: VRIDs, each with an address of its family. Empty:
+    /// anybody.
+    pub advert_sources: BTreeSet<(u8, IpAddr)>,
+}
+
+impl InstanceIntent {
+    /// What an operator calls its addresses that belong to no load balancer. No
+    /// load balancer can be called so: a name has no space in it.
+    #[must_use]
+    pub fn label_of_addresses(&self) -> String {
+        format!("{INSTANCE_LABEL}{}", self.name)
+    }
+}
+
+const INSTANCE_LABEL: &str = "vrrp ";
+
+/// Whether a VIP's label is one of [`InstanceIntent::label_of_addresses`].
+#[must_use]
+pub fn is_instance_label(label: &str) -> bool {
+    label.starts_with(INSTANCE_LABEL)
+}
+
 /// What the maps should say.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Desired {
-    /// VIPs by address: label and whether active.
+    /// VRRP instances by name.
+    pub instances: BTreeMap<String, DesiredInstance>,
+    /// Who may send VRRP adverts.
+    pub advert_sources: BTreeSet<(u8, IpAddr)>,
+    /// VIPs by address.
     pub vips: BTreeMap<IpAddr, DesiredVip>,
     /// Listeners.
     pub listeners: BTreeMap<ListenerKey, DesiredListener>,
@@ -161,13 +202,23 @@ pub struct Desired {
     pub next_hops: NextHops,
 }
 
+/// A VRRP instance that should be there.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DesiredInstance {
+    /// The virtual router's Ethernet address, if it has one.
+    pub mac: Option<Mac>,
+}
+
 /// A VIP that should be there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DesiredVip {
-    /// `load_balancer`.
+    /// `load_balancer`, or `vrrp instance`.
     pub label: String,
-    /// Whether this balancer answers for it.
+    /// Whether it is switched on.
     pub active: bool,
+    /// The VRRP instance that moves it; every name is in
+    /// [`Desired::instances`].
+    pub instance: Option<String>,
 }
 
 /// A listener that should be there.
@@ -210,12 +261,29 @@ pub struct DesiredMember {
 /// pools that no listener uses: their members' UDP flows then move to where
 /// the listener points now.
 #[must_use]
-pub fn compile(model: &Model, overrides: &Overrides, health: &HealthView, hops: &NextHops) -> Desired {
+pub fn compile(
+    model: &Model,
+    overrides: &Overrides,
+    health: &HealthView,
+    hops: &NextHops,
+    instances: &[InstanceIntent],
+) -> Desired {
     let inputs = Inputs { overrides, health, hops };
     let mut desired = Desired { next_hops: hops.clone(), ..Desired::default() };
+    for instance in instances {
+        desired.add_instance(instance);
+    }
     for lb in model.load_balancers().iter().filter(|lb| lb.admin_state_up) {
-        // This balancer is alone: it answers for every VIP it has.
-        desired.vips.insert(lb.vip_address, DesiredVip { label: lb.name.to_string(), active: true });
+        let instance = match &lb.topology {
+            Topology::Single => None,
+            Topology::ActiveStandby { vrrp } => Some(vrrp.to_string()),
+        };
+        if let Some(name) = &instance {
+            // One that nobody runs is never Active: better nobody answers for
+            // the VIP than both.
+            desired.instances.entry(name.clone()).or_default();
+        }
+        desired.vips.insert(lb.vip_address, DesiredVip { label: lb.name.to_string(), active: true, instance });
         for listener in lb.listeners.iter().filter(|l| l.admin_state_up) {
             let key =
                 ListenerKey { vip: lb.vip_address, transport: listener.protocol, port: listener.protocol_port.get() };
@@ -228,6 +296,18 @@ pub fn compile(model: &Model, overrides: &Overrides, health: &HealthView, hops: 
         }
     }
     desired
+}
+
+impl Desired {
+    fn add_instance(&mut self, intent: &InstanceIntent) {
+        let InstanceIntent { name, mac, addresses, advert_sources } = intent;
+        self.instances.insert(name.to_string(), DesiredInstance { mac: *mac });
+        self.advert_sources.extend(advert_sources);
+        for address in addresses {
+            let (label, instance) = (intent.label_of_addresses(), Some(name.to_string()));
+            self.vips.insert(*address, DesiredVip { label, active: true, instance });
+        }
+    }
 }
 
 struct Inputs<'a> {

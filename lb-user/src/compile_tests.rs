@@ -91,7 +91,7 @@ impl Given {
 
     fn compile(&self) -> Desired {
         let model = Model::new(vec![load_balancer(self.pool.clone())]).unwrap();
-        compile(&model, &self.overrides, &self.health, &self.hops)
+        compile(&model, &self.overrides, &self.health, &self.hops, &[])
     }
 
     /// Last octets of the members that the pool's table names.
@@ -241,7 +241,7 @@ fn what_is_switched_off_is_left_out() {
     let none = || (Overrides::default(), HealthView::new(), NextHops::new());
     let run = |lb: &LoadBalancer| {
         let (overrides, health, hops) = none();
-        compile(&Model::new(vec![lb.clone()]).unwrap(), &overrides, &health, &hops)
+        compile(&Model::new(vec![lb.clone()]).unwrap(), &overrides, &health, &hops, &[])
     };
     assert_eq!(run(&lb).listeners.len(), 1);
     lb.listeners[1].admin_state_up = false;
@@ -256,7 +256,7 @@ fn a_listener_without_pool_is_there_and_refuses() {
     let mut lb = load_balancer(pool(vec![]));
     lb.listeners[0].default_pool = None;
     let model = Model::new(vec![lb]).unwrap();
-    let desired = compile(&model, &Overrides::default(), &HealthView::new(), &NextHops::new());
+    let desired = compile(&model, &Overrides::default(), &HealthView::new(), &NextHops::new(), &[]);
     let pools: Vec<_> = desired.listeners.values().map(|l| l.pool.as_deref()).collect();
     assert_eq!(pools, [None, Some("web/app")]);
 }

@@ -9,10 +9,10 @@ use std::fmt::Write as _;
 use lb_common::{
     counters::Event,
     drop_reason::DropReason::{
-        self, ChecksumTooLong, ClientPathGone, ExtensionHeaders, FlowChanged, FlowTableFull, FlowUnknown, Fragment,
-        IcmpUnsupported, InterfaceUnknown, MalformedControl, MalformedIpv4, MalformedIpv6, MalformedTransport,
-        MemberMissing, MemberUnresolved, NoListener, NotConfigured, OtherStation, PoolEmpty, SnatPortsExhausted,
-        SourceIsVip, TtlExpired, UnsupportedProtocol,
+        self, AdvertStranger, AdvertTtl, ChecksumTooLong, ClientPathGone, ExtensionHeaders, FlowChanged, FlowTableFull,
+        FlowUnknown, Fragment, IcmpUnsupported, InterfaceUnknown, MalformedControl, MalformedIpv4, MalformedIpv6,
+        MalformedTransport, MemberMissing, MemberUnresolved, NoListener, NotActive, NotConfigured, OtherStation,
+        PoolEmpty, SnatPortsExhausted, SourceIsVip, TtlExpired, UnsupportedProtocol,
     },
 };
 
@@ -105,6 +105,20 @@ const fn look_at(reason: DropReason) -> &'static str {
             "Look at the forwarding table of the switch: it floods while it does not know a port, so a rising count \
              means that a station is silent or its entry ages out. If clients get no answer, clear their neighbour \
              entry for the VIP."
+        }
+        NotActive => {
+            "A few after a failover are normal: a switch goes on by what it knew until it has seen the new Active one. \
+             If it keeps rising, the switch floods the virtual router's address: see whether the Active one's adverts \
+             reach it with that address as their source, and look at its forwarding table."
+        }
+        AdvertStranger => {
+            "Capture adverts on the link (`tcpdump -e ip proto 112 or ip6 proto 112`) and look who sends them. If it is \
+             the other balancer, its address is missing in `allowed_sources` or `unicast_peers`; if another pair, give \
+             one of the two another `virtual_router_id`."
+        }
+        AdvertTtl => {
+            "No balancer of this pair is behind a router, so somebody forges adverts, or a router forwards multicast \
+             for the local link. Find the sender with a capture."
         }
         PoolEmpty => {
             "`lbctl pool list` shows the pool without a member in use, `lbctl member list` why: `ERROR` is the health \

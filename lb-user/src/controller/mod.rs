@@ -19,7 +19,7 @@ use lb_common::member::MemberState;
 
 use crate::{
     causes::chain,
-    compile::{HealthView, MemberKey, NextHops, Overrides, Verdict, compile},
+    compile::{HealthView, InstanceIntent, MemberKey, NextHops, Overrides, Verdict, compile},
     control::{
         answer::{self, Intent, Knowledge},
         protocol::{MemberChange, Refusal, RefusalCode, Request, Response},
@@ -50,6 +50,7 @@ struct Behind {
 pub struct Controller<D> {
     dataplane: D,
     model: Model,
+    instances: Vec<InstanceIntent>,
     overrides: Overrides,
     watched: BTreeSet<MemberKey>,
     health: HealthView,
@@ -92,6 +93,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         Ok(Self {
             dataplane,
             model,
+            instances: Vec::new(),
             overrides,
             watched: BTreeSet::new(),
             health,
@@ -132,7 +134,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
     /// call goes on from there. Says whether it got there; a failure that
     /// repeats itself is told once.
     pub fn converge(&mut self) -> bool {
-        let desired = compile(&self.model, &self.overrides, &self.health, &self.next_hops);
+        let desired = compile(&self.model, &self.overrides, &self.health, &self.next_hops, &self.instances);
         match reconcile::reconcile(&mut self.dataplane, &desired) {
             Ok(outcome) => {
                 if outcome.done > 0 {
@@ -168,6 +170,12 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         self.daemon.reloads += 1;
         self.daemon.loaded_at = seconds(loaded_at);
         self.daemon.last_error = None;
+    }
+
+    /// Takes which VRRP instances there are. Whoever has a model whose load
+    /// balancers name some calls this before [`Controller::converge`].
+    pub fn set_instances(&mut self, instances: Vec<InstanceIntent>) {
+        self.instances = instances;
     }
 
     /// Takes a monitor's verdict.

@@ -14,7 +14,8 @@ use lb_common::{member::MemberState, pool::NO_POOL};
 use crate::{
     compile::{Desired, DesiredPool, MemberKey},
     dataplane::{
-        ListenerKey, MemberId, MemberRecord, Observed, ObservedListener, ObservedPool, ObservedVip, Op, PoolId,
+        InstanceId, ListenerKey, MemberId, MemberRecord, Observed, ObservedInstance, ObservedListener, ObservedPool,
+        ObservedVip, Op, PoolId,
     },
 };
 
@@ -50,7 +51,8 @@ pub enum PlanError {
 /// Works out the operations that bring `observed` to `desired`.
 ///
 /// They come in the order in which nothing is ever missing: members, tables,
-/// VIPs, listeners, and then, from listeners to members, what has to go. Some
+/// VRRP instances, VIPs, listeners, and then, from listeners to members, what
+/// has to go. Some
 /// places in that order have reasons of their own:
 ///
 /// - A member that goes down (or cannot be reached any more) is put *after* its
@@ -79,17 +81,22 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Result<Vec<Op>, PlanError
     ops.extend(planner.lingering());
     ops.extend(tables.filled);
     ops.extend(members.declining);
-    ops.extend(planner.vips());
+    ops.extend(planner.instances());
+    ops.extend(planner.vips()?);
     ops.extend(planner.listeners()?);
     ops.extend(tables.emptied);
     ops.extend(members.declining_to_none);
     let kept = Kept {
         listeners: planner.numbers.listeners.keys().copied().collect(),
+        instances: planner.numbers.instances.values().copied().collect(),
         vips: planner.numbers.vips.keys().copied().collect(),
         pools: planner.numbers.pools.values().copied().collect(),
         members: planner.numbers.members.values().copied().collect(),
     };
     ops.extend(removals(observed, &kept));
+    if desired.advert_sources != observed.advert_sources {
+        ops.push(Op::SetAdvertSources { sources: desired.advert_sources.clone() });
+    }
     Ok(ops)
 }
 
@@ -102,10 +109,13 @@ pub fn make_room(desired: &Desired, observed: &Observed) -> Vec<Op> {
     let labels: BTreeSet<_> = desired.pools.keys().map(String::as_str).collect();
     let by_label = observed.pools.iter().filter(|(_, pool)| labels.contains(pool.label.as_str()));
     let pools: BTreeSet<PoolId> = by_label.map(|(id, _)| *id).chain(reached).collect();
+    let moving = desired.vips.keys().filter_map(|address| observed.vips.get(address)?.instance);
+    let named = observed.instances.iter().filter(|(_, instance)| desired.instances.contains_key(&instance.label));
     let in_service = |m: &MemberRecord| m.flags & MemberState::RETIRED == 0 && pools.contains(&m.pool);
     let members = observed.members.iter().filter(|(_, member)| in_service(member)).map(|(id, _)| *id).collect();
     let kept = Kept {
         listeners: desired.listeners.keys().copied().collect(),
+        instances: named.map(|(id, _)| *id).chain(moving).collect(),
         vips: desired.vips.keys().copied().collect(),
         pools,
         members,
@@ -206,16 +216,35 @@ impl Planner<'_> {
         table.ok_or_else(|| PlanError::Contradiction(format!("a slot of pool {label} names none of its members")))
     }
 
-    fn vips(&self) -> Vec<Op> {
+    fn instances(&self) -> Vec<Op> {
         let mut ops = Vec::new();
-        for (address, vip) in &self.desired.vips {
-            let Some(id) = self.numbers.vips.get(address).copied() else { continue };
-            let wanted = ObservedVip { id, label: vip.label.clone(), active: vip.active };
-            if self.observed.vips.get(address) != Some(&wanted) {
-                ops.push(Op::PutVip { id, address: *address, label: wanted.label, active: wanted.active });
+        for (label, instance) in &self.desired.instances {
+            let Some(id) = self.numbers.instances.get(label.as_str()).copied() else { continue };
+            // Whether it is Active is not the plan's to say.
+            let as_wanted = |there: &ObservedInstance| there.label == *label && there.mac == instance.mac;
+            if !self.observed.instances.get(&id).is_some_and(as_wanted) {
+                ops.push(Op::PutInstance { id, label: label.clone(), mac: instance.mac });
             }
         }
         ops
+    }
+
+    fn vips(&self) -> Result<Vec<Op>, PlanError> {
+        let mut ops = Vec::new();
+        for (address, vip) in &self.desired.vips {
+            let Some(id) = self.numbers.vips.get(address).copied() else { continue };
+            let instance = vip.instance.as_ref().map(|name| {
+                let id = self.numbers.instances.get(name.as_str()).copied();
+                id.ok_or_else(|| missing("VIP", &vip.label, &format!("instance {name}")))
+            });
+            let wanted =
+                ObservedVip { id, label: vip.label.clone(), active: vip.active, instance: instance.transpose()? };
+            if self.observed.vips.get(address) != Some(&wanted) {
+                let ObservedVip { id, label, active, instance } = wanted;
+                ops.push(Op::PutVip { id, address: *address, label, active, instance });
+            }
+        }
+        Ok(ops)
     }
 
     fn listeners(&self) -> Result<Vec<Op>, PlanError> {
@@ -265,6 +294,7 @@ fn declines(before: &MemberRecord, after: &MemberRecord) -> bool {
 /// What of the observed stays.
 struct Kept {
     listeners: BTreeSet<ListenerKey>,
+    instances: BTreeSet<InstanceId>,
     vips: BTreeSet<IpAddr>,
     pools: BTreeSet<PoolId>,
     members: BTreeSet<MemberId>,
@@ -279,6 +309,8 @@ fn removals(observed: &Observed, kept: &Kept) -> Vec<Op> {
     });
     let vips = observed.vips.iter().filter(|(address, _)| !kept.vips.contains(address));
     let vips = vips.map(|(address, vip)| Op::RemoveVip { id: vip.id, address: *address });
+    let instances = observed.instances.keys().filter(|id| !kept.instances.contains(id));
+    let instances = instances.map(|id| Op::RemoveInstance { id: *id });
     let pools = observed.pools.keys().filter(|id| !kept.pools.contains(id)).map(|id| Op::RemovePool { id: *id });
     let (retired, in_service): (Vec<_>, Vec<_>) = observed
         .members
@@ -287,7 +319,7 @@ fn removals(observed: &Observed, kept: &Kept) -> Vec<Op> {
         .partition(|(_, member)| member.flags & MemberState::RETIRED != 0);
     let retire = in_service.into_iter().map(|(id, _)| Op::RetireMember { id: *id });
     let release = retired.into_iter().map(|(id, _)| Op::ReleaseMember { id: *id });
-    listeners.chain(vips).chain(pools).chain(retire).chain(release).collect()
+    listeners.chain(vips).chain(instances).chain(pools).chain(retire).chain(release).collect()
 }
 
 #[cfg(test)]

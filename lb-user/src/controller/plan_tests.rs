@@ -24,8 +24,15 @@ fn after(mut observed: Observed, ops: &[Op]) -> Observed {
             Op::PutPool { id, label, hash, table } => {
                 observed.pools.insert(id, ObservedPool { label, hash, table });
             }
-            Op::PutVip { id, address, label, active } => {
-                observed.vips.insert(address, ObservedVip { id, label, active });
+            Op::PutInstance { id, label, mac } => {
+                let active = observed.instances.get(&id).is_some_and(|instance| instance.active);
+                observed.instances.insert(id, ObservedInstance { label, mac, active });
+            }
+            Op::RemoveInstance { id } => drop(observed.instances.remove(&id).unwrap()),
+            Op::SetAdvertSources { sources } => observed.advert_sources = sources,
+            Op::PutVip { id, address, label, active, instance } => {
+                assert!(instance.is_none_or(|id| observed.instances.contains_key(&id)), "{observed:?}");
+                observed.vips.insert(address, ObservedVip { id, label, active, instance });
             }
             Op::PutListener { id, vip, transport, port, label, pool, in_snat_range } => {
                 let key = ListenerKey { vip: vip_of(&observed, vip), transport, port };
@@ -64,6 +71,9 @@ fn word(op: &Op) -> &'static str {
     match op {
         Op::PutMember { .. } => "put member",
         Op::PutPool { .. } => "put pool",
+        Op::PutInstance { .. } => "put instance",
+        Op::RemoveInstance { .. } => "remove instance",
+        Op::SetAdvertSources { .. } => "set advert sources",
         Op::PutVip { .. } => "put vip",
         Op::PutListener { .. } => "put listener",
         Op::RemoveListener { .. } => "remove listener",
@@ -339,7 +349,7 @@ fn garbage_in_the_maps_is_replaced_or_removed() {
 /// `count` VIPs from `first` on, each with a listener without pool.
 fn many_vips(first: u32, count: u32) -> Desired {
     let addresses = (first..first + count).map(|n| IpAddr::from(n.to_be_bytes()));
-    let vip = |address| (address, DesiredVip { label: format!("lb-{address}"), active: true });
+    let vip = |address| (address, DesiredVip { label: format!("lb-{address}"), active: true, instance: None });
     let listener = |vip| {
         let key = ListenerKey { vip, transport: Transport::Tcp, port: 80 };
         (key, DesiredListener { label: format!("lb-{vip}/tcp"), pool: None })

@@ -116,6 +116,7 @@ pub fn describe(op: &Op) -> String {
     match op {
         Op::PutMember { id, record } => format!("put member {} ({})", id.0, record.label),
         Op::PutPool { id, label, table, .. } => format!("put pool {} ({label}, {} slots)", id.0, table.len()),
+        Op::PutInstance { id, label, .. } => format!("put instance {} ({label})", id.0),
         Op::PutVip { id, address, label, .. } => format!("put VIP {} ({address} of {label})", id.0),
         Op::PutListener { id, transport, port, label, .. } => {
             format!("put listener {} ({label}, port {port}/{transport})", id.0)
@@ -124,6 +125,8 @@ pub fn describe(op: &Op) -> String {
             format!("remove listener {} (port {port}/{transport})", id.0)
         }
         Op::RemoveVip { id, address } => format!("remove VIP {} ({address})", id.0),
+        Op::RemoveInstance { id } => format!("remove instance {}", id.0),
+        Op::SetAdvertSources { sources } => format!("list {} sources of adverts", sources.len()),
         Op::RemovePool { id } => format!("remove pool {}", id.0),
         Op::RetireMember { id } => format!("retire member {}", id.0),
         Op::ReleaseMember { id } => format!("release member {}", id.0),

@@ -165,7 +165,7 @@ fn all_vips_can_be_exchanged_at_once() {
         for n in 0..1000u16 {
             let [high, low] = n.to_be_bytes();
             let vip = [10, net, high, low].into();
-            desired.vips.insert(vip, DesiredVip { label: format!("lb-{n}"), active: true });
+            desired.vips.insert(vip, DesiredVip { label: format!("lb-{n}"), active: true, instance: None });
             let listener = DesiredListener { label: format!("lb-{n}/tcp"), pool: None };
             desired.listeners.insert(ListenerKey { vip, transport: Transport::Tcp, port: 80 }, listener);
         }
@@ -186,7 +186,9 @@ fn too_much_is_refused_and_changes_nothing() {
     let before = dataplane.observe().unwrap();
     for n in 0..1024u16 {
         let [high, low] = n.to_be_bytes();
-        desired.vips.insert([10, 1, high, low].into(), DesiredVip { label: format!("lb-{n}"), active: true });
+        desired
+            .vips
+            .insert([10, 1, high, low].into(), DesiredVip { label: format!("lb-{n}"), active: true, instance: None });
     }
     let error = reconcile(&mut dataplane, &desired).unwrap_err();
     assert!(matches!(error, ReconcileError::Plan { done: 0, source: PlanError::NoIdLeft { kind: "VIP", .. } }));

@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use lb_common::{config::IdleLimits, member::MemberState, pool::NO_POOL, protocol::Transport};
+use lb_common::{config::IdleLimits, mac::Mac, member::MemberState, pool::NO_POOL, protocol::Transport};
 
 use crate::{
-    compile::{Desired, HealthView, MemberKey, NextHops, Overrides, compile},
+    compile::{Desired, HealthView, InstanceIntent, MemberKey, NextHops, Overrides, compile},
     dataplane::{
         ListenerKey, MemberId, NextHop, Observed, SlotHash,
         kernel::KernelOptions,
@@ -54,6 +54,7 @@ pub(crate) struct World {
     pub(crate) overrides: Overrides,
     pub(crate) health: HealthView,
     pub(crate) unreached: BTreeSet<IpAddr>,
+    pub(crate) instances: Vec<InstanceIntent>,
 }
 
 impl World {
@@ -66,7 +67,7 @@ impl World {
         let reached = members.map(|m| m.address).filter(|address| !self.unreached.contains(address));
         let hops: NextHops = reached.map(|address| (address, next_hop())).collect();
         let model = Model::new(self.load_balancers.clone()).unwrap();
-        compile(&model, &self.overrides, &self.health, &hops)
+        compile(&model, &self.overrides, &self.health, &hops, &self.instances)
     }
 }
 
@@ -157,7 +158,10 @@ pub(crate) fn id_of(observed: &Observed, pool: &str, n: u8) -> Option<MemberId> 
 /// Maps without ids. Retired members are left out.
 #[derive(PartialEq, Eq, Debug, Default)]
 pub(crate) struct Flat {
-    vips: BTreeMap<IpAddr, (String, bool)>,
+    instances: BTreeMap<String, Option<Mac>>,
+    advert_sources: BTreeSet<(u8, IpAddr)>,
+    /// Label, whether switched on, instance.
+    vips: BTreeMap<IpAddr, (String, bool, Option<String>)>,
     /// Label, pool, whether in the SNAT range.
     listeners: BTreeMap<ListenerKey, (String, Option<String>, bool)>,
     pools: BTreeMap<String, (SlotHash, Vec<SocketAddr>)>,
@@ -176,8 +180,11 @@ impl Flat {
         });
         let members =
             desired.members.iter().map(|(key, m)| (key.clone(), (m.label.clone(), m.flags, m.weight, m.next_hop)));
+        let vips = desired.vips.iter();
         Self {
-            vips: desired.vips.iter().map(|(address, vip)| (*address, (vip.label.clone(), vip.active))).collect(),
+            instances: desired.instances.iter().map(|(label, instance)| (label.clone(), instance.mac)).collect(),
+            advert_sources: desired.advert_sources.clone(),
+            vips: vips.map(|(at, vip)| (*at, (vip.label.clone(), vip.active, vip.instance.clone()))).collect(),
             listeners: listeners.collect(),
             pools: pools.collect(),
             members: members.collect(),
@@ -199,8 +206,14 @@ impl Flat {
             let key = MemberKey { pool: label_of(&m.pool), address: m.address, port: m.port };
             (key, (m.label.clone(), m.flags, m.weight, m.next_hop))
         });
+        let vips = observed.vips.iter().map(|(address, vip)| {
+            let instance = vip.instance.map(|id| observed.instances[&id].label.clone());
+            (*address, (vip.label.clone(), vip.active, instance))
+        });
         let flat = Self {
-            vips: observed.vips.iter().map(|(address, vip)| (*address, (vip.label.clone(), vip.active))).collect(),
+            instances: observed.instances.values().map(|i| (i.label.clone(), i.mac)).collect(),
+            advert_sources: observed.advert_sources.clone(),
+            vips: vips.collect(),
             listeners: listeners.collect(),
             pools: pools.collect(),
             members: members.collect(),

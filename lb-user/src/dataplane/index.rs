@@ -5,6 +5,7 @@
 //! a full line becomes free, an entry that had to move on is brought home.
 
 use lb_common::{
+    advert::{self, AdvertEntry, AdvertLine, AdvertSource, VirtualRouter},
     atomic::{
         AtomicU64,
         Ordering::{Relaxed, Release},
@@ -150,6 +151,36 @@ impl Line for Vip6Line {
 
     fn home(key: [u64; 2], lines: u32) -> u32 {
         vip::line6(key, lines)
+    }
+}
+
+impl Way for AdvertSource {
+    type Key = (VirtualRouter, [u64; 2]);
+
+    fn key(&self) -> Self::Key {
+        (AdvertEntry(self.entry.load(Relaxed)).router(), [self.address[0].load(Relaxed), self.address[1].load(Relaxed)])
+    }
+
+    /// The virtual router is a part of the entry.
+    fn set_key(&self, (_, address): Self::Key) {
+        self.address[0].store(address[0], Relaxed);
+        self.address[1].store(address[1], Relaxed);
+    }
+
+    fn entry(&self) -> &AtomicU64 {
+        &self.entry
+    }
+}
+
+impl Line for AdvertLine {
+    type Way = AdvertSource;
+
+    fn ways(&self) -> &[AdvertSource] {
+        &self.ways
+    }
+
+    fn home((router, address): (VirtualRouter, [u64; 2]), lines: u32) -> u32 {
+        advert::line(router, address, lines)
     }
 }
 

@@ -26,7 +26,7 @@ use lb_ebpf::host::{Arrays, FlowSizes};
 
 use super::{
     Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MapInfo, MemberId, Observed, Op,
-    Statistics, TrafficCounters,
+    Statistics, Switchboard, TrafficCounters,
     clock::Clock,
     flows::Flows,
     mapped::MappedArrays,
@@ -218,6 +218,13 @@ impl KernelDataplane {
             writer: TableWriter::default(),
             loaded: None,
         })
+    }
+
+    /// What turns instances on and off. It goes on when the data plane is
+    /// dropped: the memory is the kernel's.
+    #[must_use]
+    pub fn switchboard(&self) -> Switchboard {
+        Switchboard::mapped(self.arrays.shared_instances())
     }
 
     /// Frees forward and return entries of flows that have been idle for too

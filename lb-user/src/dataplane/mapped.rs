@@ -1,11 +1,13 @@
 //! The pinned arrays, mapped.
 
-use std::{os::fd::AsFd, path::Path};
+use std::{os::fd::AsFd, path::Path, sync::Arc};
 
 use aya::maps::MapData;
 use lb_common::{
+    advert::{AdvertGuard, AdvertLine},
     config::Config,
     flow::{Flow4Line, Flow6Line, Return4, Return6},
+    instance::Instance,
     label::Label,
     listener::{ListenerLine, ListenerOf},
     member::Member,
@@ -27,6 +29,9 @@ pub(super) struct MappedArrays {
     config: Region<Config>,
     vips4: Region<Vip4Line>,
     vips6: Region<Vip6Line>,
+    instances: Arc<Region<Instance>>,
+    advert_guard: Region<AdvertGuard>,
+    advert_sources: Region<AdvertLine>,
     listeners: Region<ListenerLine>,
     listener_keys: Region<ListenerOf>,
     pools: Region<Pool>,
@@ -47,6 +52,9 @@ impl MappedArrays {
             config: open(pin_path, names::CONFIG)?,
             vips4: open(pin_path, names::VIPS4)?,
             vips6: open(pin_path, names::VIPS6)?,
+            instances: Arc::new(open(pin_path, names::INSTANCES)?),
+            advert_guard: open(pin_path, names::ADVERT_GUARD)?,
+            advert_sources: open(pin_path, names::ADVERT_SOURCES)?,
             listeners: open(pin_path, names::LISTENERS)?,
             listener_keys: open(pin_path, names::LISTENER_KEYS)?,
             pools: open(pin_path, names::POOLS)?,
@@ -59,6 +67,11 @@ impl MappedArrays {
             ports: open(pin_path, names::PORTS)?,
             labels: open(pin_path, names::LABELS)?,
         })
+    }
+
+    /// `INSTANCES`, shared with whoever turns instances on and off.
+    pub(super) fn shared_instances(&self) -> Arc<Region<Instance>> {
+        Arc::clone(&self.instances)
     }
 }
 
@@ -89,6 +102,18 @@ impl Arrays for MappedArrays {
 
     fn vips6(&self) -> &[Vip6Line] {
         self.vips6.values()
+    }
+
+    fn instances(&self) -> &[Instance] {
+        self.instances.values()
+    }
+
+    fn advert_guard(&self) -> &AdvertGuard {
+        &self.advert_guard.values()[0]
+    }
+
+    fn advert_sources(&self) -> &[AdvertLine] {
+        self.advert_sources.values()
     }
 
     fn listeners(&self) -> &[ListenerLine] {

@@ -6,7 +6,7 @@ use lb_ebpf::host::{Arrays, FlowSizes, HostTables, OwnedArrays};
 
 use super::{
     Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics,
-    TrafficCounters,
+    Switchboard, TrafficCounters,
     flows::Flows,
     kernel::KernelOptions,
     tables::{TableWriter, observe},
@@ -63,6 +63,12 @@ impl MemoryDataplane {
     /// Makes the operation after the next `operations` fail, once.
     pub fn fail_after(&mut self, operations: usize) {
         self.fail_in = Some(operations);
+    }
+
+    /// What turns instances on and off.
+    #[must_use]
+    pub fn switchboard(&self) -> Switchboard {
+        Switchboard::owned(self.tables.arrays.shared_instances())
     }
 
     /// Frees flows that have been idle for too long.

@@ -5,10 +5,13 @@
 //! memory of pinned BPF maps, `memory` over ordinary memory for tests. Nothing
 //! outside this module says aya.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 pub use lb_common::{
-    counters::TrafficCounters, drop_reason::DropReason, flow::Stage, member::NextHop, pool::SlotHash,
+    counters::TrafficCounters, drop_reason::DropReason, flow::Stage, mac::Mac, member::NextHop, pool::SlotHash,
     protocol::Transport,
 };
 
@@ -22,9 +25,11 @@ mod mapped;
 pub mod memory;
 mod pins;
 mod region;
+mod switchboard;
 pub mod tables;
 
 pub use describe::{Attachment, DataplaneInfo, Describe, MapInfo, XdpMode};
+pub use switchboard::Switchboard;
 
 /// Id of a VIP in the maps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -38,6 +43,10 @@ pub struct PoolId(pub u16);
 /// Id of a member in the maps; 0 is [`lb_common::member::NO_MEMBER`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct MemberId(pub u16);
+
+/// Id of a VRRP instance in the maps; 0 is [`lb_common::instance::NO_INSTANCE`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct InstanceId(pub u8);
 
 /// What identifies a listener: one address, one protocol, one port.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -55,9 +64,23 @@ pub struct ListenerKey {
 pub struct ObservedVip {
     /// Its id.
     pub id: VipId,
-    /// `load_balancer`.
+    /// `load_balancer`, or `vrrp instance` for an address without listeners.
     pub label: String,
-    /// Whether this balancer answers for it.
+    /// Whether it is switched on. Whether this balancer answers for it is a
+    /// matter of its instance too: see [`Observed::answers_for`].
+    pub active: bool,
+    /// The VRRP instance that moves it.
+    pub instance: Option<InstanceId>,
+}
+
+/// A VRRP instance as it is in the maps.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ObservedInstance {
+    /// Its name.
+    pub label: String,
+    /// The virtual router's Ethernet address, if it has one.
+    pub mac: Option<Mac>,
+    /// Whether this balancer carries its VIPs.
     pub active: bool,
 }
 
@@ -110,6 +133,10 @@ pub struct MemberRecord {
 pub struct Observed {
     /// By address.
     pub vips: BTreeMap<IpAddr, ObservedVip>,
+    /// By id.
+    pub instances: BTreeMap<InstanceId, ObservedInstance>,
+    /// Who may send VRRP adverts: VRIDs, each with an address of its family.
+    pub advert_sources: BTreeSet<(u8, IpAddr)>,
     /// By VIP, transport and port.
     pub listeners: BTreeMap<ListenerKey, ObservedListener>,
     /// By id.
@@ -118,6 +145,16 @@ pub struct Observed {
     pub members: BTreeMap<MemberId, MemberRecord>,
     /// The lowest and highest SNAT port.
     pub snat_ports: (u16, u16),
+}
+
+impl Observed {
+    /// Whether this balancer answers for a VIP: it is switched on, and its
+    /// instance, if it has one, is Active.
+    #[must_use]
+    pub fn answers_for(&self, vip: &ObservedVip) -> bool {
+        let carried = |id| self.instances.get(&id).is_some_and(|instance| instance.active);
+        vip.active && vip.instance.is_none_or(carried)
+    }
 }
 
 /// One step from what is to what should be. Each is atomic for packets: they
@@ -143,16 +180,35 @@ pub enum Op {
         /// The member of each slot.
         table: Vec<MemberId>,
     },
-    /// Creates a VIP or changes whether it is active.
+    /// Creates a VRRP instance, which is not Active then, or changes its label
+    /// or address. Whether it is Active is [`Switchboard`]'s to say.
+    PutInstance {
+        /// A free id, or the instance's.
+        id: InstanceId,
+        /// Its name.
+        label: String,
+        /// The virtual router's Ethernet address, if it has one.
+        mac: Option<Mac>,
+    },
+    /// Creates a VIP, or changes whether it is switched on or what moves it.
     PutVip {
         /// A free id, or the VIP's.
         id: VipId,
         /// The address.
         address: IpAddr,
-        /// `load_balancer`.
+        /// `load_balancer`, or `vrrp instance`.
         label: String,
-        /// Whether this balancer answers for it.
+        /// Whether it is switched on.
         active: bool,
+        /// The VRRP instance that moves it.
+        instance: Option<InstanceId>,
+    },
+    /// Replaces the list of those who may send VRRP adverts. A virtual router
+    /// is guarded while anybody is listed for it. In between, adverts meet both
+    /// lists.
+    SetAdvertSources {
+        /// VRIDs, each with an address of its family.
+        sources: BTreeSet<(u8, IpAddr)>,
     },
     /// Creates a listener or points it to another pool.
     PutListener {
@@ -188,6 +244,11 @@ pub enum Op {
         id: VipId,
         /// Its address.
         address: IpAddr,
+    },
+    /// Removes a VRRP instance that no VIP names.
+    RemoveInstance {
+        /// Its id.
+        id: InstanceId,
     },
     /// Removes a pool that no listener uses.
     RemovePool {

@@ -19,10 +19,13 @@ use nix::{
 use super::{DataplaneError, kernel::kernel};
 
 /// Every map, so that removing a data path removes nothing else.
-const MAPS: [&str; 19] = [
+const MAPS: [&str; 22] = [
     names::CONFIG,
     names::VIPS4,
     names::VIPS6,
+    names::INSTANCES,
+    names::ADVERT_GUARD,
+    names::ADVERT_SOURCES,
     names::LISTENERS,
     names::LISTENER_KEYS,
     names::POOLS,

@@ -10,6 +10,7 @@ use std::{
 
 use lb_common::{
     atomic::Ordering::{Relaxed, Release},
+    instance::NO_INSTANCE,
     label::Labelled,
     limits::{LABEL_BYTES, MAX_LISTENERS, MAX_MEMBERS, MAX_POOLS, MAX_TABLE_SLOTS, MAX_VIPS, SLOTS_PER_LINE},
     listener::{self, ListenerEntry},
@@ -20,11 +21,13 @@ use lb_common::{
 use lb_ebpf::host::Arrays;
 
 use super::{
-    DataplaneError, ListenerId, ListenerKey, MemberId, MemberRecord, Observed, ObservedListener, ObservedPool,
-    ObservedVip, Op, PoolId, VipId,
+    DataplaneError, InstanceId, ListenerId, ListenerKey, MemberId, MemberRecord, Observed, ObservedListener,
+    ObservedPool, ObservedVip, Op, PoolId, VipId,
     flows::Flows,
     index::{self, NoRoom},
 };
+
+mod instances;
 
 /// How long slots that a pool has left are not given to another: any packet
 /// that was reading them is long gone.
@@ -95,7 +98,12 @@ impl TableWriter {
         match op {
             Op::PutMember { id, record } => put_member(arrays, *id, record),
             Op::PutPool { id, label, hash, table } => self.put_pool(arrays, *id, label, *hash, table),
-            Op::PutVip { id, address, label, active } => put_vip(arrays, *id, *address, label, *active),
+            Op::PutInstance { id, label, mac } => instances::put(arrays, *id, label, *mac),
+            Op::RemoveInstance { id } => instances::remove(arrays, *id),
+            Op::SetAdvertSources { sources } => instances::set_advert_sources(arrays, sources),
+            Op::PutVip { id, address, label, active, instance } => {
+                put_vip(arrays, *id, *address, label, *active, *instance)
+            }
             Op::PutListener { id, vip, transport, port, label, pool, in_snat_range } => {
                 if pool.0 != NO_POOL && !pool_of(arrays, *pool).is_some_and(PoolEntry::is_valid) {
                     return Err(refused("put listener", format!("pool {} does not exist", pool.0)));
@@ -283,11 +291,21 @@ fn put_member(arrays: &impl Arrays, id: MemberId, record: &MemberRecord) -> Resu
     Ok(())
 }
 
-fn put_vip(arrays: &impl Arrays, id: VipId, address: IpAddr, label: &str, active: bool) -> Result<(), DataplaneError> {
+fn put_vip(
+    arrays: &impl Arrays,
+    id: VipId,
+    address: IpAddr,
+    label: &str,
+    active: bool,
+    instance: Option<InstanceId>,
+) -> Result<(), DataplaneError> {
     if u32::from(id.0) >= MAX_VIPS {
         return Err(refused("put VIP", format!("id {} is out of range", id.0)));
     }
-    let entry = VipEntry::new(id.0, active).0;
+    if let Some(instance) = instance.filter(|id| !instances::is_there(arrays, *id)) {
+        return Err(refused("put VIP", format!("instance {} does not exist", instance.0)));
+    }
+    let entry = VipEntry::new(id.0, active, instance.map_or(NO_INSTANCE, |id| id.0)).0;
     match address {
         IpAddr::V4(a) => index::put(arrays.vips4(), u32::from_ne_bytes(a.octets()), entry),
         IpAddr::V6(_) => index::put(arrays.vips6(), address_words(address), entry),
@@ -313,18 +331,23 @@ fn remove_vip(arrays: &impl Arrays, id: VipId, address: IpAddr) -> Result<(), Da
     Ok(())
 }
 
+/// Every VIP with its entry.
+fn vip_entries(arrays: &impl Arrays) -> impl Iterator<Item = (IpAddr, VipEntry)> {
+    let vips4 = index::iter(arrays.vips4()).map(|(a, e)| (IpAddr::V4(Ipv4Addr::from(a.to_ne_bytes())), e));
+    let vips6 = index::iter(arrays.vips6()).map(|(a, e)| (address_from_words(a, true), e));
+    vips4.chain(vips6).map(|(address, entry)| (address, VipEntry(entry)))
+}
+
 /// Reads everything back, flows and counters aside.
 pub fn observe(arrays: &impl Arrays) -> Observed {
     let label = |what: Labelled| {
         let mut buffer = [0; LABEL_BYTES];
         arrays.labels()[what.index() as usize].get(&mut buffer).unwrap_or_default().to_owned()
     };
-    let vips4 = index::iter(arrays.vips4()).map(|(a, e)| (IpAddr::V4(Ipv4Addr::from(a.to_ne_bytes())), e));
-    let vips6 = index::iter(arrays.vips6()).map(|(a, e)| (address_from_words(a, true), e));
-    let vips = vips4.chain(vips6).map(|(address, entry)| {
-        let entry = VipEntry(entry);
+    let vips = vip_entries(arrays).map(|(address, entry)| {
         let id = VipId(entry.id());
-        (address, ObservedVip { id, label: label(Labelled::Vip(id.0)), active: entry.is_active() })
+        let instance = Some(entry.instance()).filter(|id| *id != NO_INSTANCE).map(InstanceId);
+        (address, ObservedVip { id, label: label(Labelled::Vip(id.0)), active: entry.is_active(), instance })
     });
     let vips: std::collections::BTreeMap<_, _> = vips.collect();
     let address_of = |id: u16| vips.iter().find(|(_, vip)| vip.id.0 == id).map(|(address, _)| *address);
@@ -366,6 +389,8 @@ pub fn observe(arrays: &impl Arrays) -> Observed {
     let (low, count) = arrays.config().snat_ports();
     let high = low.saturating_add(u16::try_from(count.saturating_sub(1)).unwrap_or(u16::MAX));
     Observed {
+        instances: instances::observe(arrays),
+        advert_sources: instances::advert_sources(arrays),
         listeners: listeners.collect(),
         pools: pools.collect(),
         members: members.collect(),

@@ -49,7 +49,7 @@ fn put_pool(id: PoolId, table: Vec<MemberId>) -> Op {
 }
 
 fn put_vip(id: VipId, last: u8) -> Op {
-    Op::PutVip { id, address: IpAddr::from([192, 0, 2, last]), label: "web".to_owned(), active: true }
+    Op::PutVip { id, address: IpAddr::from([192, 0, 2, last]), label: "web".to_owned(), active: true, instance: None }
 }
 
 fn put_listener(id: ListenerId, transport: Transport, port: u16, pool: PoolId) -> Op {
@@ -133,7 +133,13 @@ fn what_was_put_is_observed() {
         Op::PutPool { id: PoolId(4095), label: "six/app".to_owned(), hash: SlotHash::SourceIp, table: vec![last] },
         put_pool(PoolId(7), vec![]),
         put_vip(VIP, 1),
-        Op::PutVip { id: six, address: "2001:db8::1".parse().unwrap(), label: "six".to_owned(), active: false },
+        Op::PutVip {
+            id: six,
+            address: "2001:db8::1".parse().unwrap(),
+            label: "six".to_owned(),
+            active: false,
+            instance: None,
+        },
         put_listener(LISTENER, Transport::Tcp, 80, POOL),
         Op::PutListener {
             id: ListenerId((MAX_LISTENERS - 1) as u16),
@@ -158,7 +164,7 @@ fn what_was_put_is_observed() {
     ];
     assert_eq!(observed.pools, pools.into());
     assert_eq!(observed.members, [(MemberId(1), record(1, POOL)), (MemberId(2), record(2, POOL)), (last, v6)].into());
-    let vip = |id, label: &str, active| ObservedVip { id, label: label.to_owned(), active };
+    let vip = |id, label: &str, active| ObservedVip { id, label: label.to_owned(), active, instance: None };
     let (four, six_address) = (IpAddr::from([192, 0, 2, 1]), "2001:db8::1".parse().unwrap());
     assert_eq!(observed.vips, [(four, vip(VIP, "web", true)), (six_address, vip(six, "six", false))].into());
     let at = |vip, transport, port| ListenerKey { vip, transport, port };

@@ -160,7 +160,13 @@ fn operations(protocols: Protocols) -> Vec<Op> {
     let mut operations: Vec<Op> = (1..=MEMBERS).map(member).collect();
     let table = (1..=MEMBERS).map(MemberId).cycle().take(SLOTS).collect();
     operations.push(Op::PutPool { id: pool, label: "bench/pool".to_owned(), hash: SlotHash::SourceIpPort, table });
-    operations.push(Op::PutVip { id: vip, address: protocols.vip(), label: "bench".to_owned(), active: true });
+    operations.push(Op::PutVip {
+        id: vip,
+        address: protocols.vip(),
+        label: "bench".to_owned(),
+        active: true,
+        instance: None,
+    });
     operations.push(Op::PutListener {
         id: LISTENER,
         vip,

@@ -247,7 +247,8 @@ pub fn standard() -> Vec<Op> {
         for kind in Kind::ALL.into_iter().filter(|k| !matches!(k, Kind::Poolless | Kind::InSnatRange)) {
             ops.push(put_pool(version, kind, version.slots(kind)));
         }
-        let vip = |id, address, active| Op::PutVip { id: VipId(id), address, label: "lb".to_owned(), active };
+        let vip =
+            |id, address, active| Op::PutVip { id: VipId(id), address, label: "lb".to_owned(), active, instance: None };
         ops.push(vip(version.vip_id(), version.vip(), true));
         ops.push(vip(version.vip_id() + 1, version.standby_vip(), false));
         for transport in [Transport::Tcp, Transport::Udp] {

@@ -26,7 +26,7 @@ fn view(picture: &Picture<'_>, row: &LoadBalancerRow<'_>) -> LoadBalancerView {
         vip_address: row.address,
         admin_state_up: row.wanted.map(|lb| lb.admin_state_up),
         operating_status: row.status,
-        role: row.seen.map(|vip| role_of(vip.active)),
+        role: row.seen.map(|_| role_of(row.carried)),
         listeners: picture.listeners.iter().map(|l| &l.label).filter(own).cloned().collect(),
         pools: picture.pools.iter().map(|p| &p.label).filter(own).cloned().collect(),
     }
@@ -38,7 +38,8 @@ const fn role_of(active: bool) -> Role {
 
 /// Which node of a pair this is, over all VIPs of the data path.
 pub(super) fn role(picture: &Picture<'_>) -> Option<Role> {
-    let mut roles = picture.load_balancers.iter().filter_map(|lb| lb.seen).map(|vip| role_of(vip.active));
+    let there = picture.load_balancers.iter().filter(|lb| lb.seen.is_some());
+    let mut roles = there.map(|lb| role_of(lb.carried));
     let first = roles.next()?;
     Some(if roles.all(|role| role == first) { first } else { Role::Mixed })
 }

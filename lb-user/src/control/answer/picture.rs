@@ -13,7 +13,7 @@ use lb_common::member::MemberState;
 
 use super::Intent;
 use crate::{
-    compile::{MemberKey, MemberOverride, Verdict},
+    compile::{MemberKey, MemberOverride, Verdict, is_instance_label},
     control::{
         status::{self, Drain, MemberFacts, PoolOff},
         view::OperatingStatus,
@@ -38,6 +38,8 @@ pub(super) struct LoadBalancerRow<'a> {
     pub(super) address: IpAddr,
     pub(super) wanted: Option<&'a LoadBalancer>,
     pub(super) seen: Option<&'a ObservedVip>,
+    /// Whether this balancer answers for the VIP.
+    pub(super) carried: bool,
     pub(super) status: OperatingStatus,
 }
 
@@ -246,10 +248,14 @@ fn load_balancer_rows<'a>(observed: &'a Observed, wanted: &'a [LoadBalancer]) ->
         address,
         wanted: None,
         seen: None,
+        carried: false,
         status: OperatingStatus::Offline,
     };
-    for (address, vip) in &observed.vips {
-        rows.insert(*address, LoadBalancerRow { seen: Some(vip), ..row(vip.label.clone(), *address) });
+    for (address, vip) in observed.vips.iter().filter(|(_, vip)| !is_instance_label(&vip.label)) {
+        rows.insert(
+            *address,
+            LoadBalancerRow { seen: Some(vip), carried: observed.answers_for(vip), ..row(vip.label.clone(), *address) },
+        );
     }
     for lb in wanted {
         let row = rows.entry(lb.vip_address).or_insert_with(|| row(String::new(), lb.vip_address));

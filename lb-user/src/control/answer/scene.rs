@@ -15,10 +15,10 @@ use lb_ebpf::{host::Arrays as _, packet::Packet, pipeline, tables::Verdict};
 
 use super::{Intent, Knowledge, answer};
 use crate::{
-    compile::{HealthView, MemberKey, NextHops, Overrides, compile},
+    compile::{DesiredVip, HealthView, MemberKey, NextHops, Overrides, compile},
     control::protocol::{Request, Response},
     dataplane::{
-        Dataplane as _, ListenerId, MemberId, MemberRecord, NextHop, Op, PoolId, Transport, VipId,
+        Dataplane as _, InstanceId, ListenerId, MemberId, MemberRecord, NextHop, Op, PoolId, Transport, VipId,
         kernel::KernelOptions, memory::MemoryDataplane,
     },
     model::{
@@ -170,7 +170,7 @@ impl Scene {
     /// no longer wanted goes.
     pub(super) fn settle(&mut self) {
         self.built = Model::new(self.model.clone()).unwrap();
-        let desired = compile(&self.built, &self.overrides, &self.health, &self.hops);
+        let desired = compile(&self.built, &self.overrides, &self.health, &self.hops, &[]);
         let observed = self.dataplane.observe().unwrap();
         let mut free = (1..).filter(|id| !observed.pools.contains_key(&PoolId(*id)));
         let pools: BTreeMap<String, PoolId> = desired
@@ -208,8 +208,15 @@ impl Scene {
             let table = pool.table.iter().map(|slot| members[&pool.members[usize::from(*slot)]]).collect();
             self.apply(Op::PutPool { id: pools[&label], label, hash: pool.hash, table });
         }
-        for (address, vip) in &desired.vips {
-            self.apply(Op::PutVip { id: VipId(0), address: *address, label: vip.label.clone(), active: vip.active });
+        let ids = desired.instances.keys().zip((1..).map(InstanceId));
+        let instances: BTreeMap<String, InstanceId> = ids.map(|(label, id)| (label.clone(), id)).collect();
+        for (label, id) in &instances {
+            self.apply(Op::PutInstance { id: *id, label: label.clone(), mac: None });
+        }
+        for (address, vip) in desired.vips {
+            let DesiredVip { label, active, instance } = vip;
+            let instance = instance.map(|name| instances[&name]);
+            self.apply(Op::PutVip { id: VipId(0), address, label, active, instance });
         }
         for (key, seen) in &observed.listeners {
             if !desired.listeners.contains_key(key) {

@@ -3,6 +3,7 @@
 //! Flows and counters know ids only, so whatever is found again keeps its
 //! number. What it is found by differs:
 //!
+//! - a VRRP instance by its name;
 //! - a VIP by its address, a listener by VIP, transport and port;
 //! - a pool by its label; when that is new, by the listeners that go on reaching
 //!   it (it was renamed, alone or with its load balancer), or by members that
@@ -19,19 +20,20 @@ use std::{
 };
 
 use lb_common::{
-    limits::{MAX_LISTENERS, MAX_MEMBERS, MAX_POOLS, MAX_VIPS},
+    limits::{MAX_INSTANCES, MAX_LISTENERS, MAX_MEMBERS, MAX_POOLS, MAX_VIPS},
     member::MemberState,
 };
 
 use super::PlanError;
 use crate::{
     compile::{Desired, MemberKey},
-    dataplane::{ListenerId, ListenerKey, MemberId, Observed, PoolId, VipId},
+    dataplane::{InstanceId, ListenerId, ListenerKey, MemberId, Observed, PoolId, VipId},
 };
 
 /// The id of everything desired.
 #[derive(Debug)]
 pub(super) struct Numbers<'d> {
+    pub(super) instances: BTreeMap<&'d str, InstanceId>,
     pub(super) vips: BTreeMap<IpAddr, VipId>,
     pub(super) listeners: BTreeMap<ListenerKey, ListenerId>,
     pub(super) pools: BTreeMap<&'d str, PoolId>,
@@ -45,6 +47,12 @@ struct Kind {
     remedy: &'static str,
 }
 
+const INSTANCES: Kind = Kind {
+    name: "VRRP instance",
+    // 0 is `NO_INSTANCE`.
+    ids: 1..MAX_INSTANCES,
+    remedy: "let more load balancers share one",
+};
 const VIPS: Kind = Kind { name: "VIP", ids: 0..MAX_VIPS, remedy: "use fewer load balancers" };
 const LISTENERS: Kind = Kind { name: "listener", ids: 0..MAX_LISTENERS, remedy: "use fewer listeners" };
 const POOLS: Kind = Kind {
@@ -64,6 +72,15 @@ const MEMBERS: Kind = Kind {
 impl<'d> Numbers<'d> {
     /// Finds or gives every id.
     pub(super) fn assign(desired: &'d Desired, observed: &Observed) -> Result<Self, PlanError> {
+        let named = observed.instances.iter().filter_map(|(id, instance)| {
+            let (label, _) = desired.instances.get_key_value(&instance.label)?;
+            Some((label.as_str(), u16::from(id.0)))
+        });
+        let instances = INSTANCES.number(
+            desired.instances.keys().map(String::as_str),
+            &named.collect(),
+            observed.instances.keys().map(|id| u16::from(id.0)),
+        )?;
         let vips = VIPS.number(
             desired.vips.keys().copied(),
             &observed.vips.iter().map(|(address, vip)| (*address, vip.id.0)).collect(),
@@ -83,6 +100,10 @@ impl<'d> Numbers<'d> {
         )?;
         let members = number_members(desired, observed, &pools)?;
         Ok(Self {
+            instances: instances
+                .into_iter()
+                .filter_map(|(label, id)| Some((label, InstanceId(u8::try_from(id).ok()?))))
+                .collect(),
             vips: vips.into_iter().map(|(address, id)| (address, VipId(id))).collect(),
             listeners: listeners.into_iter().map(|(key, id)| (key, ListenerId(id))).collect(),
             pools: pools.into_iter().map(|(label, id)| (label, PoolId(id))).collect(),
