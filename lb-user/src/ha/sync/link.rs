@@ -242,6 +242,9 @@ impl Worker {
                 "the peer hashes flows with another seed; flows that are not told it would be given other SNAT ports \
                  there: copy the file hash_seed of one balancer's state directory to the other and restart"
             ),
+            Event::Refused(refusal) if refusal.is_ordinary() => {
+                tracing::debug!(%peer, reason = refusal.label(), "flow sync refused a datagram");
+            }
             Event::Refused(refusal) => {
                 let (reason, meaning) = (refusal.label(), refusal.meaning());
                 tracing::warn!(%peer, reason, meaning, "flow sync refused a datagram; more for this reason are only counted");

@@ -14,6 +14,7 @@ pub mod link;
 mod meter;
 mod outbox;
 mod passes;
+mod peer;
 pub mod record;
 pub mod session;
 pub mod view;

@@ -87,7 +87,7 @@ fn a_pass_leaves_room_for_changes_and_is_sent_in_measure() {
             assert!(outbox.under_way() <= BULK_FLIGHT);
         }
     }
-    assert_eq!(at_once, BULK_BURST as u64);
+    assert!((at_once as f64 - BULK_BURST).abs() < 1.0, "{at_once}");
     assert!((10_000..13_000).contains(&sequence), "{sequence}");
     outbox.push_live(Duration::from_secs(2), flow(1));
     assert_eq!(outbox.next(Duration::from_secs(2)).unwrap().kind, Kind::Live);

@@ -16,24 +16,17 @@ use super::{
     meter::Meter,
     outbox::Outbox,
     passes::Passes,
+    peer::{Peer, millis},
     record::{self, Arrived, Record, Who},
     view::PeerState,
-    window::{Place, Window},
     wire::{Datagram, Header, Key, Kind, Refusal},
 };
 use crate::dataplane::exchange::{AdoptRefusal, Adopted, ArrivalPath, FlowExchange, SharedFlow};
 
 /// Hellos are so far apart.
 pub(super) const HELLO: Duration = Duration::from_millis(250);
-/// A peer that is silent for so long is lost.
-const SILENCE: Duration = Duration::from_secs(1);
-/// A datagram whose sender had not heard of us for so long, in milliseconds, is stale.
-const FRESH: u32 = 5000;
 /// Hellos of runs that are not known are answered so often a second.
 const ANSWERS: u32 = 20;
-/// A report is made after so much data, or so long after the first of it.
-const REPORT_AFTER: u32 = 32;
-const REPORT_WITHIN: Duration = Duration::from_millis(10);
 /// Datagrams of data sent at once.
 const BURST: usize = 128;
 /// Lines of the table looked at in one go, and at most at once. No line has
@@ -68,30 +61,6 @@ pub enum Event {
     SeedsDiffer,
     /// The first datagram refused for that reason in a minute.
     Refused(Refusal),
-}
-
-pub(super) struct Peer {
-    pub(super) epoch: u64,
-    /// The challenge it gave last.
-    challenge: u64,
-    /// The newest of its clock.
-    clock: u32,
-    /// Whether it has met this run of us and hears it.
-    hears_us: bool,
-    pub(super) window: Window,
-    pub(super) heard: Duration,
-    pub(super) is_first_time: bool,
-    pub(super) seed: u64,
-    pub(super) flows: Option<u64>,
-    /// What it told last.
-    pub(super) told: Option<Arrived>,
-    /// Data that came since the last report, and when the first of it did.
-    unreported: u32,
-    unreported_since: Duration,
-    /// Its pass that is coming in.
-    pub(super) pass: Option<u32>,
-    pub(super) passes: u64,
-    pub(super) pass_flows: Option<u64>,
 }
 
 /// A hello to somebody who is not met yet.
@@ -495,83 +464,12 @@ impl Session {
     }
 }
 
-impl Peer {
-    fn new(now: Duration, header: &Header, who: &Who) -> Self {
-        Self {
-            epoch: header.sender,
-            challenge: who.challenge,
-            clock: header.clock,
-            hears_us: false,
-            window: Window::default(),
-            heard: now,
-            is_first_time: true,
-            seed: who.seed,
-            flows: who.flows,
-            told: None,
-            unreported: 0,
-            unreported_since: now,
-            pass: None,
-            passes: 0,
-            pass_flows: None,
-        }
-    }
-
-    fn welcome(&self, now: Duration, header: &Header, own: u64) -> Result<(), Refusal> {
-        if header.receiver != own {
-            return Err(Refusal::OtherEpoch);
-        }
-        match self.window.place(header.sequence) {
-            Place::Seen => return Err(Refusal::Replayed),
-            Place::Forgotten => return Err(Refusal::TooOld),
-            Place::New => {}
-        }
-        if millis(now).wrapping_sub(header.echo) > FRESH { Err(Refusal::Stale) } else { Ok(()) }
-    }
-
-    /// A datagram came that is welcome. True: none that came was sent later.
-    fn arrives(&mut self, now: Duration, header: &Header) -> bool {
-        self.hear(now, header);
-        self.window.mark(header.sequence);
-        let is_newest = self.window.highest() == header.sequence;
-        if is_newest {
-            self.hears_us = header.hears;
-        }
-        if header.kind.is_data() {
-            if self.unreported == 0 {
-                self.unreported_since = now;
-            }
-            self.unreported = self.unreported.saturating_add(1);
-        }
-        is_newest
-    }
-
-    fn hear(&mut self, now: Duration, header: &Header) {
-        self.heard = now;
-        if header.clock.wrapping_sub(self.clock) < u32::MAX / 2 {
-            self.clock = header.clock;
-        }
-    }
-
-    fn is_heard(&self, now: Duration) -> bool {
-        now.saturating_sub(self.heard) < SILENCE
-    }
-
-    fn is_report_due(&self, now: Duration) -> bool {
-        self.unreported >= REPORT_AFTER || (self.unreported > 0 && now >= self.unreported_since + REPORT_WITHIN)
-    }
-}
-
 fn who_says_hello(datagram: &Datagram<'_>) -> Option<Who> {
     let is_hello = datagram.header.kind == Kind::Hello && datagram.header.sender != 0;
     record::read(datagram.body).filter(|_| is_hello).find_map(|record| match record {
         Record::Who(who) => Some(who),
         _ => None,
     })
-}
-
-/// A clock of milliseconds that wraps.
-fn millis(now: Duration) -> u32 {
-    now.as_millis() as u32
 }
 
 #[cfg(test)]

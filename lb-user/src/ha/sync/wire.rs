@@ -159,6 +159,13 @@ impl Refusal {
         }
     }
 
+    /// Whether it is nothing to be alarmed about: it happens whenever a balancer
+    /// starts anew, or the network doubles or delays.
+    #[must_use]
+    pub const fn is_ordinary(self) -> bool {
+        matches!(self, Self::Unacquainted | Self::OtherEpoch | Self::Replayed | Self::TooOld | Self::Stale)
+    }
+
     /// What an operator should know about it.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
