@@ -36,7 +36,7 @@ use crate::{
         Attachment, DataplaneError, Describe, InstanceId, XdpMode,
         kernel::{KernelDataplane, Origin},
     },
-    ha::{self, Pair, hook::Hooks},
+    ha::{self, FlowSync, Pair, hook::Hooks},
     health::{self, HealthEvent, Monitors},
     net::{self, Hops, NetError, NextHopWatch},
     store::{self, StoreError},
@@ -57,6 +57,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// reclaims what it needs by itself; this keeps counts honest and ages from
 /// wrapping.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// How often flow sync is asked whether the other balancer is there.
+const LOOK_AT_SYNC: Duration = Duration::from_millis(250);
 
 /// How long next hops that an earlier process knew are believed in against the
 /// network's silence.
@@ -138,6 +141,7 @@ struct Daemon {
     monitors: Monitors,
     verdicts: mpsc::Receiver<HealthEvent>,
     pair: Pair,
+    sync: FlowSync,
     hooks: Hooks,
     hook_failures: mpsc::Receiver<Event>,
     desk: EventDesk,
@@ -214,6 +218,7 @@ impl Daemon {
             monitors,
             verdicts,
             pair,
+            sync: FlowSync::default(),
             hooks: Hooks::new(failure_sender),
             hook_failures,
             desk: EventDesk::new(SystemTime::now()),
@@ -269,7 +274,8 @@ impl Daemon {
     async fn serve(mut self, mut signals: Signals) -> Result<(), DaemonError> {
         let mut resync = interval(RESYNC);
         let mut sweep = interval(SWEEP);
-        for ticker in [&mut resync, &mut sweep] {
+        let mut look_at_sync = interval(LOOK_AT_SYNC);
+        for ticker in [&mut resync, &mut sweep, &mut look_at_sync] {
             ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticker.reset();
         }
@@ -310,6 +316,11 @@ impl Daemon {
                     block_in_place(|| self.controller.converge());
                     let hops = self.hops.borrow().clone();
                     self.attach_where_changed(&hops).await;
+                }
+                _ = look_at_sync.tick(), if self.sync.is_running() => {
+                    if let Some(event) = self.sync.news() {
+                        self.desk.tell(event);
+                    }
                 }
                 _ = sweep.tick() => {
                     block_in_place(|| self.controller.dataplane().sweep());
@@ -368,7 +379,10 @@ impl Daemon {
         }
         let mode = self.config.dataplane.xdp_mode;
         match block_in_place(|| interfaces::settle(self.controller.dataplane_mut(), &found, mode, &self.attachments)) {
-            Ok(attachments) => self.watch_over(attachments).await,
+            Ok(attachments) => {
+                self.watch_over(attachments).await;
+                self.form_pair().await;
+            }
             Err(error) => self.controller.note_error(format!("attach again: {}", chain(&error))),
         }
     }

@@ -245,6 +245,12 @@ impl KernelDataplane {
         configure(&self.arrays, &kept, flow_sizes(&self.arrays), hz);
     }
 
+    /// The seed that flows are hashed with.
+    #[must_use]
+    pub fn hash_seed(&self) -> u64 {
+        self.arrays.config().seed.load(Relaxed)
+    }
+
     /// Switches on or off that the program notes flows for another balancer. It
     /// outlives this process, as the rest of the data path does.
     pub fn set_noting(&self, on: bool) {

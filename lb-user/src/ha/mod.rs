@@ -37,6 +37,7 @@ use crate::{
     net,
 };
 
+mod flow_sync;
 pub mod hook;
 mod report;
 pub mod sync;
@@ -44,8 +45,9 @@ mod tracking;
 mod view;
 mod wish;
 
+pub use flow_sync::FlowSync;
 pub use tracking::Facts;
-pub use wish::{Around, paths};
+pub use wish::Around;
 
 /// Reports that may wait for the daemon. The runner never waits: what does not
 /// fit is counted, and the states can be asked for at any time.

@@ -130,8 +130,7 @@ fn pacing(config: &AnnounceConfig) -> Pacing {
 }
 
 /// How clients of each VIP that moves reach this balancer.
-#[must_use]
-pub fn paths(config: &Config, attachments: &[Attachment]) -> BTreeMap<IpAddr, ArrivalPath> {
+pub(super) fn paths(config: &Config, attachments: &[Attachment]) -> BTreeMap<IpAddr, ArrivalPath> {
     let mut paths = BTreeMap::new();
     for vrrp in &config.vrrp {
         let Some(attachment) = attachments.iter().find(|a| a.interface == vrrp.interface) else { continue };

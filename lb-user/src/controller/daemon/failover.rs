@@ -26,6 +26,18 @@ impl Daemon {
         self.pair.admit(&self.config, &interfaces).await;
         self.hooks.keep_only(|name| self.config.vrrp.iter().any(|vrrp| vrrp.name.as_str() == name));
         self.follow_pair();
+        self.settle_sync();
+    }
+
+    /// Has flow sync do as the pool file says.
+    pub(super) fn settle_sync(&mut self) {
+        let dataplane = self.controller.dataplane();
+        dataplane.set_noting(self.config.sync.is_some());
+        let open = || dataplane.exchange().map_err(std::io::Error::other);
+        let settled = self.sync.follow(&self.config, &self.attachments, dataplane.hash_seed(), open);
+        if let Err(error) = settled {
+            self.controller.note_error(format!("start flow sync: {}", chain(&error)));
+        }
     }
 
     /// Has the virtual routers follow what is known of links and members.
@@ -96,6 +108,6 @@ impl Daemon {
 
     /// How flow sync is.
     pub(super) fn sync_view(&self) -> Option<SyncView> {
-        None
+        self.sync.view()
     }
 }
