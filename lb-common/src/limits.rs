@@ -12,8 +12,12 @@ pub const VIP4_LINES: u32 = 1024;
 pub const VIP6_LINES: u32 = 2048;
 /// VRRP instances, 64 B each: ids are six bits wide, and 0 is none.
 pub const MAX_INSTANCES: u32 = 64;
-/// Lines of the index of those who may send adverts: 64 KiB, two to a line.
-pub const ADVERT_LINES: u32 = 1024;
+/// Those who may send adverts, of all virtual routers together: a pair has one
+/// for each instance.
+pub const MAX_ADVERT_SOURCES: u32 = 512;
+/// Lines of their index, two to a line: 256 KiB, sixteen times what
+/// [`MAX_ADVERT_SOURCES`] fill, so that hardly ever two lines overflow.
+pub const ADVERT_LINES: u32 = 4096;
 /// Listeners. Index 64 B a line of four, per-CPU counters 48 B each.
 pub const MAX_LISTENERS: u32 = 4096;
 /// Lines of the listener index: 256 KiB.

@@ -210,9 +210,10 @@ fn confirms(packet: &Packet<'_>, segment: &Segment, back: Ctl) -> bool {
 }
 
 /// The number of the port that a frame came in by, if the frame is addressed to
-/// it or to a virtual router. A flow is opened, or its last hop learned, from such frames only: a
-/// switch that floods hands everybody else's frames to us too. Packets of a
-/// known flow that come the known way need no such look.
+/// it or to a virtual router: to the VIP's, for all others have ended before. A
+/// flow is opened, or its last hop learned, from such frames only: a switch that
+/// floods hands everybody else's frames to us too. Packets of a known flow that
+/// come the known way need no such look.
 #[inline(always)]
 fn station<T: Tables>(packet: &Packet<'_>, tables: &T, ingress: u32) -> Result<u16, DropReason> {
     let number = tables.port_of_interface(ingress).ok_or(DropReason::InterfaceUnknown)?;

@@ -1,11 +1,19 @@
 //! What keeps a VIP reachable: answers to ARP, neighbour solicitation and
 //! echo, given here because the kernel's stack does not hold the VIP.
 
-use lb_common::{checksum::Sum, counters::Event, drop_reason::DropReason, mac::Mac, vip::VipEntry};
+use lb_common::{
+    atomic::{Ordering::Relaxed, opaque},
+    checksum::Sum,
+    counters::Event,
+    drop_reason::DropReason,
+    instance::NO_INSTANCE,
+    mac::Mac,
+    vip::VipEntry,
+};
 
 use crate::{
     family::{Family, NETWORK_OFFSET, Network, V6},
-    headers::{Arp, ETHERTYPE_IPV4, Ethernet, Icmp, Ipv6, LinkLayerOption, Neighbour, protocol},
+    headers::{Arp, ETHERTYPE_IPV4, Ethernet, Icmp, Ipv6, LinkLayerOption, Neighbour, Station, protocol},
     lookup,
     packet::Packet,
     rewrite::pseudo_header,
@@ -25,13 +33,34 @@ const ON_LINK: u8 = 255;
 /// Flags of an advertisement (RFC 4861 §4.4).
 const SOLICITED: u32 = 0x4000_0000u32.to_be();
 const OVERRIDE: u32 = 0x2000_0000u32.to_be();
+/// Set for what moves by VRRP, as in the announcements of it (RFC 9568 §6.4.1).
+const ROUTER: u32 = 0x8000_0000u32.to_be();
+/// ff02::1, and the station of that group.
+const ALL_NODES: [u64; 2] = [0xff02_0000_0000_0000u64.to_be(), 1u64.to_be()];
+const ALL_NODES_STATION: Mac = Mac([0x33, 0x33, 0, 0, 0, 1]);
 
-/// The address of the interface a frame came in by.
+/// Whether this balancer answers for a VIP, and if so with which Ethernet
+/// address: the virtual router's, in the upper 48 bits of a word, or zero for
+/// the one of the interface that was asked.
 #[inline(always)]
-fn own_mac<T: Tables>(tables: &T, ingress: u32) -> Option<(Mac, u16)> {
+fn carried<T: Tables>(tables: &T, vip: VipEntry) -> Option<u64> {
+    if !vip.is_active() {
+        return None;
+    }
+    if vip.instance() == NO_INSTANCE {
+        return Some(0);
+    }
+    let instance = tables.instance(vip.instance())?;
+    if instance.is_active() { Some(opaque(instance.mac.load(Relaxed))) } else { None }
+}
+
+/// Where a VIP that this balancer carries is, for whoever asks by an interface.
+#[inline(always)]
+fn told_mac<T: Tables>(tables: &T, carried: u64, ingress: u32) -> Option<Mac> {
     let port = tables.port_of_interface(ingress)?;
-    let (_, mac) = tables.port(port)?.get()?;
-    Some((mac, port))
+    let (_, own) = tables.port(port)?.get()?;
+    let own = opaque(own.with_low(0));
+    Some(Mac::from_high(opaque(if carried == 0 { own } else { carried })))
 }
 
 /// Answers an ARP request for an active VIP; passes all other ARP, and what
@@ -49,10 +78,8 @@ pub(crate) fn arp<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress: u32) 
         return Verdict::Pass;
     }
     let Some(vip) = lookup::vip4(tables, arp.target) else { return Verdict::Pass };
-    if !vip.is_active() {
-        return Verdict::Pass;
-    }
-    let Some((own, _)) = own_mac(tables, ingress) else { return Verdict::Drop(DropReason::InterfaceUnknown) };
+    let Some(carried) = carried(tables, vip) else { return Verdict::Pass };
+    let Some(own) = told_mac(tables, carried, ingress) else { return Verdict::Drop(DropReason::InterfaceUnknown) };
     let asker = arp.sender_mac;
     arp.operation = ARP_REPLY;
     arp.target_mac = asker;
@@ -70,63 +97,70 @@ pub(crate) fn arp<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress: u32) 
 
 /// Answers a neighbour solicitation for an active VIP (RFC 4861 §7.2.4);
 /// passes all other multicast.
+///
+/// The frame keeps its length, so the answer says the VIP's Ethernet address if
+/// the question had room for one. Who asked by unicast knows it anyway, and who
+/// probes for duplicates (RFC 4862 §5.4) wants to hear no more than that there
+/// is one.
 #[inline(always)]
 pub(crate) fn neighbour<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress: u32) -> Verdict {
     const OFFSET: usize = NETWORK_OFFSET + size_of::<Ipv6>();
-    const LENGTH: usize = size_of::<Neighbour>() + size_of::<LinkLayerOption>();
+    const OPTION: usize = OFFSET + size_of::<Neighbour>();
     let Some(ip) = packet.read::<Ipv6>(NETWORK_OFFSET) else { return Verdict::Pass };
     let Some(message) = packet.read::<Neighbour>(OFFSET) else { return Verdict::Pass };
     if ip.next_header != protocol::ICMPV6 || message.kind != NEIGHBOUR_SOLICITATION {
         return Verdict::Pass;
     }
     let Some(vip) = lookup::vip6(tables, message.target) else { return Verdict::Pass };
-    if !vip.is_active() {
-        return Verdict::Pass;
-    }
-    if ip.hop_limit != ON_LINK || message.code != 0 {
+    let Some(carried) = carried(tables, vip) else { return Verdict::Pass };
+    let probes = ip.source[0] == 0 && ip.source[1] == 0;
+    let to_group = ip.destination[0].to_ne_bytes()[0] == 0xff;
+    let has_room = packet.view::<LinkLayerOption>(OPTION).is_some();
+    if ip.hop_limit != ON_LINK || message.code != 0 || probes && !to_group || !probes && to_group && !has_room {
         return Verdict::Drop(DropReason::MalformedControl);
     }
-    let Some((own, _)) = own_mac(tables, ingress) else { return Verdict::Drop(DropReason::InterfaceUnknown) };
-    // A solicitation without the sender's link-layer address is either a probe
-    // for duplicates (from the unspecified address) or too short to become an
-    // answer. We have no room to grow the frame; the first is answered by
-    // whoever asks again with an address.
-    let Some(_) = packet.view::<LinkLayerOption>(OFFSET + size_of::<Neighbour>()) else {
-        return Verdict::Drop(DropReason::MalformedControl);
+    let Some(own) = told_mac(tables, carried, ingress) else {
+        return Verdict::Drop(DropReason::InterfaceUnknown);
     };
-    let unspecified = ip.source[0] == 0 && ip.source[1] == 0;
-    if unspecified {
-        return Verdict::Drop(DropReason::MalformedControl);
-    }
-    let flags = SOLICITED | OVERRIDE;
-    let pseudo = pseudo_header::<V6>(message.target, ip.source, protocol::ICMPV6, LENGTH);
+    let router = if vip.instance() == NO_INSTANCE { 0 } else { ROUTER };
+    let (asker, flags) = if probes { (ALL_NODES, OVERRIDE) } else { (ip.source, OVERRIDE | SOLICITED) };
+    let flags = opaque(u64::from(flags | router)) as u32;
+    let asker = [opaque(asker[0]), opaque(asker[1])];
     let mac = own.with_low(0).to_le_bytes();
-    let sum = pseudo
-        .add16(u16::from_ne_bytes([NEIGHBOUR_ADVERTISEMENT, 0]))
-        .add32(flags)
-        .add64(message.target[0])
-        .add64(message.target[1])
+    let option = Sum::default()
         .add16(u16::from_ne_bytes([TARGET_LINK_LAYER, 1]))
         .add16(u16::from_ne_bytes([mac[2], mac[3]]))
         .add16(u16::from_ne_bytes([mac[4], mac[5]]))
         .add16(u16::from_ne_bytes([mac[6], mac[7]]));
+    let (length, option) = if has_room {
+        (size_of::<Neighbour>() + size_of::<LinkLayerOption>(), option)
+    } else {
+        (size_of::<Neighbour>(), Sum::default())
+    };
+    let length = opaque(length as u64) as usize;
+    let sum = pseudo_header::<V6>(message.target, asker, protocol::ICMPV6, length)
+        .plus(option)
+        .add16(u16::from_ne_bytes([NEIGHBOUR_ADVERTISEMENT, 0]))
+        .add32(flags)
+        .add64(message.target[0])
+        .add64(message.target[1]);
     if let Some(answer) = packet.view_mut::<Neighbour>(OFFSET) {
         answer.kind = NEIGHBOUR_ADVERTISEMENT;
         answer.code = 0;
         answer.flags = flags;
         answer.checksum = sum.finish();
     }
-    if let Some(option) = packet.view_mut::<LinkLayerOption>(OFFSET + size_of::<Neighbour>()) {
+    if let Some(option) = packet.view_mut::<LinkLayerOption>(OPTION) {
         *option = LinkLayerOption { kind: TARGET_LINK_LAYER, length: 1, address: own };
     }
     if let Some(header) = packet.view_mut::<Ipv6>(NETWORK_OFFSET) {
-        header.destination = ip.source;
+        header.destination = asker;
         header.source = message.target;
-        header.payload_length = (LENGTH as u16).to_be();
+        header.payload_length = (length as u16).to_be();
         header.hop_limit = ON_LINK;
     }
     if let Some(ethernet) = packet.view_mut::<Ethernet>(0) {
-        ethernet.destination = ethernet.source;
+        ethernet.destination = if probes { Station::from(ALL_NODES_STATION) } else { ethernet.source };
         ethernet.source = own.into();
     }
     tables.count(Event::AnsweredNeighbour);
@@ -155,7 +189,7 @@ pub(crate) fn echo<F: Family, T: Tables>(
     if network.length < 8 {
         return Verdict::Drop(DropReason::MalformedControl);
     }
-    if icmp.kind != request || icmp.code != 0 || !vip.is_active() {
+    if icmp.kind != request || icmp.code != 0 || carried(tables, vip).is_none() {
         return Verdict::Drop(DropReason::IcmpUnsupported);
     }
     let change = Sum::default().sub16(u16::from_ne_bytes([request, 0])).add16(u16::from_ne_bytes([reply, 0]));

@@ -30,6 +30,8 @@ pub mod protocol {
     pub const DESTINATION_OPTIONS: u8 = 60;
     /// ICMPv6 (RFC 4443).
     pub const ICMPV6: u8 = 58;
+    /// VRRP (RFC 9568).
+    pub const VRRP: u8 = 112;
 }
 
 /// Bits of [`Tcp::flags`].
@@ -240,6 +242,15 @@ wire! {
         pub target_mac: Mac,
         /// IPv4 address asked about.
         pub target: u32,
+    }
+
+    /// The start of a VRRP advert, the same in all versions (RFC 9568 §5).
+    #[derive(Debug)]
+    pub struct Advert {
+        /// Version and type.
+        pub version_type: u8,
+        /// The virtual router it is about.
+        pub vrid: u8,
     }
 
     /// ICMPv6 neighbour solicitation and advertisement (RFC 4861 §4.3, §4.4).

@@ -18,6 +18,7 @@ pub mod client;
 pub mod control;
 pub mod family;
 pub mod flow;
+mod guard;
 pub mod headers;
 #[cfg(any(test, feature = "host"))]
 pub mod host;

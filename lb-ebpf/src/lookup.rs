@@ -3,7 +3,8 @@
 use lb_common::atomic::Ordering::Relaxed;
 
 use lb_common::{
-    limits::{LISTENER_LINES, VIP4_LINES, VIP6_LINES},
+    advert::{self, AdvertEntry, VirtualRouter},
+    limits::{ADVERT_LINES, LISTENER_LINES, VIP4_LINES, VIP6_LINES},
     listener::{self, ListenerEntry},
     vip::{self, VipEntry},
 };
@@ -11,7 +12,7 @@ use lb_common::{
 use crate::tables::Tables;
 
 /// Searches two neighbouring lines: the second only if the first has no free
-/// way (an invariant of the writer). A macro because the three indices differ
+/// way (an invariant of the writer). A macro because the indices differ
 /// in the type of a line and in what equals a key.
 macro_rules! probe {
     ($line:expr, $first:expr, $lines:expr, |$way:ident| $equal:expr, $entry:ty) => {{
@@ -44,6 +45,13 @@ trait Word {
 }
 
 impl Word for VipEntry {
+    #[inline(always)]
+    fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+}
+
+impl Word for AdvertEntry {
     #[inline(always)]
     fn from_word(word: u64) -> Self {
         Self(word)
@@ -83,4 +91,19 @@ pub fn vip6<T: Tables>(tables: &T, address: [u64; 2]) -> Option<VipEntry> {
 pub fn listener<T: Tables>(tables: &T, key: u64) -> Option<ListenerEntry> {
     let first = listener::line(key, LISTENER_LINES);
     probe!(|i| tables.listener_line(i), first, LISTENER_LINES, |way| way.key.load(Relaxed) == key, ListenerEntry)
+}
+
+/// Looks up who may send adverts to a virtual router.
+#[inline(always)]
+pub fn advert_source<T: Tables>(tables: &T, router: VirtualRouter, address: [u64; 2]) -> Option<AdvertEntry> {
+    let first = advert::line(router, address, ADVERT_LINES);
+    probe!(
+        |i| tables.advert_line(i),
+        first,
+        ADVERT_LINES,
+        |way| way.entry.load(Relaxed) == AdvertEntry::new(router).0
+            && way.address[0].load(Relaxed) == address[0]
+            && way.address[1].load(Relaxed) == address[1],
+        AdvertEntry
+    )
 }

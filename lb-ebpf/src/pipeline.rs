@@ -3,6 +3,8 @@
 //! ```text
 //! Ethernet ─ ARP ──────────► answer for an active VIP, or pass
 //!          ─ IPv4 / IPv6 ──► is the destination a VIP? no: pass, untouched
+//!                              (but see who sends VRRP adverts: guard.rs)
+//!                            to a virtual router that is not Active: drop
 //!                            parse ─ ICMP ─► echo
 //!                                  ─ TCP, UDP ─► a listener's port: to a member (client.rs)
 //!                                                a flow's SNAT port: to its client (member.rs)
@@ -10,7 +12,7 @@
 //! ```
 
 use lb_common::{
-    atomic::opaque,
+    atomic::{Ordering::Relaxed, opaque},
     drop_reason::DropReason,
     listener::{self, ListenerEntry},
     protocol::Transport,
@@ -22,6 +24,7 @@ use crate::{
     control,
     family::{Family, Network, V4, V6},
     flow::Moment,
+    guard,
     headers::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, protocol},
     lookup, member,
     packet::Packet,
@@ -42,10 +45,12 @@ pub fn run<T: Tables>(packet: &mut Packet<'_>, ingress: u32, tables: &T) -> Verd
     let verdict = match ethertype {
         ETHERTYPE_IPV4 => match destination::<V4, T>(packet, tables) {
             Some(vip) => to_vip::<V4, T>(packet, ingress, tables, vip, (protocol::ICMP, ECHO4)),
+            None if guard::is_advert::<V4>(packet) => guard::advert::<V4, T>(packet, tables),
             None => return Verdict::Pass,
         },
         ETHERTYPE_IPV6 => match destination::<V6, T>(packet, tables) {
             Some(vip) => to_vip::<V6, T>(packet, ingress, tables, vip, (protocol::ICMPV6, ECHO6)),
+            None if guard::is_advert::<V6>(packet) => guard::advert::<V6, T>(packet, tables),
             None if is_multicast(packet) => control::neighbour(packet, tables, ingress),
             None => return Verdict::Pass,
         },
@@ -70,6 +75,23 @@ fn is_multicast(packet: &Packet<'_>) -> bool {
     V6::destination(packet).is_some_and(|d| d[0].to_ne_bytes()[0] == 0xff)
 }
 
+/// A frame that is addressed to a virtual router is for the Active one alone,
+/// and for no VIP but its own (RFC 9568 §6.4.2): a switch may hand it to both
+/// balancers of a pair.
+#[inline(always)]
+fn check_router<T: Tables>(packet: &Packet<'_>, tables: &T, vip: VipEntry) -> Result<(), DropReason> {
+    let Some(to) = packet.view::<Ethernet>(0).map(|ethernet| ethernet.destination) else { return Ok(()) };
+    if !to.is_virtual_router() {
+        return Ok(());
+    }
+    // That of no instance has no address.
+    let instance = tables.instance(vip.instance()).ok_or(DropReason::OtherStation)?;
+    if (instance.mac.load(Relaxed) ^ to.to_high()) >> 16 != 0 {
+        return Err(DropReason::OtherStation);
+    }
+    if instance.is_active() { Ok(()) } else { Err(DropReason::NotActive) }
+}
+
 /// A packet to one of our addresses.
 #[inline(always)]
 fn to_vip<F: Family, T: Tables>(
@@ -79,6 +101,9 @@ fn to_vip<F: Family, T: Tables>(
     vip: VipEntry,
     (icmp, echo): (u8, (u8, u8)),
 ) -> Verdict {
+    if let Err(reason) = check_router(packet, tables, vip) {
+        return Verdict::Drop(reason);
+    }
     let network = match F::parse(packet) {
         Ok(network) => network,
         Err(reason) => return Verdict::Drop(reason),

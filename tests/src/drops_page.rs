@@ -163,8 +163,8 @@ const fn look_at(reason: DropReason) -> &'static str {
              come here too."
         }
         MalformedControl => {
-            "A few are noise. A neighbour solicitation from the unspecified address is counted here as well: another \
-             host is about to configure the VIP as its own address. Look for it."
+            "A few are noise. What keeps counting is a broken sender, or somebody who sends neighbour solicitations from \
+             beyond a router. Find it with a capture."
         }
         ChecksumTooLong => {
             "The sender runs on the same machine (a container, a virtual machine) and sends frames of more than 4096 \
@@ -191,7 +191,7 @@ const fn look_at_answer(event: Event) -> &'static str {
         Event::AnsweredNeighbour => {
             "If it stands still while an IPv6 VIP is not reached, the solicitations do not arrive: the interface must \
              let multicast in (`ip link set dev INTERFACE allmulticast on`), and a switch that snoops must not keep \
-             it back."
+             it back. Another host that is about to take the VIP as its own address is answered too, and gives it up."
         }
         Event::AnsweredEcho => "Somebody pings a VIP. The program answers whether or not a member is up.",
         Event::AnsweredReset => "Look at `pool_empty`, which counts these packets too.",

@@ -77,7 +77,8 @@ impl Pair {
                 Told::default()
             }
             Report::Late { by } => {
-                let text = format!("adverts were {} ms late: look for a host that is overloaded or paused", by.as_millis());
+                let text =
+                    format!("adverts were {} ms late: look for a host that is overloaded or paused", by.as_millis());
                 Event::new(Kind::VrrpAnomaly, "", text).with("late_us", micros(by)).into()
             }
             Report::SendFailed { key, error } => {

@@ -103,7 +103,10 @@ impl Pair {
     }
 
     fn interface_names(&self) -> BTreeMap<u32, &str> {
-        self.wishes.iter().map(|wish| (wish.instance.interface.ifindex, wish.instance.interface.name.as_str())).collect()
+        self.wishes
+            .iter()
+            .map(|wish| (wish.instance.interface.ifindex, wish.instance.interface.name.as_str()))
+            .collect()
     }
 
     fn runner_view(&self, lateness: &vrrp::runner::Delays) -> RunnerView {
@@ -151,13 +154,7 @@ fn track_view(Tracked { track, down }: &Tracked) -> TrackView {
         TrackKind::DataPath => ("data_path", None),
         TrackKind::LoadBalancer(name) => ("load_balancer", Some(name.to_string())),
     };
-    TrackView {
-        kind: kind.to_owned(),
-        name,
-        weight: track.weight,
-        well: Some(down.is_none()),
-        reason: down.clone(),
-    }
+    TrackView { kind: kind.to_owned(), name, weight: track.weight, well: Some(down.is_none()), reason: down.clone() }
 }
 
 fn counters(snapshot: &Snapshot) -> VrrpCountersView {

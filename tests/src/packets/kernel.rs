@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow};
 use lb_common::atomic::Ordering::Relaxed;
 use lb_ebpf::host::Arrays;
 use lb_user::dataplane::{
-    Dataplane, DataplaneInfo, Describe as _, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics,
+    Dataplane, DataplaneInfo, Describe as _, FlowRecord, InstanceId, ListenerId, MemberId, Observed, Op, Statistics,
     TrafficCounters, kernel::KernelDataplane,
 };
 use nix::{
@@ -92,6 +92,10 @@ impl World for Kernel {
             other => panic!("the program returned {other}"),
         };
         Outcome { fate, frame, events: counted(&before, &self.events()) }
+    }
+
+    fn turn(&mut self, instance: InstanceId, active: bool) {
+        assert!(self.dataplane.switchboard().set_active(instance, active), "{instance:?} is not there");
     }
 
     fn tamper(&mut self, change: &dyn Fn(&dyn Arrays)) {
@@ -181,6 +185,11 @@ impl World for Pair {
         assert_eq!(host.events, kernel.events, "host and kernel count otherwise for {frame:02x?}");
         assert_eq!(host.frame, kernel.frame, "host and kernel make something else of {frame:02x?}");
         kernel
+    }
+
+    fn turn(&mut self, instance: InstanceId, active: bool) {
+        self.host.turn(instance, active);
+        self.kernel.turn(instance, active);
     }
 
     fn tamper(&mut self, change: &dyn Fn(&dyn Arrays)) {

@@ -221,8 +221,13 @@ impl Judge {
         let asked = Reading::of(before).ok_or("what is sent on is a whole packet")?;
         let sent = Reading::of(after).ok_or("what was sent on is no packet any more")?;
         let (vip, port) = asked.destination;
-        if !tables.vips.contains_key(&vip) {
-            return Err(format!("{vip} is not ours"));
+        let seen = tables.vips.get(&vip).ok_or_else(|| format!("{vip} is not ours"))?;
+        if before.starts_with(&[0, 0, 0x5e, 0]) && matches!(before[4], 1 | 2) {
+            let instance = seen.instance.and_then(|id| tables.instances.get(&id)).filter(|i| i.active);
+            let mac = instance.and_then(|i| i.mac).ok_or("the VIP has no virtual router that is Active")?;
+            if before[..6] != mac.0 {
+                return Err("the frame is for another virtual router".to_owned());
+            }
         }
         untouched(before, after, &asked)?;
         checksums(&asked, &sent)?;
@@ -314,6 +319,13 @@ fn is_solicitation(frame: &[u8]) -> bool {
 
 /// An answer goes back to who asked, from who was asked.
 fn answered(before: &[u8], after: &[u8]) -> Result<(), String> {
+    let probes = is_solicitation(before) && before[22..38] == [0; 16];
+    if probes {
+        if after[..6] == [0x33, 0x33, 0, 0, 0, 1] {
+            return Ok(());
+        }
+        return Err("whoever has no address yet is answered by all hearing it".to_owned());
+    }
     if after[..6] != before[6..12] && after[..6] != before[22..28] {
         return Err("an answer goes back to the station that asked".to_owned());
     }

@@ -14,7 +14,7 @@ use super::{
     case::{Talk, dump},
     model::{Judge, Reading, Validity},
     random::{self, Event},
-    scene::{Kind, OWN, Version},
+    scene::{self, Kind, OWN, Version},
     spec::{Checksum, Spec, flags},
     world::{Fate, Host, INGRESS, World},
 };
@@ -45,11 +45,14 @@ fn whatever_comes_in_nothing_outside_of_the_frame_is_touched() {
 
 #[test]
 fn whatever_happens_every_packet_is_treated_as_the_tables_say() {
-    let host = RefCell::new(Host::standard());
+    let mut host = Host::standard();
+    scene::moved().iter().for_each(|op| host.apply(op));
+    let host = RefCell::new(host);
     let tally = RefCell::new((0, 0, 0, 0));
-    check(600, vec(random::event(), 1..60), |events| {
+    check(600, (any::<bool>(), vec(random::event(), 1..60)), |(active, events)| {
         let mut host = host.borrow_mut();
         host.forget_flows();
+        Version::BOTH.iter().for_each(|version| host.turn(version.instance(), active));
         let tables = host.observe();
         let (mut judge, mut at_members) = (Judge::default(), Vec::new());
         for event in events {

@@ -168,20 +168,33 @@ pub fn packet() -> impl Strategy<Value = Spec> {
         extensions(),
     );
     let frame = (any::<bool>(), proptest::option::weighted(0.02, any::<u16>()), checksum(), vec(any::<u8>(), 0..12));
-    (place, header, content(), payload(), frame).prop_map(|(place, header, content, payload, frame)| {
-        let (version, client, target) = place;
-        let destination = match target {
-            0 => version.stranger(),
-            1 | 2 => version.standby_vip(),
-            _ => version.vip(),
-        };
-        Spec::tcp((version.numbered_client(client), 0), (destination, 0), 0).with(|s| {
-            (s.hops, s.class, s.id, s.fragment, s.options, s.extensions) = header;
-            (s.content, s.payload) = (content, payload);
-            (s.vlan, s.checksum, s.padding) = (frame.1, frame.2, frame.3);
-            s.from = if frame.0 { ROUTER } else { OTHER_ROUTER };
-        })
-    })
+    // To our own address, or to a virtual router's: the right one, or another.
+    let station = prop_oneof![6 => Just(0u8), 2 => Just(1), 1 => Just(2)];
+    (place, header, content(), payload(), frame, station).prop_map(
+        |(place, header, content, payload, frame, station)| {
+            let (version, client, target) = place;
+            let destination = match target {
+                0 => version.stranger(),
+                1 | 2 => version.standby_vip(),
+                _ => version.vip(),
+            };
+            Spec::tcp((version.numbered_client(client), 0), (destination, 0), 0).with(|s| {
+                (s.hops, s.class, s.id, s.fragment, s.options, s.extensions) = header;
+                (s.content, s.payload) = (content, payload);
+                (s.vlan, s.checksum, s.padding) = (frame.1, frame.2, frame.3);
+                s.from = if frame.0 { ROUTER } else { OTHER_ROUTER };
+                let mut router = version.virtual_router();
+                match station {
+                    0 => {}
+                    1 => s.to = router,
+                    _ => {
+                        router.0[5] ^= 1;
+                        s.to = router;
+                    }
+                }
+            })
+        },
+    )
 }
 
 /// The stations stay what they are: which way a frame came is remembered by a

@@ -8,7 +8,7 @@ use lb_common::{
     member::{MemberState, NextHop},
     protocol::Transport,
 };
-use lb_user::dataplane::{ListenerId, MemberId, MemberRecord, Op, PoolId, SlotHash, VipId};
+use lb_user::dataplane::{InstanceId, ListenerId, MemberId, MemberRecord, Op, PoolId, SlotHash, VipId};
 
 /// Our address on port 0, by which every frame comes in.
 pub const OWN: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
@@ -151,6 +151,18 @@ impl Version {
         self.pick(1, 3)
     }
 
+    /// The VRRP instance that fixtures have the VIP moved by.
+    #[must_use]
+    pub const fn instance(self) -> InstanceId {
+        InstanceId(self.pick(1, 63))
+    }
+
+    /// Its virtual router's address.
+    #[must_use]
+    pub const fn virtual_router(self) -> Mac {
+        Mac([0, 0, 0x5e, 0, self.pick(1, 2), 51])
+    }
+
     /// A listener's id.
     #[must_use]
     pub fn listener_id(self, kind: Kind, transport: Transport) -> u16 {
@@ -234,6 +246,29 @@ pub fn remove_listener(version: Version, kind: Kind, transport: Transport) -> Op
         transport,
         port: kind as u16,
     }
+}
+
+/// Creates the instance of a family, or changes its virtual router's address.
+#[must_use]
+pub fn put_instance(version: Version, mac: Option<Mac>) -> Op {
+    Op::PutInstance { id: version.instance(), label: format!("{version:?}"), mac }
+}
+
+/// Has an instance move a VIP, the one we answer for or the other.
+#[must_use]
+pub fn put_moved_vip(version: Version, address: IpAddr, instance: Option<InstanceId>) -> Op {
+    let id = VipId(version.vip_id() + u16::from(address != version.vip()));
+    Op::PutVip { id, address, label: "lb".to_owned(), active: true, instance }
+}
+
+/// Has the instance of each family move the VIP we answer for.
+#[must_use]
+pub fn moved() -> Vec<Op> {
+    let ops = Version::BOTH.map(|version| {
+        let vip = put_moved_vip(version, version.vip(), Some(version.instance()));
+        [put_instance(version, Some(version.virtual_router())), vip]
+    });
+    ops.concat()
 }
 
 /// Everything, in an order in which it can be applied.

@@ -1,7 +1,7 @@
 //! Where frames are decided about: what every world can do, and the world on
 //! the host.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use lb_common::{atomic::Ordering::Relaxed, config::IdleLimits, counters::EVENTS, mac::Mac};
 use lb_ebpf::{
@@ -11,7 +11,7 @@ use lb_ebpf::{
     tables::Verdict,
 };
 use lb_user::dataplane::{
-    Dataplane, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics, TrafficCounters, VipId,
+    Dataplane, FlowRecord, InstanceId, ListenerId, MemberId, Observed, Op, Statistics, TrafficCounters, VipId,
     kernel::KernelOptions, memory::MemoryDataplane,
 };
 
@@ -59,6 +59,12 @@ pub trait World {
     /// Runs the pipeline over a frame.
     fn send(&mut self, frame: &[u8]) -> Outcome;
 
+    /// Turns a VRRP instance on or off.
+    ///
+    /// # Panics
+    /// When it is not there.
+    fn turn(&mut self, instance: InstanceId, active: bool);
+
     /// Does something to the tables that no operation does.
     fn tamper(&mut self, change: &dyn Fn(&dyn Arrays));
 
@@ -88,6 +94,10 @@ pub trait World {
         for (address, vip) in &found.vips {
             self.apply(&Op::RemoveVip { id: vip.id, address: *address });
         }
+        for id in found.instances.keys() {
+            self.apply(&Op::RemoveInstance { id: *id });
+        }
+        self.apply(&Op::SetAdvertSources { sources: BTreeSet::new() });
         for id in found.pools.keys() {
             self.apply(&Op::RemovePool { id: *id });
         }
@@ -216,6 +226,10 @@ impl World for Host {
         };
         let events = counted(&before, &self.tables().counts.borrow().events);
         Outcome { fate, frame, events }
+    }
+
+    fn turn(&mut self, instance: InstanceId, active: bool) {
+        assert!(self.dataplane.switchboard().set_active(instance, active), "{instance:?} is not there");
     }
 
     fn tamper(&mut self, change: &dyn Fn(&dyn Arrays)) {

@@ -57,6 +57,11 @@ fn members_are_chosen_and_kept() -> Result<()> {
 }
 
 #[test]
+fn a_virtual_router_is_heard_and_obeyed_as_its_instance_says() -> Result<()> {
+    group("routers")
+}
+
+#[test]
 fn an_interface_nobody_entered_is_no_way_in() -> Result<()> {
     apart(|| {
         run(&mut Pair::load()?, WITHOUT_PORTS);

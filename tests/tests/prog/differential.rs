@@ -6,6 +6,7 @@ use krater_tests::packets::{
     kernel::{Pair, apart},
     model::{Judge, Reading},
     random::{self, Event},
+    scene::{Version, moved},
     world::{MAX_KERNEL_FRAME, World as _},
 };
 use lb_common::mac::Mac;
@@ -23,12 +24,18 @@ fn host_and_kernel_make_the_same_of_thousands_of_random_packets() -> Result<()> 
         let mut pair = Pair::load()?;
         pair.enter_ports()?;
         prepare(&mut pair);
-        let tables = pair.observe();
+        moved().iter().for_each(|op| pair.apply(op));
+        let mut tables = pair.observe();
         // The same ones each time: whatever is found is found again.
         let mut runner = TestRunner::deterministic();
         let events = random::event();
         let (mut judge, mut at_members) = (Judge::default(), Vec::new());
         for number in 0..EVENTS {
+            // The balancer carries its VIPs, loses them, and so on.
+            if number % 400 == 0 {
+                Version::BOTH.iter().for_each(|version| pair.turn(version.instance(), number % 1200 != 800));
+                tables = pair.observe();
+            }
             let event = events.new_tree(&mut runner).map_err(|e| anyhow::anyhow!("{e}"))?.current();
             let frame = match event {
                 Event::Frame(frame) => frame,

@@ -176,4 +176,3 @@ pub(super) fn flaw_of_program(path: &Path) -> Option<&'static str> {
         },
     }
 }
-

@@ -10,7 +10,7 @@ use lb_common::{
     atomic::Ordering::{AcqRel, Relaxed, Release},
     instance::{Instance, NO_INSTANCE},
     label::Labelled,
-    limits::{ADVERT_LINES, LABEL_BYTES},
+    limits::{LABEL_BYTES, MAX_ADVERT_SOURCES},
     mac::Mac,
 };
 use lb_ebpf::host::Arrays;
@@ -72,6 +72,10 @@ pub(super) fn observe(arrays: &impl Arrays) -> BTreeMap<InstanceId, ObservedInst
 /// who is on both lists: first the new ones, then which virtual routers are
 /// guarded, then those who leave.
 pub(super) fn set_advert_sources(arrays: &impl Arrays, sources: &BTreeSet<(u8, IpAddr)>) -> Result<(), DataplaneError> {
+    let full = full("ADVERT_SOURCES", MAX_ADVERT_SOURCES);
+    if sources.len() > MAX_ADVERT_SOURCES as usize {
+        return Err(full(NoRoom));
+    }
     let index = arrays.advert_sources();
     let before = advert_sources(arrays);
     let mut added = Vec::new();
@@ -81,7 +85,7 @@ pub(super) fn set_advert_sources(arrays: &impl Arrays, sources: &BTreeSet<(u8, I
             for key in added {
                 index::remove(index, key);
             }
-            return Err(full("ADVERT_SOURCES", ADVERT_LINES * 2)(NoRoom));
+            return Err(full(NoRoom));
         }
         added.push(key);
     }
