@@ -3,8 +3,10 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write as _,
     net::IpAddr,
-    path::PathBuf,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus},
     time::Duration,
 };
@@ -215,7 +217,7 @@ impl Lbd {
     /// # Errors
     /// As there.
     pub fn start_in(recorder: &Recorder, namespace: &NetNs, paths: &Paths, pool_file: &str) -> Result<Self> {
-        fs::write(&paths.config, pool_file).with_context(|| format!("write {}", paths.config.display()))?;
+        write_private(&paths.config, pool_file)?;
         let namespace = namespace.name().to_owned();
         let process = spawn(recorder, &namespace, paths)?;
         let (paths, recorder) = (paths.clone(), recorder.clone());
@@ -368,6 +370,12 @@ impl Lbd {
         }
         Ok(())
     }
+}
+
+/// Writes a file that may have secrets in it.
+fn write_private(path: &Path, text: &str) -> Result<()> {
+    let file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).with_context(|| format!("write {}", path.display()))
 }
 
 fn spawn(recorder: &Recorder, namespace: &str, paths: &Paths) -> Result<Process> {

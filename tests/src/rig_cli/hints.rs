@@ -40,7 +40,7 @@ pub(super) fn print_pair(pair: &Pair) -> Result<()> {
         let (node, paths) = (pair.node(side), pair.node(side).paths());
         let lbctl = format!("{} --socket {}", lbctl.display(), paths.socket.display());
         println!("{}:", side.node());
-        for words in ["vrrp show", "vrrp failover", "events", "sync show", "status", "stats"] {
+        for words in ["vrrp show", "vrrp show vip4", "vrrp failover vip4", "events", "sync show", "status", "stats"] {
             println!("  {lbctl} {words}");
         }
         println!("  nsenter --net=/run/netns/{}", node.namespace().name());
