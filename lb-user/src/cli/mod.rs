@@ -139,7 +139,7 @@ fn the_one<T>(records: Vec<T>) -> Result<T, Failure> {
 
 #[cfg(test)]
 #[path = "sample.rs"]
-mod sample;
+pub(crate) mod sample;
 
 #[cfg(test)]
 #[path = "arguments_tests.rs"]

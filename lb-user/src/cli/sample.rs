@@ -1,11 +1,19 @@
 //! Records as lbd would send them, for the tests of what is shown.
 
-use std::net::IpAddr;
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use crate::control::view::{
-    CountersView, CountsView, DaemonView, DataplaneView, FlowState, FlowView, HealthMonitorView, InterfaceView,
-    ListenerView, LoadBalancerView, MapView, MemberView, NextHopView, OperatingStatus, Percent, PoolView, Role,
-    StatsView, StatusView, TrafficView,
+use std::{collections::BTreeMap, net::IpAddr};
+
+use crate::control::{
+    events::Kind,
+    view::{
+        CountersView, CountsView, DaemonView, DataplaneView, FlowState, FlowView, HealthMonitorView, InterfaceView,
+        ListenerView, LoadBalancerView, MapView, MemberView, NextHopView, OperatingStatus, Percent, PoolView, Role,
+        StatsView, StatusView, TrafficView,
+        events::EventView,
+        sync::{SyncState, SyncTrafficView, SyncView},
+        vrrp::{AnnouncedView, PeerView, RunnerView, TimersView, TrackView, VrrpCountersView, VrrpState, VrrpView},
+    },
 };
 
 /// A moment, in seconds since 1970.
@@ -175,5 +183,113 @@ pub(crate) fn status() -> StatusView {
         interfaces: interfaces(),
         interfaces_missing: Vec::new(),
         packets_dropped: 12_345,
+        vrrp: vec![(&vrrp()).into()],
+        sync: Some((&sync()).into()),
+    }
+}
+
+/// An instance that became Active three hours ago.
+pub(crate) fn vrrp() -> VrrpView {
+    VrrpView {
+        name: "front".to_owned(),
+        interface: "eth0".to_owned(),
+        virtual_router_id: 51,
+        family: "ipv4".to_owned(),
+        version: 3,
+        state: VrrpState::Active,
+        reason: "no other Active was heard".to_owned(),
+        in_state_ms: 11_045_000,
+        carrying: true,
+        priority: 80,
+        configured_priority: 100,
+        preempt: true,
+        preempt_delay_ms: 0,
+        paused: false,
+        yielded: false,
+        fault: None,
+        mode: "multicast".to_owned(),
+        source_address: Some(IpAddr::from([192, 0, 2, 2])),
+        unicast_peers: Vec::new(),
+        virtual_mac: Some("00:00:5e:00:01:33".to_owned()),
+        addresses: vec![VIP],
+        announced: vec![AnnouncedView {
+            address: VIP,
+            interface: "eth0".to_owned(),
+            mac: "00:00:5e:00:01:33".to_owned(),
+        }],
+        load_balancers: vec!["web".to_owned()],
+        timers: TimersView {
+            advert_interval_us: 100_000,
+            learned_interval_us: 100_000,
+            skew_us: 68_750,
+            active_down_us: 368_750,
+            deadline_us: Some(41_250),
+        },
+        peers: vec![PeerView {
+            address: IpAddr::from([192, 0, 2, 3]),
+            priority: 90,
+            advert_interval_us: 100_000,
+            last_heard_ms: 11_045_060,
+            adverts: 17,
+            checksum: Some("pseudo_header".to_owned()),
+        }],
+        tracking: vec![
+            TrackView {
+                kind: "interface".to_owned(),
+                name: Some("eth1".to_owned()),
+                weight: 0,
+                well: Some(true),
+                reason: None,
+            },
+            TrackView {
+                kind: "load_balancer".to_owned(),
+                name: Some("web".to_owned()),
+                weight: -20,
+                well: Some(false),
+                reason: Some("ERROR".to_owned()),
+            },
+        ],
+        counters: VrrpCountersView {
+            adverts_sent: 110_450,
+            adverts_not_sent: 0,
+            adverts_received: 17,
+            adverts_refused: BTreeMap::from([("hops".to_owned(), 3), ("checksum".to_owned(), 1)]),
+            transitions: 2,
+            announcements: 5,
+        },
+        runner: RunnerView { realtime: true, realtime_refused: None, late_max_us: 870, late_p99_us: 42 },
+    }
+}
+
+pub(crate) fn sync() -> SyncView {
+    SyncView {
+        local: "198.51.100.1:5405".parse().unwrap(),
+        peer: "198.51.100.2:5405".parse().unwrap(),
+        state: SyncState::Streaming,
+        in_state_ms: 11_045_000,
+        last_heard_ms: Some(80),
+        lag_ms: Some(12),
+        sent: SyncTrafficView { datagrams: 12_345, bytes: 4_718_592, flows: 45_600, unknown_records: 0 },
+        received: SyncTrafficView { datagrams: 30, bytes: 2_048, flows: 40, unknown_records: 2 },
+        adopted: 25,
+        refreshed: 10,
+        ended: 5,
+        refused: BTreeMap::from([("place_taken".to_owned(), 1)]),
+        rejected: BTreeMap::from([("authentication".to_owned(), 7)]),
+        datagrams_lost: 2,
+        notes_lost: 0,
+        queue_dropped: 0,
+        rescans: 184,
+    }
+}
+
+pub(crate) fn event(seq: u64, kind: Kind, subject: &str, text: &str) -> EventView {
+    EventView {
+        seq,
+        time: "2026-11-24T17:44:00.250Z".to_owned(),
+        kind: kind.label().to_owned(),
+        subject: subject.to_owned(),
+        text: text.to_owned(),
+        detail: serde_json::Map::new(),
     }
 }

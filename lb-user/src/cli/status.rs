@@ -154,6 +154,8 @@ mod tests {
             interfaces: Vec::new(),
             interfaces_missing: Vec::new(),
             packets_dropped: 0,
+            vrrp: Vec::new(),
+            sync: None,
         };
         assert_eq!(
             show(&status, sample::NOW, Screen::default()),

@@ -8,6 +8,8 @@
 
 pub mod answer;
 pub mod client;
+pub mod events;
+pub mod moment;
 pub mod protocol;
 pub mod server;
 pub mod status;

@@ -6,13 +6,16 @@
 //! Requests of another version and unknown ones are refused with a message
 //! that names both versions, so that an old `lbctl` says what is wrong.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::view::{
     DataplaneView, DropView, FlowCountView, FlowsView, ListenerView, LoadBalancerView, MemberSetView, MemberView,
     PoolView, StatsView, StatusView,
+    events::EventsView,
+    sync::SyncView,
+    vrrp::{VrrpCommandView, VrrpView},
 };
 
 /// The version of this protocol. It changes only when an old word gets another
@@ -24,6 +27,14 @@ pub const MAX_REQUEST_BYTES: usize = 1 << 20;
 
 /// Most flows in one answer: at about 300 bytes each, some 20 MB.
 pub const MAX_FLOWS_LISTED: u32 = 65_536;
+
+/// Longest wait for an event: a question that may wait longer is answered after
+/// this time that nothing has happened.
+pub const MAX_EVENT_WAIT: Duration = Duration::from_secs(25);
+
+/// Requests that may wait for something to happen at once; half of lbd's
+/// clients, so that followers of events never keep everybody else out.
+pub const MAX_WAITING: usize = 16;
 
 /// What an operator asks for. `select` names one thing by its label or by a
 /// suffix of it that only one has; without it the answer lists all.
@@ -81,13 +92,76 @@ pub enum Request {
     Detach,
     /// Every reason to drop and every answer, with its count.
     Drops,
+    /// VRRP instances.
+    Vrrp {
+        /// One of them.
+        select: Option<String>,
+    },
+    /// Moves a VRRP instance, or has it stay out or take part again.
+    VrrpCommand {
+        /// Its name.
+        select: String,
+        /// What it is to do.
+        command: VrrpCommand,
+    },
+    /// Flow sync with the other node of the pair.
+    Sync,
+    /// What has happened after some event.
+    Events {
+        /// The number of that event; without it all that are kept.
+        after: Option<u64>,
+        /// The life of lbd that the number is from, as an earlier answer said.
+        epoch: Option<u64>,
+        /// How long to wait for an event when there is none, in milliseconds,
+        /// up to [`MAX_EVENT_WAIT`].
+        #[serde(default)]
+        wait_ms: u32,
+    },
 }
 
 impl Request {
     /// Whether carrying it out changes anything.
     #[must_use]
     pub const fn is_read_only(&self) -> bool {
-        !matches!(self, Self::SetMember { .. } | Self::Detach)
+        !matches!(self, Self::SetMember { .. } | Self::Detach | Self::VrrpCommand { .. })
+    }
+
+    /// Whether its answer may wait until something happens.
+    #[must_use]
+    pub const fn may_wait(&self) -> bool {
+        matches!(self, Self::Events { wait_ms: 1.., .. })
+    }
+
+    /// Whether the answer tells how VRRP and flow sync are, so that they have
+    /// to be asked first.
+    #[must_use]
+    pub const fn is_about_the_pair(&self) -> bool {
+        matches!(self, Self::Status | Self::Vrrp { .. } | Self::VrrpCommand { .. } | Self::Sync)
+    }
+}
+
+/// What a VRRP instance can be told to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VrrpCommand {
+    /// The Active gives its place to another router, once: it carries its
+    /// addresses until that one has taken over.
+    Failover,
+    /// Stay out until resumed; an Active leaves as with a failover.
+    Pause,
+    /// Take part again, by priority and preemption as ever.
+    Resume,
+}
+
+impl VrrpCommand {
+    /// The word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Failover => "failover",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
     }
 }
 
@@ -157,6 +231,14 @@ pub enum Response {
     },
     /// To [`Request::Drops`].
     Drops(Vec<DropView>),
+    /// To [`Request::Vrrp`].
+    Vrrp(Vec<VrrpView>),
+    /// To [`Request::VrrpCommand`].
+    VrrpCommanded(Box<VrrpCommandView>),
+    /// To [`Request::Sync`]; nothing where no flow sync is configured.
+    Sync(Option<Box<SyncView>>),
+    /// To [`Request::Events`].
+    Events(EventsView),
     /// To any request: it was not carried out.
     Refused(Refusal),
 }
@@ -295,6 +377,9 @@ mod tests {
                 filter: FlowFilter { client: "2001:db8::1".parse().ok(), ..FlowFilter::default() },
                 limit: 5,
             },
+            Request::VrrpCommand { select: "front".into(), command: VrrpCommand::Failover },
+            Request::Sync,
+            Request::Events { after: Some(7), epoch: Some(1_700_000_000_000_000), wait_ms: 25_000 },
         ];
         for request in requests {
             let line = encode_request(&request).unwrap();
@@ -323,6 +408,16 @@ mod tests {
             decode_request(br#"{"protocol":1,"request":"members"}"#).unwrap(),
             Request::Members { select: None, pool: None }
         );
+        assert_eq!(
+            decode_request(br#"{"protocol":1,"request":"events"}"#).unwrap(),
+            Request::Events { after: None, epoch: None, wait_ms: 0 }
+        );
+    }
+
+    #[test]
+    fn only_a_question_for_events_may_wait_and_only_if_it_says_so() {
+        let events = |wait_ms| Request::Events { after: None, epoch: None, wait_ms };
+        assert!(events(1).may_wait() && !events(0).may_wait() && !Request::Status.may_wait());
     }
 
     #[test]

@@ -8,6 +8,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub mod events;
+pub mod sync;
+pub mod vrrp;
+
 /// Octavia's operating status.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -532,6 +536,12 @@ pub struct StatusView {
     pub interfaces_missing: Vec<String>,
     /// Packets dropped for any reason since the data path was loaded.
     pub packets_dropped: u64,
+    /// VRRP instances in short; empty without any, and offline.
+    #[serde(default)]
+    pub vrrp: Vec<vrrp::VrrpStatusView>,
+    /// Flow sync in short; `null` without it, and offline.
+    #[serde(default)]
+    pub sync: Option<sync::SyncStatusView>,
 }
 
 /// What became of `member set`.

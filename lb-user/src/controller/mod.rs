@@ -257,7 +257,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             interfaces: &self.interfaces,
             fallbacks: &self.fallbacks,
         };
-        Knowledge { dataplane: &self.dataplane, intent: Some(intent), daemon: Some(daemon) }
+        Knowledge { intent: Some(intent), daemon: Some(daemon), ..Knowledge::of_maps(&self.dataplane) }
     }
 
     /// Changes a member as an operator wishes, once `keep` has put the changed

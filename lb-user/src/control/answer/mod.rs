@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
     protocol::{Refusal, RefusalCode, Request, Response},
-    view::DaemonView,
+    view::{DaemonView, sync::SyncView, vrrp::VrrpView},
 };
 use crate::{
     compile::{HealthView, MemberKey, Overrides},
@@ -31,12 +31,14 @@ mod picture;
 mod pools;
 mod select;
 mod traffic;
+mod vrrp;
 
 #[cfg(test)]
 mod scene;
 
 pub use members::{find_member, member_set_view};
 pub use offline::edit_offline;
+pub use vrrp::vrrp_command;
 
 use picture::Picture;
 
@@ -54,6 +56,19 @@ pub struct Knowledge<'a> {
     pub intent: Option<Intent<'a>>,
     /// The daemon, if it is the one to answer.
     pub daemon: Option<&'a DaemonView>,
+    /// VRRP instances; needed only if [`Request::is_about_the_pair`].
+    pub vrrp: &'a [VrrpView],
+    /// Flow sync, where it is configured; needed only if
+    /// [`Request::is_about_the_pair`].
+    pub sync: Option<&'a SyncView>,
+}
+
+impl<'a> Knowledge<'a> {
+    /// What is known when nobody is there but the maps.
+    #[must_use]
+    pub fn of_maps(dataplane: &'a dyn Source) -> Self {
+        Self { dataplane, intent: None, daemon: None, vrrp: &[], sync: None }
+    }
 }
 
 impl std::fmt::Debug for Knowledge<'_> {
@@ -108,7 +123,7 @@ pub fn answer_offline(dataplane: &mut KernelDataplane, request: &Request) -> Res
             "a data path is not removed through what has it open: close it and remove its pins \
              (`lbctl --offline dataplane detach` does)",
         )),
-        _ => answer(&Knowledge { dataplane, intent: None, daemon: None }, request),
+        _ => answer(&Knowledge::of_maps(dataplane), request),
     }
 }
 
@@ -130,7 +145,20 @@ fn look_up(knowledge: &Knowledge<'_>, request: &Request) -> Result<Response, Ref
         Request::FlowCount { filter } => Response::FlowCount(flows::count(knowledge, &picture, filter)?),
         Request::Dataplane => Response::Dataplane(Box::new(overview::dataplane(knowledge)?)),
         Request::Drops => Response::Drops(drops::list(knowledge)?),
-        Request::SetMember { .. } | Request::Detach => {
+        Request::Vrrp { select } => Response::Vrrp(vrrp::list(knowledge, select.as_deref())?),
+        Request::Sync => {
+            vrrp::known_here(knowledge)?;
+            Response::Sync(knowledge.sync.cloned().map(Box::new))
+        }
+        Request::Events { .. } | Request::VrrpCommand { .. } if knowledge.intent.is_none() => {
+            let message = "events and VRRP are lbd's: there are none without it; start lbd";
+            return Err(Refusal::new(RefusalCode::Invalid, message));
+        }
+        Request::Events { .. } => {
+            let message = "events are kept by whoever serves, and here things are only looked up";
+            return Err(Refusal::new(RefusalCode::Invalid, message));
+        }
+        Request::SetMember { .. } | Request::Detach | Request::VrrpCommand { .. } => {
             let message = "this request changes something, and here things are only looked up; while no lbd runs, \
                            `lbctl --offline` carries it out on the pinned maps";
             return Err(Refusal::new(RefusalCode::Invalid, message));

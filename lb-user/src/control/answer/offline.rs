@@ -38,7 +38,7 @@ pub fn edit_offline(
     let key = select(&observed, member)?;
     let edit = Edit::plan(&observed, &key, change)?;
     edit.carry_out(dataplane)?;
-    let mut view = member_set_view(&Knowledge { dataplane: &*dataplane, intent: None, daemon: None }, &key.member)?;
+    let mut view = member_set_view(&Knowledge::of_maps(&*dataplane), &key.member)?;
     view.notes.extend(edit.notes);
     Ok(view)
 }

@@ -29,6 +29,8 @@ pub(super) fn status(knowledge: &Knowledge<'_>, picture: &Picture<'_>) -> Result
         interfaces: interfaces(knowledge, attachments),
         interfaces_missing,
         packets_dropped: drops::dropped(knowledge)?,
+        vrrp: knowledge.vrrp.iter().map(Into::into).collect(),
+        sync: knowledge.sync.map(Into::into),
     })
 }
 

@@ -246,12 +246,12 @@ impl Scene {
             interfaces: &[],
             fallbacks,
         };
-        Knowledge { dataplane: &self.dataplane, intent: Some(intent), daemon: None }
+        Knowledge { intent: Some(intent), ..Knowledge::of_maps(&self.dataplane) }
     }
 
     /// What the maps alone answer.
     pub(super) fn ask_offline(&self, request: &Request) -> Response {
-        answer(&Knowledge { dataplane: &self.dataplane, intent: None, daemon: None }, request)
+        answer(&Knowledge::of_maps(&self.dataplane), request)
     }
 
     /// Sends a datagram from a port of [`CLIENT`] to `web/dns` and returns the

@@ -25,6 +25,7 @@ pub(super) const LOAD_BALANCER: Noun = Noun { one: "load balancer", command: "lo
 pub(super) const LISTENER: Noun = Noun { one: "listener", command: "listener" };
 pub(super) const POOL: Noun = Noun { one: "pool", command: "pool" };
 pub(super) const MEMBER: Noun = Noun { one: "member", command: "member" };
+pub(super) const VRRP: Noun = Noun { one: "VRRP instance", command: "vrrp" };
 
 /// What a thing is called.
 pub(super) struct Names<'r> {
