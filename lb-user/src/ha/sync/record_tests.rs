@@ -1,0 +1,155 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::ha::sync::rehearsal::{any_flow, flow};
+
+fn records(body: &[u8]) -> Vec<Record> {
+    read(body).collect()
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    prop_oneof![
+        any_flow().prop_map(Record::Flow),
+        any::<u32>().prop_map(|pass| Record::PassBegins { pass }),
+        any::<(u32, u64)>().prop_map(|(pass, flows)| Record::PassEnds { pass, flows }),
+        (any::<[u64; 3]>(), prop::option::of(0..u64::MAX)).prop_map(|(n, flows)| Record::Who(Who {
+            challenge: n[0],
+            answer: n[1],
+            seed: n[2],
+            flows
+        })),
+        any::<([u64; 4], [u64; WORDS])>().prop_map(|(n, bits)| Record::Arrived(Arrived {
+            highest: n[0],
+            lost: n[1],
+            adopted: n[2],
+            refused: n[3],
+            bits
+        })),
+    ]
+}
+
+fn write(record: &Record, body: &mut Vec<u8>) {
+    match record {
+        Record::Flow(flow) => write_flow(flow, body).unwrap(),
+        Record::PassBegins { pass } => write_pass_begins(*pass, body),
+        Record::PassEnds { pass, flows } => write_pass_ends(*pass, *flows, body),
+        Record::Who(who) => write_who(who, body),
+        Record::Arrived(arrived) => write_arrived(arrived, body),
+        Record::Unknown(kind) | Record::Malformed(kind) => frame(*kind, 0, body),
+    }
+}
+
+#[test]
+fn a_flow_is_small_and_a_full_body_holds_many() {
+    let mut body = Vec::new();
+    write_flow(&flow(1), &mut body).unwrap();
+    assert_eq!(body.len(), 35);
+    let mut flows = 1;
+    while write_flow(&flow(flows), &mut body).is_ok() {
+        flows += 1;
+    }
+    assert_eq!(flows, 38);
+    assert_eq!(write_flow(&flow(0), &mut body), Err(NotWritten::NoRoom));
+    let v6 = |n: u16| IpAddr::from(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n));
+    let mut body = Vec::new();
+    write_flow(&SharedFlow { vip: v6(1), client: v6(2), member: v6(3), ..flow(1) }, &mut body).unwrap();
+    assert_eq!(body.len(), 71);
+}
+
+#[test]
+fn a_flow_of_both_families_cannot_be_said() {
+    let mixed = SharedFlow { member: Ipv6Addr::LOCALHOST.into(), ..flow(1) };
+    let mut body = Vec::new();
+    assert_eq!(write_flow(&mixed, &mut body), Err(NotWritten::MixedFamilies));
+    assert!(body.is_empty());
+}
+
+#[test]
+fn what_later_versions_say_is_skipped_and_what_comes_after_is_read() {
+    let mut body = vec![200, 0, 2, 9, 9];
+    let flow_at = body.len();
+    write_flow(&flow(1), &mut body).unwrap();
+    // The flow has grown by a byte nobody here knows.
+    body[flow_at + 2] += 1;
+    body.push(0xff);
+    write_pass_begins(4, &mut body);
+    assert_eq!(records(&body), [Record::Unknown(200), Record::Flow(flow(1)), Record::PassBegins { pass: 4 }]);
+}
+
+#[test]
+fn nonsense_is_told_from_what_is_unknown() {
+    let good = {
+        let mut body = Vec::new();
+        write_flow(&flow(1), &mut body).unwrap();
+        body
+    };
+    let with = |at: usize, byte: u8| {
+        let mut body = good.clone();
+        body[FRAME + at] = byte;
+        body
+    };
+    let cases = [
+        with(0, 0),          // no transport
+        with(0, 3),          // none either
+        with(1, 0x04),       // a free entry
+        with(1, 0x41),       // a claimed one
+        with(1, 0x47),       // no stage
+        vec![FLOW_V4, 0, 0], // nothing in it
+        vec![FLOW_V4, 0],    // not even a frame
+        vec![FLOW_V4, 0, 9], // reaches beyond the end
+        vec![ARRIVED, 0, 1, 1],
+        good[..good.len() - 1].to_vec(),
+    ];
+    for body in cases {
+        assert!(matches!(records(&body)[..], [Record::Malformed(_)]), "{body:?}");
+    }
+}
+
+#[test]
+fn a_report_tells_each_sequence() {
+    let mut window = Window::default();
+    for sequence in [10, 12, 100] {
+        window.mark(sequence);
+    }
+    let arrived = Arrived::of(&window);
+    let has: Vec<_> = [9, 10, 11, 12, 99, 100, 101].map(|sequence| arrived.has(sequence)).to_vec();
+    let no = Some(false);
+    assert_eq!(has, [no, Some(true), no, Some(true), no, Some(true), None]);
+    window.mark(5000);
+    assert_eq!(Arrived::of(&window).has(100), None, "too long ago");
+}
+
+proptest! {
+    #[test]
+    fn records_come_back_as_they_were(wanted in prop::collection::vec(any_record(), 0..15)) {
+        let mut body = Vec::new();
+        for record in &wanted {
+            write(record, &mut body);
+        }
+        prop_assert_eq!(records(&body), wanted);
+    }
+
+    #[test]
+    fn any_bytes_end_and_nothing_panics(body in prop::collection::vec(any::<u8>(), 0..1400)) {
+        // Each record but a broken last one takes three bytes at least.
+        prop_assert!(records(&body).len() <= body.len() / FRAME + 1);
+    }
+
+    #[test]
+    fn changed_records_end_and_nothing_panics(
+        wanted in prop::collection::vec(any_record(), 1..15),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut body = Vec::new();
+        for record in &wanted {
+            write(record, &mut body);
+        }
+        for (at, byte) in changes {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        prop_assert!(records(&body).len() <= body.len() / FRAME + 1);
+    }
+}
