@@ -6,11 +6,11 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{
-    dataplane, drops, flow, listener, loadbalancer, member,
+    dataplane, drops, events, flow, listener, loadbalancer, member,
     output::Format,
     pool,
     reach::{GLOBAL_OPTIONS, Reach},
-    stats,
+    stats, sync, vrrp,
 };
 
 const EXAMPLES: &str = "\
@@ -31,6 +31,9 @@ Examples:
   lbctl flow list --client 192.0.2.7        where a client's connections went
   lbctl drops --nonzero                     why packets ended here
   lbctl stats --watch                       traffic a second, until Ctrl-C
+  lbctl vrrp show                           which of the pair is Active, since when and why
+  lbctl vrrp failover front                 move to the other node, before maintenance
+  lbctl events --follow                     what happens, until Ctrl-C
   lbctl -o json pool list | jq '.[].name'   for programs
   lbctl --offline status                    while lbd is down
 
@@ -85,6 +88,17 @@ Examples:
     /// Flows: which client's connection went to which member
     #[command(subcommand, alias = "flows")]
     Flow(flow::Verb),
+
+    /// VRRP: which node of a pair is Active and why; move, pause, resume
+    #[command(subcommand)]
+    Vrrp(vrrp::Verb),
+
+    /// Flow sync: what the nodes of a pair tell each other about flows
+    #[command(subcommand)]
+    Sync(sync::Verb),
+
+    /// Show what has happened, and go on with what happens
+    Events(events::Options),
 
     /// The data path in the kernel: what it is, and how to be rid of it
     #[command(subcommand)]

@@ -44,6 +44,8 @@ fn nouns_and_verbs_have_their_usual_short_names() {
         ("pools show app", "pool show app"),
         ("members ls --pool app", "member list --pool app"),
         ("flows count", "flow count"),
+        ("vrrp ls", "vrrp list"),
+        ("events -f -n 5", "events --follow --lines 5"),
     ] {
         assert_eq!(parse(&format!("lbctl {short}")).unwrap(), parse(&format!("lbctl {long}")).unwrap());
     }
@@ -91,6 +93,15 @@ fn what_means_nothing_is_a_usage_error() {
         "flow count --limit 3",
         "stats --watch 0",
         "dataplane",
+        "vrrp",
+        "vrrp failover",
+        "vrrp resume front --no-wait",
+        "vrrp pause a b",
+        "sync",
+        "sync show front",
+        "events front",
+        "events --since -1",
+        "events -n many",
         "drops --zero",
         "completions",
         "completions tcsh",

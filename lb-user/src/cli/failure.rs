@@ -5,7 +5,10 @@ use std::{io, path::PathBuf, process::ExitCode};
 use super::table::plain;
 use crate::{
     causes::chain,
-    control::{client::ClientError, protocol::Refusal},
+    control::{
+        client::ClientError,
+        protocol::{Refusal, RefusalCode},
+    },
     dataplane::DataplaneError,
 };
 
@@ -52,6 +55,9 @@ pub(super) enum Failure {
     /// The operator said no.
     #[error("nothing was detached")]
     Declined,
+    /// A VRRP instance was told to go, and nobody has taken its place.
+    #[error("{0}")]
+    NobodyTookOver(String),
     /// A file of generated text could not be written.
     #[error("write {}: {source}; choose another place with `--out`", .path.display())]
     File {
@@ -76,6 +82,15 @@ impl Failure {
             // An answer that is not understood was an answer.
             Self::Unanswered(ClientError::Connect { .. } | ClientError::Broken { .. }) => ExitCode::from(UNREACHABLE),
             _ => ExitCode::from(REFUSED),
+        }
+    }
+
+    /// Whether it may pass by itself: lbd restarts, or has many clients.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unanswered(error) => !matches!(error, ClientError::Misunderstood { .. }),
+            Self::Refused(refusal) => refusal.code == RefusalCode::Busy,
+            _ => false,
         }
     }
 
@@ -112,7 +127,6 @@ fn remedy_for(error: &DataplaneError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::protocol::RefusalCode;
 
     fn connect() -> ClientError {
         ClientError::Connect { path: "/run/x".into(), source: io::Error::from(io::ErrorKind::NotFound) }
@@ -127,6 +141,7 @@ mod tests {
             (Failure::Unanswered(misunderstood), REFUSED),
             (Failure::Unanswered(connect()), UNREACHABLE),
             (Failure::NobodyToAsk, REFUSED),
+            (Failure::NobodyTookOver("no".to_owned()), REFUSED),
             (Failure::from(io::Error::from(io::ErrorKind::BrokenPipe)), 0),
             (Failure::from(io::Error::from(io::ErrorKind::StorageFull)), REFUSED),
         ] {

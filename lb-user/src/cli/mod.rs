@@ -16,9 +16,11 @@ use serde::Serialize;
 mod arguments;
 mod dataplane;
 mod drops;
+mod events;
 mod failure;
 mod flow;
 mod generate;
+mod handover;
 mod lbd;
 mod listener;
 mod loadbalancer;
@@ -30,7 +32,9 @@ mod pool;
 mod reach;
 mod stats;
 mod status;
+mod sync;
 mod table;
+mod vrrp;
 
 pub use lbd::{LbdAction, LbdArguments, LogFilterError};
 pub use reach::DEFAULT_SOCKET;
@@ -99,6 +103,9 @@ fn answer(command: Command, session: &Session) -> Result<(), Failure> {
         Command::Flow(verb) => flow::run(verb, session),
         Command::Dataplane(verb) => dataplane::run(verb, session),
         Command::Drops(options) => drops::run(&options, session),
+        Command::Vrrp(verb) => vrrp::run(verb, session),
+        Command::Sync(verb) => sync::run(&verb, session),
+        Command::Events(options) => events::run(&options, session),
         Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
 }

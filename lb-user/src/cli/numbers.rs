@@ -34,6 +34,18 @@ pub(super) fn duration(seconds: u64) -> String {
     }
 }
 
+/// How long, in milliseconds while that is short, such as `870 ms`.
+pub(super) fn millis(milliseconds: u64) -> String {
+    if milliseconds < 10_000 { format!("{milliseconds} ms") } else { duration(milliseconds / 1000) }
+}
+
+/// How long, exactly, in milliseconds, such as `368.75 ms`.
+pub(super) fn micros(microseconds: u64) -> String {
+    let (whole, thousandths) = (microseconds / 1000, microseconds % 1000);
+    let text = format!("{whole}.{thousandths:03}");
+    format!("{} ms", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// How long before `now` something was, both in seconds since 1970.
 pub(super) fn ago(then: u64, now: u64) -> String {
     format!("{} ago", duration(now.saturating_sub(then)))
@@ -77,6 +89,13 @@ mod tests {
     fn rates_show_a_tenth_while_small() {
         assert_eq!([0.0, 0.5, 12.0, 12.34, 1500.0].map(per_second), ["0", "0.5", "12", "12.3", "1.5 k"]);
         assert_eq!([0.0, 100.5, 2_097_152.0].map(bytes_per_second), ["0 B", "100 B", "2.0 MiB"]);
+    }
+
+    #[test]
+    fn short_times_are_in_milliseconds() {
+        assert_eq!([0, 9999, 10_000, 65_400].map(millis), ["0 ms", "9999 ms", "10s", "1m 5s"]);
+        let read = [0, 42, 870, 1000, 41_250, 368_750, 3_600_000, 3_609_375].map(micros);
+        assert_eq!(read, ["0 ms", "0.042 ms", "0.87 ms", "1 ms", "41.25 ms", "368.75 ms", "3600 ms", "3609.375 ms"]);
     }
 
     #[test]

@@ -3,9 +3,13 @@
 //! An answer is laid out whole before its first byte is written, so that a
 //! command that fails has written nothing.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    os::fd::AsFd as _,
+};
 
 use clap::ValueEnum;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
 use super::{failure::Failure, table::Screen};
@@ -51,6 +55,15 @@ pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
     stdout.write_all(bytes)?;
     stdout.flush()?;
     Ok(())
+}
+
+/// Whether whoever read standard output has left. Whoever waits long before
+/// writing asks, and does not wait for nobody.
+pub(super) fn reader_is_gone() -> bool {
+    let stdout = io::stdout();
+    let mut look = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+    poll(&mut look, PollTimeout::ZERO).is_ok() && look[0].revents().is_some_and(|seen| seen.intersects(gone))
 }
 
 /// A record as JSON over several lines.

@@ -88,8 +88,13 @@ impl Source {
 
     /// Asks; a refusal is a failure.
     pub(super) fn ask(&self, request: &Request) -> Result<Response, Failure> {
+        self.ask_and_wait(request, Duration::ZERO)
+    }
+
+    /// Asks for what may come later by `wait`; a refusal is a failure.
+    pub(super) fn ask_and_wait(&self, request: &Request, wait: Duration) -> Result<Response, Failure> {
         let response = match self {
-            Self::Lbd(lbd) => lbd.ask(request)?,
+            Self::Lbd(lbd) => lbd.ask_and_wait(request, wait)?,
             Self::PinnedMaps { pin_path, lbd } => {
                 if !request.is_read_only() {
                     refuse_behind_its_back(lbd, pin_path)?;

@@ -5,12 +5,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::{
     Session,
     failure::Failure,
-    numbers::{ago, count, duration},
+    numbers::{ago, count, duration, millis},
     table::{Screen, facts},
 };
 use crate::control::{
     protocol::{Request, Response},
-    view::{CountsView, InterfaceView, Role, StatusView},
+    view::{
+        CountsView, InterfaceView, Role, StatusView,
+        sync::SyncStatusView,
+        vrrp::{VrrpState, VrrpStatusView},
+    },
 };
 
 pub(super) fn run(session: &Session) -> Result<(), Failure> {
@@ -34,6 +38,12 @@ fn show(status: &StatusView, now: u64, screen: Screen) -> String {
     } else {
         known.push(("lbd", format!("not asked: this is from the {}", status.source)));
     }
+    if !status.vrrp.is_empty() {
+        known.push(("vrrp", status.vrrp.iter().map(vrrp).collect::<Vec<_>>().join("\n")));
+    }
+    if let Some(peer) = &status.sync {
+        known.push(("flow sync", sync(peer)));
+    }
     known.push(("interfaces", interfaces(&status.interfaces, &status.interfaces_missing)));
     known.push((
         "serving",
@@ -56,6 +66,36 @@ const fn role(role: Role) -> &'static str {
         Role::Backup => "BACKUP: forwards what reaches it, answers for no VIP",
         Role::Mixed => "MIXED: `lbctl loadbalancer list` tells it for each VIP",
     }
+}
+
+/// What a VRRP instance does, and what is out of the ordinary about it.
+fn vrrp(instance: &VrrpStatusView) -> String {
+    let mut text = format!("{} {}", instance.name, instance.state.word());
+    let mut add = |words: String| text.push_str(&words);
+    if instance.carrying && instance.state != VrrpState::Active {
+        add(" and still carrying".to_owned());
+    }
+    add(format!(" for {}", millis(instance.in_state_ms)));
+    if instance.paused {
+        add(", PAUSED by an operator".to_owned());
+    }
+    if let Some(fault) = &instance.fault {
+        add(format!(", out: {fault}"));
+    }
+    match instance.heard_last {
+        Some((address, age)) => add(format!("; {address} heard {} ago", millis(age))),
+        None => add("; no other router heard".to_owned()),
+    }
+    text
+}
+
+fn sync(peer: &SyncStatusView) -> String {
+    let heard = match peer.last_heard_ms {
+        Some(age) => format!("heard {} ago", millis(age)),
+        None => "never heard".to_owned(),
+    };
+    let lag = peer.lag_ms.map_or_else(String::new, |lag| format!(", lag {}", millis(lag)));
+    format!("{} with {}, {heard}{lag}", peer.state.word(), peer.peer)
 }
 
 /// A line for each interface; what makes it slow, or is missing, is said loudly.
@@ -109,6 +149,8 @@ fn members(counts: &CountsView) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
     use crate::{
         cli::sample,
@@ -125,6 +167,8 @@ mod tests {
              lbd         0.1.0, pid 4242, up 3d 4h\n\
              pool file   /etc/krater/krater.toml, read 5m 0s ago, 2 reloads\n\
              last error  none\n\
+             vrrp        front ACTIVE for 3h 4m; 192.0.2.3 heard 3h 4m ago\n\
+             flow sync   STREAMING with 198.51.100.2:5405, heard 80 ms ago, lag 12 ms\n\
              interfaces  eth0 native\n            \
                          eth1 GENERIC (slow; the driver refused: operation not supported)\n\
              serving     1 load balancer, 2 listeners, 1 pool\n\
@@ -167,6 +211,23 @@ mod tests {
              members     0\n\
              dropped     0 packets\n"
         );
+    }
+
+    #[test]
+    fn what_keeps_an_instance_from_its_work_is_said() {
+        let mut status = sample::status();
+        let instance = &mut status.vrrp[0];
+        (instance.state, instance.in_state_ms, instance.heard_last) = (VrrpState::Backup, 40, None);
+        (instance.paused, instance.fault) = (true, Some("eth0 is down".to_owned()));
+        status.sync.as_mut().unwrap().last_heard_ms = None;
+        let text = show(&status, sample::NOW, Screen::default());
+        for line in [
+            "vrrp        front BACKUP and still carrying for 40 ms, PAUSED by an operator, out: eth0 is down; no other \
+             router heard\n",
+            "flow sync   STREAMING with 198.51.100.2:5405, never heard, lag 12 ms\n",
+        ] {
+            assert!(text.contains(line), "no {line:?} in\n{text}");
+        }
     }
 
     #[test]

@@ -61,6 +61,12 @@ pub(super) fn facts<'a>(screen: Screen, facts: impl IntoIterator<Item = (&'a str
     finish(&mut table, screen)
 }
 
+/// A line by itself, such as one of a stream.
+pub(super) fn line(screen: Screen, text: &str) -> String {
+    let text = format!("{}\n", plain(text).replace('\n', " "));
+    if screen.colour { painted(&text) } else { text }
+}
+
 fn bare(screen: Screen) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -104,8 +110,8 @@ const END: &str = "\u{1b}[0m";
 fn colour_of(word: &str) -> Option<&'static str> {
     match word {
         "ERROR" => Some(RED),
-        "DEGRADED" | "DRAINING" | "MIXED" | "GENERIC" => Some(YELLOW),
-        "ONLINE" | "NO_MONITOR" | "ACTIVE" => Some(GREEN),
+        "DEGRADED" | "DRAINING" | "MIXED" | "GENERIC" | "INITIALIZE" | "WAITING" | "BULK" => Some(YELLOW),
+        "ONLINE" | "NO_MONITOR" | "ACTIVE" | "STREAMING" => Some(GREEN),
         "OFFLINE" | "BACKUP" => Some(GREY),
         _ => None,
     }
@@ -115,7 +121,7 @@ fn colour_of(word: &str) -> Option<&'static str> {
 /// take characters and no width.
 fn painted(text: &str) -> String {
     let paint = |piece: &str| {
-        let word = piece.trim_end_matches([' ', '\n', ':']);
+        let word = piece.trim_end_matches([' ', '\n', ':', ',']);
         colour_of(word)
             .map_or_else(|| piece.to_owned(), |colour| format!("{colour}{word}{END}{}", &piece[word.len()..]))
     };
@@ -180,6 +186,13 @@ mod tests {
     fn what_would_command_a_terminal_is_shown_as_text() {
         let text = facts(Screen::default(), [("error", "first\nsecond \u{1b}[2J\r".to_owned())]);
         assert_eq!(text, "error  first\n       second \\u{1b}[2J\\u{d}\n");
+    }
+
+    #[test]
+    fn a_line_stays_one_line() {
+        assert_eq!(line(Screen::default(), "front: ACTIVE, why\nnot\u{7}"), "front: ACTIVE, why not\\u{7}\n");
+        let coloured = line(Screen { width: None, colour: true }, "front: ACTIVE, and so on");
+        assert_eq!(coloured, "front: \u{1b}[32mACTIVE\u{1b}[0m, and so on\n");
     }
 
     #[test]

@@ -89,12 +89,22 @@ impl Client {
     /// # Errors
     /// When there is no answer.
     pub fn ask(&self, request: &Request) -> Result<Response, ClientError> {
+        self.ask_and_wait(request, Duration::ZERO)
+    }
+
+    /// As [`Client::ask`], for a request whose answer may come later by `wait`
+    /// because it waits for something to happen.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn ask_and_wait(&self, request: &Request, wait: Duration) -> Result<Response, ClientError> {
+        let patience = self.patience + wait;
         let stream = UnixStream::connect(&self.path)
             .map_err(|source| ClientError::Connect { path: self.path.clone(), source })?;
         let broken = |step| move |source| ClientError::Broken { path: self.path.clone(), step, source };
         stream
-            .set_read_timeout(Some(self.patience))
-            .and_then(|()| stream.set_write_timeout(Some(self.patience)))
+            .set_read_timeout(Some(patience))
+            .and_then(|()| stream.set_write_timeout(Some(patience)))
             .map_err(broken("set a time limit"))?;
         let line = protocol::encode_request(request).map_err(io::Error::from).map_err(broken("write the request"))?;
         // A daemon that is busy answers without reading: its refusal is worth
@@ -103,9 +113,9 @@ impl Client {
         let mut answer = Vec::new();
         let received = BufReader::new(&stream).take(MAX_RESPONSE_BYTES).read_until(b'\n', &mut answer);
         if answer.is_empty() {
-            sent.map_err(|error| self.in_words(error)).map_err(broken("send the request"))?;
+            sent.map_err(|error| in_words(error, patience)).map_err(broken("send the request"))?;
         }
-        received.map_err(|error| self.in_words(error)).map_err(broken("wait for the answer"))?;
+        received.map_err(|error| in_words(error, patience)).map_err(broken("wait for the answer"))?;
         if answer.last() != Some(&b'\n') {
             let short =
                 io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed before the answer was whole");
@@ -114,14 +124,14 @@ impl Client {
         protocol::decode_response(&answer)
             .map_err(|refusal| ClientError::Misunderstood { path: self.path.clone(), refusal })
     }
+}
 
-    /// What a socket says when time is up is "resource temporarily unavailable".
-    fn in_words(&self, error: io::Error) -> io::Error {
-        match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                io::Error::new(io::ErrorKind::TimedOut, format!("not done within {} s", self.patience.as_secs_f64()))
-            }
-            _ => error,
+/// What a socket says when time is up is "resource temporarily unavailable".
+fn in_words(error: io::Error, patience: Duration) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::new(io::ErrorKind::TimedOut, format!("not done within {} s", patience.as_secs_f64()))
         }
+        _ => error,
     }
 }

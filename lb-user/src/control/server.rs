@@ -2,8 +2,11 @@
 //! controller as a [`Command`].
 //!
 //! What must not be here: any knowledge of what a request means. Everything is
-//! bounded: clients, the length of a line, the commands in flight (the channel's
-//! own bound) and the time a silent client may keep its place.
+//! bounded: clients, those who wait to become one, those whose answer waits for
+//! something to happen, the length of a line, the commands in flight (the
+//! channel's own bound) and the time a silent client may keep its place. That
+//! time is short while others wait for a place, so that nobody is kept out by
+//! somebody who says nothing.
 
 use std::{
     fs, io,
@@ -14,20 +17,33 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{UnixListener, UnixStream},
-    sync::{Semaphore, mpsc, oneshot},
-    time::timeout,
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest},
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    time::{Instant, sleep_until, timeout},
 };
 
-use super::protocol::{self, MAX_REQUEST_BYTES, Refusal, RefusalCode, Request, Response};
+use super::protocol::{self, MAX_REQUEST_BYTES, MAX_WAITING, Refusal, RefusalCode, Request, Response};
 
 /// Clients served at once. An operator has a few terminals open and perhaps a
 /// collector; more than this is a script gone wild.
 pub const MAX_CLIENTS: usize = 32;
 
+/// Clients that may wait until one of those leaves.
+const MAX_QUEUE: usize = 32;
+
 /// How long a client may take to send a line or to take an answer.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long it may take while others wait for its place.
+const CROWDED_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a client waits for a place: longer than a silent one keeps it, and
+/// less than `lbctl` waits for an answer.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(7);
 
 /// A request and the place for its answer.
 #[derive(Debug)]
@@ -45,7 +61,61 @@ pub struct Server {
     listener: UnixListener,
     path: PathBuf,
     inode: u64,
-    clients: Arc<Semaphore>,
+    house: Arc<House>,
+}
+
+/// Who is there: places, and how long they may be kept.
+#[derive(Debug)]
+struct House {
+    places: Arc<Semaphore>,
+    /// Places to wait for a place.
+    queue: Arc<Semaphore>,
+    /// Places for those whose answer waits for something to happen.
+    waiting: Semaphore,
+    /// How many wait for a place.
+    crowd: watch::Sender<usize>,
+    patience: Duration,
+    crowded_patience: Duration,
+    queue_patience: Duration,
+}
+
+impl House {
+    fn new() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(MAX_CLIENTS)),
+            queue: Arc::new(Semaphore::new(MAX_QUEUE)),
+            waiting: Semaphore::new(MAX_WAITING),
+            crowd: watch::Sender::new(0),
+            patience: CLIENT_PATIENCE,
+            crowded_patience: CROWDED_PATIENCE,
+            queue_patience: QUEUE_PATIENCE,
+        }
+    }
+
+    /// Waits for a place, and lets those who have one know.
+    async fn queue(&self) -> Option<OwnedSemaphorePermit> {
+        self.crowd.send_modify(|crowd| *crowd += 1);
+        let place = timeout(self.queue_patience, Arc::clone(&self.places).acquire_owned()).await;
+        self.crowd.send_modify(|crowd| *crowd -= 1);
+        place.ok()?.ok()
+    }
+
+    /// Waits for what a client does for as long as it may take.
+    async fn patiently<T>(&self, deed: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let began = Instant::now();
+        let mut crowd = self.crowd.subscribe();
+        tokio::pin!(deed);
+        loop {
+            let crowded = *crowd.borrow_and_update() > 0;
+            let patience = if crowded { self.crowded_patience } else { self.patience };
+            tokio::select! {
+                biased;
+                done = &mut deed => return done,
+                () = sleep_until(began + patience) => return Err(io::ErrorKind::TimedOut.into()),
+                _ = crowd.changed() => {}
+            }
+        }
+    }
 }
 
 /// Why the socket could not be opened.
@@ -99,7 +169,7 @@ impl Server {
         let listener = UnixListener::bind(path).map_err(failed("bind it"))?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed("set its mode"))?;
         let inode = fs::symlink_metadata(path).map_err(failed("look at it"))?.ino();
-        Ok(Self { listener, path: path.to_owned(), inode, clients: Arc::new(Semaphore::new(MAX_CLIENTS)) })
+        Ok(Self { listener, path: path.to_owned(), inode, house: Arc::new(House::new()) })
     }
 
     /// Serves clients until the future is dropped or `commands` is closed; then
@@ -109,7 +179,7 @@ impl Server {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = commands.closed() => {
-                    let _ = self.clients.acquire_many(MAX_CLIENTS as u32).await;
+                    let _ = self.house.places.acquire_many(MAX_CLIENTS as u32).await;
                     return;
                 }
             };
@@ -126,24 +196,29 @@ impl Server {
     }
 
     fn welcome(&self, stream: UnixStream, commands: mpsc::Sender<Command>) {
-        match Arc::clone(&self.clients).try_acquire_owned() {
-            Ok(place) => {
-                tokio::spawn(async move {
-                    let _place = place;
-                    if let Err(error) = converse(stream, &commands).await {
-                        tracing::debug!(%error, "control client left");
-                    }
-                });
-            }
-            Err(_) => {
-                // One line that fits any socket buffer: nothing to wait for.
-                let refusal =
-                    Refusal::new(RefusalCode::Busy, format!("lbd serves {MAX_CLIENTS} clients already; try again"));
-                if let Ok(line) = protocol::encode_response(&refusal.into()) {
-                    let _ = stream.try_write(&line);
-                }
-            }
+        let house = Arc::clone(&self.house);
+        if let Ok(place) = Arc::clone(&house.places).try_acquire_owned() {
+            tokio::spawn(serve_client(house, stream, commands, place));
+            return;
         }
+        let Ok(in_queue) = Arc::clone(&house.queue).try_acquire_owned() else { return send_away(&stream) };
+        tokio::spawn(async move {
+            let place = house.queue().await;
+            drop(in_queue);
+            match place {
+                Some(place) => serve_client(house, stream, commands, place).await,
+                None => send_away(&stream),
+            }
+        });
+    }
+}
+
+/// Tells somebody for whom there is no place.
+fn send_away(stream: &UnixStream) {
+    let refusal = Refusal::new(RefusalCode::Busy, format!("lbd serves {MAX_CLIENTS} clients already; try again"));
+    if let Ok(line) = protocol::encode_response(&refusal.into()) {
+        // One line that fits any socket buffer: nothing to wait for.
+        let _ = stream.try_write(&line);
     }
 }
 
@@ -180,26 +255,41 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     }
 }
 
+async fn serve_client(
+    house: Arc<House>,
+    stream: UnixStream,
+    commands: mpsc::Sender<Command>,
+    _place: OwnedSemaphorePermit,
+) {
+    if let Err(error) = converse(&house, stream, &commands).await {
+        tracing::debug!(%error, "control client left");
+    }
+}
+
 /// Answers a client's lines, one after the other, until it leaves.
-async fn converse(stream: UnixStream, commands: &mpsc::Sender<Command>) -> io::Result<()> {
+async fn converse(house: &House, stream: UnixStream, commands: &mpsc::Sender<Command>) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read);
     let mut line = Vec::new();
     loop {
         line.clear();
         let limit = MAX_REQUEST_BYTES as u64;
-        let length = timeout(CLIENT_PATIENCE, (&mut lines).take(limit).read_until(b'\n', &mut line)).await??;
+        let length = house.patiently((&mut lines).take(limit).read_until(b'\n', &mut line)).await?;
         if length == 0 {
             return Ok(());
         }
         let whole = line.last() == Some(&b'\n');
         let response = if whole || length < MAX_REQUEST_BYTES {
-            respond(&line, commands).await
+            tokio::select! {
+                biased;
+                response = respond(house, &line, commands) => response,
+                () = gone(&mut lines, &write) => return Ok(()),
+            }
         } else {
             Refusal::new(RefusalCode::Invalid, format!("a request has at most {MAX_REQUEST_BYTES} bytes")).into()
         };
         let answer = protocol::encode_response(&response).map_err(io::Error::other)?;
-        timeout(CLIENT_PATIENCE, write.write_all(&answer)).await??;
+        house.patiently(write.write_all(&answer)).await?;
         if !whole {
             // What follows is the rest of an overlong line, or nothing.
             return Ok(());
@@ -207,10 +297,20 @@ async fn converse(stream: UnixStream, commands: &mpsc::Sender<Command>) -> io::R
     }
 }
 
-async fn respond(line: &[u8], commands: &mpsc::Sender<Command>) -> Response {
+async fn respond(house: &House, line: &[u8], commands: &mpsc::Sender<Command>) -> Response {
     let request = match protocol::decode_request(line) {
         Ok(request) => request,
         Err(refusal) => return refusal.into(),
+    };
+    let _waiting = if request.may_wait() {
+        let Ok(waiting) = house.waiting.try_acquire() else {
+            let message =
+                format!("{MAX_WAITING} clients wait for events already; end one of them, or ask without waiting");
+            return Refusal::new(RefusalCode::Busy, message).into();
+        };
+        Some(waiting)
+    } else {
+        None
     };
     let (reply, answer) = oneshot::channel();
     let stopping = || Refusal::new(RefusalCode::Busy, "lbd is stopping").into();
@@ -218,6 +318,16 @@ async fn respond(line: &[u8], commands: &mpsc::Sender<Command>) -> Response {
         return stopping();
     }
     answer.await.unwrap_or_else(|_| stopping())
+}
+
+/// Until nobody is there to take an answer. Whoever has only said all they have
+/// to say (and closed their own direction) is there still.
+async fn gone(lines: &mut BufReader<OwnedReadHalf>, write: &OwnedWriteHalf) {
+    let ended = lines.fill_buf().await.map_or(true, <[u8]>::is_empty);
+    let closed = ended && write.ready(Interest::WRITABLE).await.map_or(true, |ready| ready.is_write_closed());
+    if !closed {
+        std::future::pending().await
+    }
 }
 
 #[cfg(test)]
