@@ -182,7 +182,8 @@ pub(super) static ALLOWED_SOURCES: Field = Field {
     kind: Kind::Addresses { max: MAX_SOURCES },
     default: Fallback::None("`unicast_peers`; without these anybody"),
     example: "[\"192.0.2.3\", \"192.0.2.4\"]",
-    meaning: "Whose adverts are taken, of the family. Others' are refused and counted.",
+    meaning: "Whose adverts are taken, of the family. Others' are refused and counted. This balancer's own address may be \
+              among them, so that all have the same list.",
 };
 
 pub(super) static GUARD: Field = Field {

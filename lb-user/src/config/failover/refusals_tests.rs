@@ -188,6 +188,9 @@ fn an_address_that_adverts_cannot_come_from_or_go_to_is_refused() {
         assert_eq!(mistake.field, field);
         assert!(mistake.text.contains(words), "{to}: {mistake}");
     }
+    // Whose adverts are taken may be the same list on all balancers.
+    let all = "allowed_sources = [\"192.0.2.2\", \"192.0.2.3\", \"192.0.2.4\"]\nchecksum";
+    parse(&PAIR.replace("checksum", all), "pools.toml").unwrap();
     let twice = refused(&PAIR.replace("\"192.0.2.4\",", "\"192.0.2.3\","));
     assert_eq!((twice.mistakes.len(), twice.mistakes[0].line), (1, 17), "{twice}");
     assert!(twice.to_string().contains("192.0.2.3 is there twice; remove one of the two"), "{twice}");

@@ -72,7 +72,8 @@ pub(super) fn router(table: Reader<'_>, interfaces: Option<&[String]>) -> Router
     }
     let unicast_source = unicast_source(&table, family);
     let peers = others(&table, &UNICAST_PEERS, family, unicast_source);
-    let allowed = others(&table, &ALLOWED_SOURCES, family, unicast_source);
+    // Itself it may name: then the line is the same in all files.
+    let allowed = others(&table, &ALLOWED_SOURCES, family, None);
     let lines_of_others = peers.iter().chain(&allowed).map(|(line, _)| *line).collect();
     let addresses_only = |list: Vec<(usize, IpAddr)>| list.into_iter().map(|(_, address)| address).collect::<Vec<_>>();
     let (unicast_peers, allowed_sources) = (addresses_only(peers), addresses_only(allowed));
