@@ -132,22 +132,26 @@ fn topology(table: &Reader<'_>, vip: Option<IpAddr>, carriers: &Carriers) -> Top
     if is_one_of_a_pair != Some(true) || table.is_wrong(&CARRIER) {
         return Topology::Single;
     }
+    let only = carriers.only_one_for(vip);
     let known = |name: &Name| carriers.known.iter().any(|(known, _)| known == name);
-    let flaw = match named {
-        Some(name) if known(&name) || !carriers.complete => return Topology::ActiveStandby { vrrp: name },
-        None if !carriers.complete => return Topology::Single,
-        _ if carriers.known.is_empty() => {
+    match (named, only) {
+        (Some(vrrp), _) if known(&vrrp) || !carriers.complete => return Topology::ActiveStandby { vrrp },
+        (None, Some(only)) if carriers.complete => return Topology::ActiveStandby { vrrp: only.clone() },
+        _ if carriers.complete && carriers.known.is_empty() => {
             let text = "there is no [[vrrp]] to move the VIP; add one, or write topology = \"SINGLE\"";
             table.mistake(TOPOLOGY.key, text.to_owned());
-            return Topology::Single;
         }
-        Some(name) => format!("there is no [[vrrp]] \"{name}\"; there is {}", carriers.some()),
-        None => match carriers.only_one_for(vip) {
-            Some(only) => return Topology::ActiveStandby { vrrp: only.clone() },
-            None => format!("is missing, and several [[vrrp]] could be meant; name one of {}", carriers.some()),
-        },
-    };
-    table.mistake(CARRIER.key, flaw);
+        (Some(name), _) => {
+            table.mistake(CARRIER.key, format!("there is no [[vrrp]] \"{name}\"; there is {}", carriers.some()));
+        }
+        // Which one it is would follow from a value that was refused.
+        (None, _) if !carriers.complete || vip.is_none() => table.mark_wrong(&CARRIER),
+        (None, _) => {
+            let names = carriers.some();
+            let text = format!("is missing, and several [[vrrp]] could be meant; name one of {names}");
+            table.mistake(CARRIER.key, text);
+        }
+    }
     Topology::Single
 }
 

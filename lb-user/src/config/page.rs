@@ -18,7 +18,9 @@ const BEGINNING: &str = "\
      KRATER_BLESS=1 cargo test -p lb-user pool_file_page -->
 
 lbd reads one file, in [TOML](https://toml.io), that says what it balances, in the words of OpenStack's Octavia.
-[`examples/krater.toml`](../examples/krater.toml) is one to start from.
+[`examples/krater.toml`](../examples/krater.toml) is one to start from, [`examples/pair.toml`](../examples/pair.toml) one
+for [two balancers](#two-balancers), and [`examples/octavia-pair.toml`](../examples/octavia-pair.toml) one for a balancer
+beside an amphora of Octavia.
 
 - `lbd check --config FILE` says what is wrong with a file and touches nothing. Every mistake is named at once, with its
   line, its field, the reason and a remedy. If the file is no TOML, only the first broken line is named.
@@ -28,9 +30,48 @@ lbd reads one file, in [TOML](https://toml.io), that says what it balances, in t
 - Whatever is not written has its default. A **required** field has none.
 - Words count as they are written here: `TCP` is one, `tcp` is not.
 - Warnings name what is allowed and probably not meant: a file without load balancer, a `timeout` above the `delay`, a
-  pool that no listener uses, a UDP member that is probed over TCP at the port where it serves UDP.
+  pool that no listener uses, a UDP member that is probed over TCP at the port where it serves UDP; a virtual router
+  that moves nothing, `[sync]` without one, a peer whose adverts are not allowed, more addresses than an advert names, a
+  secret that everybody on the host can read, a program for `notify` that is not there.
 
 ";
+
+const SECRETS: &str = "\
+## Secrets
+
+A secret is text of one line, in `secret` or alone in a file that `secret_file` names. With enough digits for a secret and
+nothing else in it, it is read as hexadecimal; otherwise its bytes are those of the text. `hex:`, `base64:` and `text:` in
+front of it say what follows. `openssl rand -hex 32` makes one.
+
+A file is read at the start and at each reload, at most 4096 bytes of it. One that everybody may change is refused, and one
+that everybody may read is warned of, as is a pool file with a secret in it. No complaint and no log repeats a secret.
+";
+
+const TWO_BALANCERS: &str = "\
+## Two balancers
+
+The least that makes a pair, on both the same but for the priority:
+
+```toml
+[[vrrp]]
+name = \"pair\"
+virtual_router_id = 51
+priority = 200              # 100 on the other one
+
+[[loadbalancer]]
+topology = \"ACTIVE_STANDBY\"
+```
+
+and the rest of the load balancer. With `[sync]`, established connections survive the loss of a balancer.
+
+- Load balancers, pools and members are the same in both files. So are `hash_seed`, `max_flows` and `snat_ports`.
+- `priority`, `unicast_source`, `unicast_peers`, `local` and `peer` differ. Nothing can tell that both have the same
+  priority until their adverts meet; then the higher address wins.
+- Adverts name the addresses that move, in this order: the link-local one of IPv6, the VIPs in the order of the file, then
+  `[[vrrp.address]]`. They have room for 255 of IPv4 and for 89 of IPv6; the first ones are named, and all move. VIPs of
+  the other family move and are announced, and no advert names them.
+- A reload may change everything in `[[vrrp]]` and `[sync]`. A router is known by its name: another name is another
+  router.";
 
 /// The reference page of the pool file, in Markdown.
 #[must_use]
@@ -56,7 +97,12 @@ with at most {LABEL_BYTES} characters together.\n\n\
 ## Addresses\n\n\
 VIPs and members are hosts' addresses: not loopback, multicast, broadcast, unspecified, IPv6 link-local, or IPv4 written\n\
 as IPv6. Members have their VIP's family. A member that is a VIP of the same file is refused, because the balancer would\n\
-forward to itself. A `monitor_address` may be loopback and of either family, and is no VIP of the same file either.",
+forward to itself. A `monitor_address` may be loopback and of either family, and is no VIP of the same file either.\n\n\
+No address moves twice: VIPs, `[[vrrp.address]]` and `link_local` differ from each other, and from everything that stays\n\
+with a host: members, `unicast_source`, `unicast_peers`, `allowed_sources`, `local` and `peer`. A `[[vrrp.address]]` and\n\
+the ends of IPv6 adverts may be link-local.\n\n\
+{SECRETS}\n\
+{TWO_BALANCERS}",
         slots_for(1),
         slots_for(2),
         slots_for(4),

@@ -96,8 +96,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether a field or a table is written.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.table.is_some_and(|table| table.contains_key(key))
+    pub(super) fn has(&self, key: &'static str) -> bool {
+        self.value(key).is_some()
     }
 
     /// Marks a field whose value follows from one that was refused.
@@ -185,6 +185,14 @@ impl<'a> Reader<'a> {
             None => default,
             Some(DeValue::Boolean(flag)) => *flag,
             Some(other) => self.wrong_type(field, other).unwrap_or(default),
+        }
+    }
+
+    /// Whether a field is written and is one certain number.
+    pub(super) fn says(&self, field: &'static Field, number: i128) -> bool {
+        match self.value(field.key).map(Spanned::get_ref) {
+            Some(DeValue::Integer(written)) => i128::from_str_radix(written.as_str(), written.radix()) == Ok(number),
+            _ => false,
         }
     }
 

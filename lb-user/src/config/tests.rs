@@ -161,6 +161,43 @@ fn the_example_is_in_order_without_a_warning() {
 }
 
 #[test]
+fn the_examples_of_pairs_are_in_order_without_a_warning() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let octavia = fs::read_to_string(examples.join("octavia-pair.toml")).unwrap();
+    let octavia = parse(&octavia, "octavia-pair.toml").unwrap();
+    assert_eq!(octavia.warnings, []);
+    let router = octavia.router(&octavia.vrrp[0]).unwrap();
+    assert_eq!(router.version, vrrp::Version::V2);
+    assert_eq!(router.addresses, ["192.0.2.10".parse::<std::net::IpAddr>().unwrap()]);
+
+    // The pair has its secret in a file that is made before the first start.
+    let mut key = tempfile::NamedTempFile::new().unwrap();
+    writeln!(key, "{}", "0123456789abcdef".repeat(4)).unwrap();
+    let first = fs::read_to_string(examples.join("pair.toml")).unwrap();
+    let first = first.replace("/etc/krater/sync.key", key.path().to_str().unwrap());
+    let pair = parse(&first, "pair.toml").unwrap();
+    assert_eq!(pair.warnings, []);
+
+    // The other balancer's file, by what the comments say.
+    let line = |line: &str| match line.split_once("# lb-b: ") {
+        Some((here, there)) => format!("{}= {}", here.split('=').next().unwrap(), quoted_if_address(there)),
+        None => line.to_owned(),
+    };
+    let second: Vec<String> = first.lines().map(line).collect();
+    let other = parse(&second.join("\n"), "pair.toml").unwrap();
+    assert_eq!(other.warnings, []);
+    let priorities = |config: &Config| config.vrrp.iter().map(|vrrp| vrrp.priority.get()).collect::<Vec<_>>();
+    assert_eq!((priorities(&pair), priorities(&other)), (vec![250, 250], vec![240, 240]));
+    let (here, there) = (pair.sync.unwrap(), other.sync.unwrap());
+    assert_eq!((here.local, here.peer, here.secret), (there.peer, there.local, there.secret));
+    assert_eq!(pair.model, other.model);
+}
+
+fn quoted_if_address(value: &str) -> String {
+    if value.contains('.') { format!("\"{value}\"") } else { value.to_owned() }
+}
+
+#[test]
 fn a_refusal_has_file_line_place_field_reason_and_remedy() {
     let refused = refused(&GOOD.replace("weight = 256", "weight = 257"));
     assert_eq!(

@@ -20,11 +20,11 @@ const MODES: [(&str, HmacMode); 3] =
 pub(super) fn authentication(table: &Reader<'_>, version: Option<Version>) -> Authentication {
     let password = password(table);
     let keys = hmac(table);
-    if table.has(PASSWORD.key) && version == Some(Version::V3) {
+    if version == Some(Version::V3) && table.has(PASSWORD.key) && !table.is_wrong(&PASSWORD) {
         let remedy = "write version = 2, or sign adverts with a [[vrrp.hmac_key]]";
         table.mistake(PASSWORD.key, format!("only version 2 has a password; {remedy}"));
     }
-    if table.has(HMAC_KEY.key) && version == Some(Version::V2) {
+    if version == Some(Version::V2) && table.has(HMAC_KEY.key) && !table.is_wrong_table(&HMAC_KEY) {
         let remedy = "write version = 3, or use a password";
         table.mistake(HMAC_KEY.key, format!("only version 3 has signatures; {remedy}"));
     }
@@ -89,19 +89,18 @@ fn keys(table: &Reader<'_>) -> Option<Vec<(u8, Secret)>> {
         table.mistake(HMAC_KEY.key, "there is none; add a [[vrrp.hmac_key]], or leave it out".to_owned());
     }
     let read: Vec<(Option<u8>, Option<Secret>, Spot)> = tables.into_iter().map(key).collect();
+    let mut unique = true;
     for (at, (id, _, spot)) in read.iter().enumerate() {
         let first = read[..at].iter().find(|(other, ..)| id.is_some() && other == id);
         if let (Some(id), Some((.., first))) = (id, first) {
             let line = first.line(Some(KEY_ID.key));
-            table.mistake_of(
-                spot,
-                KEY_ID.key,
-                format!("key {id} is there already (see line {line}); give it another id"),
-            );
+            let text = format!("key {id} is there already (see line {line}); give it another id");
+            table.mistake_of(spot, KEY_ID.key, text);
+            unique = false;
         }
     }
     let keys: Option<Vec<_>> = read.into_iter().map(|(id, secret, _)| Some((id?, secret?))).collect();
-    keys.filter(|keys| !keys.is_empty())
+    keys.filter(|keys| unique && !keys.is_empty())
 }
 
 fn key(table: Reader<'_>) -> (Option<u8>, Option<Secret>, Spot) {

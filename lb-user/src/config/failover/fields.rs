@@ -1,6 +1,7 @@
 //! Every field of `[[vrrp]]` and `[sync]`.
 
 use super::DEFAULT_SYNC_PORT;
+use lb_common::limits::MAX_INSTANCES;
 use vrrp::config::HMAC_KEY_LEN;
 
 use crate::config::{
@@ -8,8 +9,8 @@ use crate::config::{
     schema::{Fallback, Field, Kind, Table},
 };
 
-/// The most virtual routers.
-pub(in crate::config) const MAX_ROUTERS: usize = 63;
+/// The most virtual routers: instance 0 of the data path is nobody's.
+pub(in crate::config) const MAX_ROUTERS: usize = MAX_INSTANCES as usize - 1;
 /// The most addresses of one virtual router without listeners.
 pub(in crate::config) const MAX_ADDRESSES: usize = 256;
 /// The most that one virtual router tracks.
@@ -146,7 +147,7 @@ pub(super) static PREEMPT_DELAY: Field = Field {
     },
     default: Fallback::Integer(0),
     example: "30",
-    meaning: "How long after its start it leaves the VIPs with a balancer of lower priority.",
+    meaning: "How long it hears a balancer of lower priority before it takes over from it.",
 };
 
 pub(super) static VIRTUAL_MAC: Field = Field {
@@ -181,7 +182,8 @@ pub(super) static ALLOWED_SOURCES: Field = Field {
     kind: Kind::Addresses { max: MAX_SOURCES },
     default: Fallback::None("`unicast_peers`; without these anybody"),
     example: "[\"192.0.2.3\", \"192.0.2.4\"]",
-    meaning: "Whose adverts are taken, of the family. Others' are refused and counted.",
+    meaning: "Whose adverts are taken, of the family. Others' are refused and counted. This balancer's own address may be \
+              among them, so that all have the same list.",
 };
 
 pub(super) static GUARD: Field = Field {

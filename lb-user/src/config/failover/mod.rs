@@ -252,3 +252,17 @@ impl Failover {
         (self.routers.into_iter().map(|router| router.vrrp).collect(), self.sync.and_then(|sync| sync.config))
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
+#[cfg(test)]
+pub(super) use tests::PAIR;
+
+#[cfg(test)]
+#[path = "refusals_tests.rs"]
+mod refusals_tests;
+
+#[cfg(test)]
+#[path = "property_tests.rs"]
+mod property_tests;

@@ -64,7 +64,7 @@ pub(super) fn router(table: Reader<'_>, interfaces: Option<&[String]>) -> Router
     let virtual_router_id = table.integer(&VIRTUAL_ROUTER_ID).and_then(Vrid::new);
     let family = table.word(&FAMILY, &FAMILIES);
     let version = version(&table, family);
-    let priority = table.integer(&PRIORITY).and_then(Priority::new).unwrap_or(Priority::LOWEST);
+    let priority = priority(&table).unwrap_or(Priority::LOWEST);
     let advert_interval = advert_interval(&table, version);
     let (preempt, preempt_delay) = (table.flag(&PREEMPT), table.seconds(&PREEMPT_DELAY).unwrap_or_default());
     if !preempt && !preempt_delay.is_zero() {
@@ -72,10 +72,16 @@ pub(super) fn router(table: Reader<'_>, interfaces: Option<&[String]>) -> Router
     }
     let unicast_source = unicast_source(&table, family);
     let peers = others(&table, &UNICAST_PEERS, family, unicast_source);
-    let allowed = others(&table, &ALLOWED_SOURCES, family, unicast_source);
+    // Itself it may name: then the line is the same in all files.
+    let allowed = others(&table, &ALLOWED_SOURCES, family, None);
     let lines_of_others = peers.iter().chain(&allowed).map(|(line, _)| *line).collect();
     let addresses_only = |list: Vec<(usize, IpAddr)>| list.into_iter().map(|(_, address)| address).collect::<Vec<_>>();
     let (unicast_peers, allowed_sources) = (addresses_only(peers), addresses_only(allowed));
+    if unicast_source.is_some() && unicast_peers.is_empty() && !table.is_wrong(&UNICAST_PEERS) {
+        let text =
+            "adverts are multicast, and come from the interface's first address; remove it, or add unicast_peers";
+        table.mistake(UNICAST_SOURCE.key, text.to_owned());
+    }
     warn_of_peers_that_are_not_allowed(&table, &unicast_peers, &allowed_sources);
     let virtual_mac = table.flag_or(&VIRTUAL_MAC, unicast_peers.is_empty());
     let guard = guard(&table, &unicast_peers, &allowed_sources);
@@ -156,6 +162,15 @@ fn one_of(table: &Reader<'_>, field: &'static Field, interfaces: Option<&[String
     }
 }
 
+fn priority(table: &Reader<'_>) -> Option<Priority> {
+    if table.says(&PRIORITY, Priority::OWNER.get().into()) {
+        let text = "a VIP is nobody's own address, and 255 is for whoever has it as one; give a number from 1 to 254";
+        table.mistake(PRIORITY.key, text.to_owned());
+        return None;
+    }
+    table.integer(&PRIORITY).and_then(Priority::new)
+}
+
 fn version(table: &Reader<'_>, family: Option<Family>) -> Option<Version> {
     let version = match table.integer::<u8>(&VERSION)? {
         2 => Version::V2,
@@ -196,12 +211,6 @@ fn unicast_source(table: &Reader<'_>, family: Option<Family>) -> Option<IpAddr> 
     let source = table.address(&UNICAST_SOURCE)?;
     if let Some(flaw) = flaw_of_end(source, family) {
         table.mistake(UNICAST_SOURCE.key, format!("{source} is {flaw}; give an address of the router's interface"));
-        return None;
-    }
-    if !table.has(UNICAST_PEERS.key) {
-        let text =
-            "adverts are multicast, and come from the interface's first address; remove it, or add unicast_peers";
-        table.mistake(UNICAST_SOURCE.key, text.to_owned());
         return None;
     }
     Some(source)

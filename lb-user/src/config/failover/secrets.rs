@@ -176,3 +176,7 @@ pub(super) fn flaw_of_program(path: &Path) -> Option<&'static str> {
         },
     }
 }
+
+#[cfg(test)]
+#[path = "secrets_tests.rs"]
+mod tests;

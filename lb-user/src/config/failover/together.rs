@@ -29,9 +29,11 @@ use crate::{
 
 /// What a load balancer may name as its router.
 pub(super) fn carriers(routers: &[Router]) -> Carriers {
+    let names: HashSet<&Name> = routers.iter().map(|router| &router.vrrp.name).collect();
+    let is_wrong = |router: &Router| router.is_wrong(&NAME) || router.is_wrong(&FAMILY);
     Carriers {
         known: routers.iter().map(|router| (router.vrrp.name.clone(), router.vrrp.family)).collect(),
-        complete: !routers.iter().any(|router| router.is_wrong(&NAME) || router.is_wrong(&FAMILY)),
+        complete: names.len() == routers.len() && !routers.iter().any(is_wrong),
     }
 }
 
