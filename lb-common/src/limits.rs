@@ -14,8 +14,8 @@ pub const VIP6_LINES: u32 = 2048;
 pub const MAX_INSTANCES: u32 = 64;
 /// Those who may send adverts, of all virtual routers together: a pair has one
 /// for each instance.
-pub const MAX_ADVERT_SOURCES: u32 = 512;
-/// Lines of their index, two to a line: 256 KiB, sixteen times what
+pub const MAX_ADVERT_SOURCES: u32 = 256;
+/// Lines of their index, two to a line: 256 KiB, 32 times what
 /// [`MAX_ADVERT_SOURCES`] fill, so that hardly ever two lines overflow.
 pub const ADVERT_LINES: u32 = 4096;
 /// Listeners. Index 64 B a line of four, per-CPU counters 48 B each.

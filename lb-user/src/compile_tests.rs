@@ -275,3 +275,53 @@ fn an_override_that_changes_nothing_is_forgotten() {
     assert!(overrides.clear(&key(2)).is_some_and(|o| o.drain));
     assert_eq!(overrides.len(), 0);
 }
+
+fn intent(text: &str, addresses: &[&str]) -> InstanceIntent {
+    InstanceIntent {
+        name: name(text),
+        mac: Some(Mac([0, 0, 0x5e, 0, 1, 51])),
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        advert_sources: BTreeSet::new(),
+    }
+}
+
+fn compile_with(lb: LoadBalancer, instances: &[InstanceIntent]) -> Desired {
+    let model = Model::new(vec![lb]).unwrap();
+    compile(&model, &Overrides::default(), &HealthView::new(), &NextHops::new(), instances)
+}
+
+#[test]
+fn a_vip_is_moved_by_the_instance_its_load_balancer_names() {
+    let mut lb = load_balancer(pool(vec![]));
+    let front = intent("front", &[]);
+    let alone = compile_with(lb.clone(), std::slice::from_ref(&front));
+    let web = DesiredVip { label: "web".to_owned(), active: true, instance: None };
+    assert_eq!(alone.vips, [(lb.vip_address, web.clone())].into());
+    assert_eq!(alone.instances, [("front".to_owned(), DesiredInstance { mac: front.mac })].into());
+    lb.topology = Topology::ActiveStandby { vrrp: name("front") };
+    let moved = DesiredVip { instance: Some("front".to_owned()), ..web };
+    assert_eq!(compile_with(lb.clone(), &[front]).vips, [(lb.vip_address, moved.clone())].into());
+    // Nobody runs it: then nobody answers.
+    let lost = compile_with(lb.clone(), &[]);
+    assert_eq!(lost.vips, [(lb.vip_address, moved)].into());
+    assert_eq!(lost.instances, [("front".to_owned(), DesiredInstance { mac: None })].into());
+}
+
+#[test]
+fn an_instance_brings_addresses_of_its_own_and_those_it_hears() {
+    let lb = load_balancer(pool(vec![]));
+    let source = |vrid, address: &str| (vrid, address.parse::<IpAddr>().unwrap());
+    let mut front = intent("front", &["10.0.0.254", "192.0.2.10"]);
+    let mut back = intent("back", &["fe80::1"]);
+    front.advert_sources = [source(51, "192.0.2.3")].into();
+    back.advert_sources = [source(51, "192.0.2.4"), source(51, "fe80::3")].into();
+    let desired = compile_with(lb.clone(), &[front, back]);
+    let own = |name: &str| DesiredVip { label: format!("vrrp {name}"), active: true, instance: Some(name.to_owned()) };
+    let vip = |address: &str| desired.vips[&address.parse::<IpAddr>().unwrap()].clone();
+    assert_eq!((vip("10.0.0.254"), vip("fe80::1")), (own("front"), own("back")));
+    // What a load balancer has is the load balancer's.
+    assert_eq!((vip("192.0.2.10").label.as_str(), desired.vips.len()), ("web", 3));
+    assert!(is_instance_label("vrrp front") && !is_instance_label("vrrp"));
+    let heard = [source(51, "192.0.2.3"), source(51, "192.0.2.4"), source(51, "fe80::3")];
+    assert_eq!(desired.advert_sources, heard.into());
+}

@@ -7,11 +7,11 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use lb_common::{member::MemberState, pool::NO_POOL};
+use lb_common::{mac::Mac, member::MemberState, pool::NO_POOL};
 use proptest::{prelude::*, sample::Index};
 
 use crate::{
-    compile::{Desired, MemberKey, MemberOverride, Verdict},
+    compile::{Desired, InstanceIntent, MemberKey, MemberOverride, Verdict},
     controller::{
         plan::plan,
         reconcile::{
@@ -24,11 +24,13 @@ use crate::{
         memory::MemoryDataplane,
         tables::frames::{Frame, Sent, send, shake_hands},
     },
-    model::{Algorithm, LoadBalancer, Member, Pool, Weight},
+    model::{Algorithm, LoadBalancer, Member, Pool, Topology, Weight},
 };
 
 const NAMES: [&str; 2] = ["a", "b"];
 const VIPS: [&str; 3] = ["192.0.2.1", "192.0.2.2", "2001:db8::ff"];
+/// The second VIP may be an address of either.
+const INSTANCES: [&str; 2] = ["left", "right"];
 const POOLS: [&str; 3] = ["p", "q", "r"];
 const PORTS: [u16; 2] = [80, 20_000];
 const MEMBERS: u8 = 4;
@@ -92,6 +94,10 @@ impl Watched<'_> {
         for (key, listener) in &observed.listeners {
             let there = listener.pool.0 == NO_POOL || observed.pools.contains_key(&listener.pool);
             assert!(there, "{key:?} points to nothing after {op:?}");
+        }
+        for (address, vip) in &observed.vips {
+            let there = vip.instance.is_none_or(|id| observed.instances.contains_key(&id));
+            assert!(there, "{address} is moved by nothing after {op:?}");
         }
         for (id, pool) in &observed.pools {
             let named: BTreeSet<&MemberId> = pool.table.iter().collect();
@@ -247,6 +253,8 @@ struct SomePool {
 #[derive(Clone, Debug)]
 struct SomeLoadBalancer {
     up: bool,
+    /// The instance that moves it.
+    moved: Option<usize>,
     pools: Vec<Option<SomePool>>,
     /// For each transport and port: the pool and whether it is on.
     listeners: Vec<Option<(usize, bool)>>,
@@ -267,6 +275,9 @@ impl SomeLoadBalancer {
         });
         let mut load_balancer = load_balancer(label, vip, listeners.collect(), pools.clone());
         load_balancer.admin_state_up = self.up;
+        if let Some(instance) = self.moved {
+            load_balancer.topology = Topology::ActiveStandby { vrrp: name(INSTANCES[instance]) };
+        }
         load_balancer
     }
 }
@@ -318,8 +329,31 @@ fn some_pool() -> impl Strategy<Value = SomePool> {
 fn some_load_balancer() -> impl Strategy<Value = Option<SomeLoadBalancer>> {
     let pools = prop::collection::vec(prop::option::weighted(0.8, some_pool()), POOLS.len());
     let listeners = prop::collection::vec(prop::option::weighted(0.8, (0..POOLS.len(), often())), 2 * PORTS.len());
-    let spec = (often(), pools, listeners).prop_map(|(up, pools, listeners)| SomeLoadBalancer { up, pools, listeners });
+    let moved = prop::option::of(0..INSTANCES.len());
+    let spec = (often(), moved, pools, listeners).prop_map(|(up, moved, pools, listeners)| SomeLoadBalancer {
+        up,
+        moved,
+        pools,
+        listeners,
+    });
     prop::option::weighted(0.85, spec)
+}
+
+fn some_instances() -> impl Strategy<Value = Vec<InstanceIntent>> {
+    let instance = (any::<bool>(), prop::bool::weighted(0.3), 0u8..3);
+    prop::collection::vec(prop::option::weighted(0.7, instance), INSTANCES.len()).prop_map(|specs| {
+        let some = specs.into_iter().zip(INSTANCES).zip(1..);
+        let build = |((spec, called), n): ((Option<_>, _), u8)| {
+            let (has_mac, has_address, heard): (bool, bool, u8) = spec?;
+            Some(InstanceIntent {
+                name: name(called),
+                mac: has_mac.then_some(Mac([0, 0, 0x5e, 0, 1, n])),
+                addresses: if has_address { vec![IpAddr::from([192, 0, 2, n])] } else { Vec::new() },
+                advert_sources: (0..heard).map(|m| (n, IpAddr::from([198, 51, 100, m]))).collect(),
+            })
+        };
+        some.filter_map(build).collect()
+    })
 }
 
 fn some_override() -> impl Strategy<Value = MemberOverride> {
@@ -332,8 +366,9 @@ fn world() -> impl Strategy<Value = World> {
     let health = prop::collection::vec((any::<Index>(), prop::bool::weighted(0.3)), 0..8);
     let overrides = prop::collection::vec((any::<Index>(), some_override()), 0..4);
     let unreached = prop::collection::vec(1..=MEMBERS, 0..2);
-    (some_load_balancer(), some_load_balancer(), 0..VIPS.len(), health, overrides, unreached).prop_map(
-        |(one, other, vip, health, overrides, unreached)| {
+    let two = (some_load_balancer(), some_load_balancer(), 0..VIPS.len());
+    (two, some_instances(), health, overrides, unreached).prop_map(
+        |((one, other, vip), instances, health, overrides, unreached)| {
             let build = |spec: Option<SomeLoadBalancer>, n: usize| {
                 spec.map(|s| s.build(NAMES[n], VIPS[(vip + n) % VIPS.len()]))
             };
@@ -343,7 +378,7 @@ fn world() -> impl Strategy<Value = World> {
                 .flat_map(|lb| lb.pools.iter().map(move |pool| (lb, pool)))
                 .flat_map(|(lb, pool)| pool.members.iter().map(move |member| MemberKey::of(lb, pool, member)))
                 .collect();
-            let mut world = World::of(load_balancers);
+            let mut world = World { instances, ..World::of(load_balancers) };
             if !keys.is_empty() {
                 let verdict = |up: bool| if up { Verdict::Up } else { Verdict::Down };
                 world.health = health.iter().map(|(key, up)| (key.get(&keys).clone(), verdict(*up))).collect();

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use lb_common::{
     limits::{MAX_LISTENERS, MAX_MEMBERS, MAX_VIPS},
+    mac::Mac,
     protocol::Transport,
 };
 
 use super::*;
 use crate::{
-    compile::{DesiredListener, DesiredMember, DesiredVip, Verdict},
+    compile::{DesiredListener, DesiredMember, DesiredVip, InstanceIntent, Verdict},
     controller::reconcile::world::{World, id_of, key, listener, load_balancer, name, pool, web},
     dataplane::{ListenerId, NextHop, SlotHash, VipId},
-    model::{LoadBalancer, Weight},
+    model::{LoadBalancer, Topology, Weight},
 };
 
 /// What is observed after operations, by the words of [`Op`] alone.
@@ -432,4 +433,77 @@ fn a_desired_state_that_is_not_whole_is_refused() {
         breaks(&mut desired);
         assert!(matches!(plan(&desired, &empty()), Err(PlanError::Contradiction(_))), "{n}");
     }
+}
+
+fn moved(vrrp: &str) -> World {
+    let mut world = World::of(vec![web(&[1])]);
+    world.load_balancers[0].topology = Topology::ActiveStandby { vrrp: name(vrrp) };
+    world.instances = vec![InstanceIntent {
+        name: name(vrrp),
+        mac: Some(Mac([0, 0, 0x5e, 0, 1, 51])),
+        addresses: vec!["10.0.0.254".parse().unwrap()],
+        advert_sources: [(51, "192.0.2.3".parse().unwrap())].into(),
+    }];
+    world
+}
+
+#[test]
+fn an_instance_comes_before_its_vips_and_goes_after_them() {
+    let (alone, pair) = (World::of(vec![web(&[1])]), moved("front"));
+    let single = observed_of(&alone);
+    assert_eq!(words(&single, &pair), ["put instance", "put vip", "put vip", "set advert sources"]);
+    let paired = observed_of(&pair);
+    assert_eq!(paired.instances.keys().map(|id| id.0).collect::<Vec<_>>(), [1], "0 is none");
+    assert_eq!(words(&paired, &alone), ["put vip", "remove vip", "remove instance", "set advert sources"]);
+    let gone = words(&paired, &World::default());
+    assert_eq!(gone[2..5], ["remove vip", "remove vip", "remove instance"]);
+}
+
+#[test]
+fn a_plan_switches_no_instance_and_keeps_its_number() {
+    let mut world = moved("front");
+    let mut observed = observed_of(&world);
+    let id = *observed.instances.keys().next().unwrap();
+    observed.instances.get_mut(&id).unwrap().active = true;
+    assert_eq!(words(&observed, &world), [""; 0]);
+    world.instances[0].mac = None;
+    let ops = plan(&world.desired(), &observed).unwrap();
+    assert_eq!(ops, [Op::PutInstance { id, label: "front".to_owned(), mac: None }]);
+    assert!(after(observed.clone(), &ops).instances[&id].active);
+    // Under another name it is another instance, which has to be Active first.
+    let other = moved("other");
+    let ops = plan(&other.desired(), &observed).unwrap();
+    let words: Vec<_> = ops.iter().map(word).collect();
+    assert_eq!(words, ["put instance", "put vip", "put vip", "remove instance"]);
+    let renamed = after(observed, &ops);
+    assert!(!renamed.instances.contains_key(&id) && renamed.instances.values().all(|instance| !instance.active));
+}
+
+#[test]
+fn there_are_63_instances_and_old_ones_make_room() {
+    let intents = |prefix: &str, count: usize| -> Vec<InstanceIntent> {
+        let intent = |n| InstanceIntent {
+            name: name(format!("{prefix}{n}")),
+            mac: None,
+            addresses: Vec::new(),
+            advert_sources: BTreeSet::new(),
+        };
+        (0..count).map(intent).collect()
+    };
+    let many = |prefix: &str, count| World { instances: intents(prefix, count), ..World::default() };
+    let full = observed_of(&many("a", 63));
+    assert_eq!(full.instances.len(), 63);
+    let error = plan(&many("a", 64).desired(), &empty()).unwrap_err();
+    assert!(matches!(error, PlanError::NoIdLeft { kind: "VRRP instance", limit: 63, .. }), "{error}");
+    let others = many("b", 63).desired();
+    assert!(plan(&others, &full).is_err());
+    let room = after(full.clone(), &make_room(&others, &full));
+    assert_eq!(after(room.clone(), &plan(&others, &room).unwrap()).instances.len(), 63);
+}
+
+#[test]
+fn what_names_an_instance_keeps_it_while_room_is_made() {
+    let observed = observed_of(&moved("front"));
+    let ops = make_room(&World::of(vec![web(&[1])]).desired(), &observed);
+    assert_eq!(ops.iter().map(word).collect::<Vec<_>>(), ["remove vip"], "the other VIP still names it");
 }

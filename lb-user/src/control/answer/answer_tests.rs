@@ -18,7 +18,8 @@ use crate::{
             Role, StatsView, StatusView, TrafficView,
         },
     },
-    model::Weight,
+    dataplane::{Op, VipId},
+    model::{Name, Topology, Weight},
 };
 
 /// Takes the expected kind of answer apart.
@@ -322,6 +323,29 @@ fn load_balancers_name_what_belongs_to_them() {
     assert_eq!(offline, LoadBalancerView { admin_state_up: None, ..online });
     let refusal = refused(scene.ask(&Request::LoadBalancers { select: Some("wep".into()) }));
     assert!(refusal.message.contains("did you mean web?"), "{refusal}");
+}
+
+#[test]
+fn a_load_balancer_of_a_pair_is_active_where_its_instance_is() {
+    let mut scene = Scene::new();
+    scene.model[0].topology = Topology::ActiveStandby { vrrp: Name::new("front").unwrap() };
+    scene.settle();
+    let role = |scene: &Scene| load_balancer(scene.ask(&all_load_balancers())).role;
+    assert_eq!(role(&scene), Some(Role::Backup));
+    let (id, _) = scene.dataplane.observe().unwrap().instances.pop_first().unwrap();
+    assert!(scene.dataplane.switchboard().set_active(id, true));
+    assert_eq!(role(&scene), Some(Role::Active));
+    // An address without listeners is no load balancer.
+    let own = Op::PutVip {
+        id: VipId(9),
+        address: "192.0.2.254".parse().unwrap(),
+        label: "vrrp front".to_owned(),
+        active: true,
+        instance: Some(id),
+    };
+    scene.apply(own);
+    assert_eq!(load_balancer(scene.ask(&all_load_balancers())).name, "web");
+    assert_eq!(load_balancer(scene.ask_offline(&all_load_balancers())).name, "web");
 }
 
 #[test]

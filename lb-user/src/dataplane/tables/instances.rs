@@ -111,3 +111,7 @@ pub(super) fn advert_sources(arrays: &impl Arrays) -> BTreeSet<(u8, IpAddr)> {
     let sources = index::iter(arrays.advert_sources());
     sources.map(|((router, words), _)| (router.vrid(), address_from_words(words, router.is_v6()))).collect()
 }
+
+#[cfg(test)]
+#[path = "instances_tests.rs"]
+mod tests;
