@@ -13,6 +13,8 @@
 
 pub mod announce;
 pub mod config;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod packet;
 pub mod router;
 #[cfg(feature = "runner")]
