@@ -40,6 +40,7 @@ mod waker;
 mod wire;
 mod wishes;
 
+pub use clock::now;
 use engine::Engine;
 pub use instance::{
     Announced, Command, Instance, Link, MAX_ANNOUNCED, MAX_INSTANCES, MAX_PEERS, Pacing, RouterKey, WishFlaw,
