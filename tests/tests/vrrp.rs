@@ -15,6 +15,7 @@ mod vrrp {
     pub(crate) mod node;
     pub(crate) mod segment;
 
+    mod crowds;
     mod election;
     mod flood;
     mod handover;

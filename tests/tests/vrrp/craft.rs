@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use vrrp::Family;
 
 use super::{
+    capture::Seen,
     node::{VRID, addresses},
     segment::{INTERFACE, Segment, address},
 };
@@ -166,6 +167,14 @@ impl Sender {
     pub(crate) fn send_many(&self, advert: &Crafted, copies: usize) -> usize {
         let bytes = advert.bytes();
         (0..copies).filter(|_| self.send_bytes(advert.destination, &bytes).is_ok()).count()
+    }
+
+    /// Sends the packet of a frame that was seen once more.
+    pub(crate) fn replay(&self, seen: &Seen) -> Result<()> {
+        let advert = seen.advert().context("no advert in that frame")?;
+        let packet = seen.frame.get(14..).context("no packet in that frame")?;
+        let destination = Crafted::from_host(1, Family::of(advert.source), 1, Duration::ZERO).destination;
+        self.send_bytes(destination, packet)
     }
 
     fn send_bytes(&self, destination: IpAddr, bytes: &[u8]) -> Result<()> {

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use vrrp::{Authentication, Family, State, Version, runner::Instance};
 
 use super::{
+    journal::undisturbed,
     keepalived::{Dialect, Keepalived, PASSWORD},
     node::{Node, instance, unicast},
     segment::Segment,
@@ -100,28 +101,34 @@ fn both_ways(dialect: Dialect, virtual_mac: bool) -> Result<()> {
 
 #[test]
 fn version_3_by_multicast_over_ipv4() -> Result<()> {
-    both_ways(MULTICAST, true)?;
-    both_ways(MULTICAST, false)
+    undisturbed(|| {
+        both_ways(MULTICAST, true)?;
+        both_ways(MULTICAST, false)
+    })
 }
 
 #[test]
 fn version_3_by_multicast_over_ipv4_with_its_virtual_mac() -> Result<()> {
-    both_ways(Dialect { virtual_mac: true, ..MULTICAST }, true)
+    undisturbed(|| both_ways(Dialect { virtual_mac: true, ..MULTICAST }, true))
 }
 
 #[test]
 fn version_3_by_multicast_over_ipv6() -> Result<()> {
-    both_ways(Dialect { family: Family::V6, ..MULTICAST }, true)?;
-    both_ways(Dialect { family: Family::V6, ..MULTICAST }, false)
+    undisturbed(|| {
+        both_ways(Dialect { family: Family::V6, ..MULTICAST }, true)?;
+        both_ways(Dialect { family: Family::V6, ..MULTICAST }, false)
+    })
 }
 
 #[test]
 fn version_3_by_unicast_over_ipv4() -> Result<()> {
-    both_ways(Dialect { unicast: true, ..MULTICAST }, false)
+    undisturbed(|| both_ways(Dialect { unicast: true, ..MULTICAST }, false))
 }
 
 #[test]
 fn version_2_by_unicast_with_a_password_as_octavia_writes_it() -> Result<()> {
-    let dialect = Dialect { version: Version::V2, unicast: true, interval: Duration::from_secs(1), ..MULTICAST };
-    both_ways(dialect, false)
+    undisturbed(|| {
+        let dialect = Dialect { version: Version::V2, unicast: true, interval: Duration::from_secs(1), ..MULTICAST };
+        both_ways(dialect, false)
+    })
 }
