@@ -248,7 +248,8 @@ impl Daemon {
     /// Where there is an IPv6 VIP, solicitations for it must get past the card.
     async fn admit_solicitations(&self) {
         let mut vips = self.controller.model().load_balancers().iter().map(|lb| lb.vip_address);
-        if !vips.any(|vip| vip.is_ipv6()) {
+        let mut moved = self.config.vrrp.iter().flat_map(|vrrp| self.config.virtual_addresses(vrrp));
+        if !vips.any(|vip| vip.is_ipv6()) && !moved.any(|one| one.address.is_ipv6()) {
             return;
         }
         for attachment in &self.attachments {

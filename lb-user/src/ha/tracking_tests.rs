@@ -54,7 +54,7 @@ fn an_instance_without_tracking_needs_its_interface_and_the_data_path_there() {
 
 #[test]
 fn a_weight_below_zero_is_taken_off_while_its_object_is_down() {
-    let mut world = World::tracking("[[vrrp.track]]\nkind = \"interface\"\ninterface = \"back0\"\nweight = -30\n");
+    let mut world = World::tracking("[[vrrp.track]]\nkind = \"interface\"\nname = \"back0\"\nweight = -30\n");
     assert_eq!(world.outlook().priority.get(), 100);
     world.pull("back0");
     let outlook = world.outlook();
@@ -65,11 +65,11 @@ fn a_weight_below_zero_is_taken_off_while_its_object_is_down() {
 #[test]
 fn a_weight_above_zero_is_added_while_its_object_is_up_and_no_sum_leaves_the_range() {
     let mut world =
-        World::tracking("[[vrrp.track]]\nkind = \"load_balancer\"\nload_balancer = \"web\"\nweight = 200\n");
+        World::tracking("[[vrrp.track]]\nkind = \"load_balancer\"\nname = \"web\"\nweight = 200\n");
     assert_eq!(world.outlook().priority.get(), 254);
     world.down.insert("web".to_owned());
     assert_eq!(world.outlook().priority.get(), 100);
-    let mut world = World::tracking("[[vrrp.track]]\nkind = \"interface\"\ninterface = \"back0\"\nweight = -253\n");
+    let mut world = World::tracking("[[vrrp.track]]\nkind = \"interface\"\nname = \"back0\"\nweight = -253\n");
     world.pull("back0");
     assert_eq!(world.outlook().priority.get(), 1);
 }
