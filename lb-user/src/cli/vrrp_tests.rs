@@ -93,7 +93,7 @@ fn the_list_tells_who_is_active_since_when_and_why() {
     other.peers[0].priority = 0;
     assert_eq!(
         list(&[other, sample::vrrp()], Screen::default()),
-        "NAME    STATE   CARRYING     FOR   PRIORITY  VRID     INTERFACE  PEERS HEARD                WHY\n\
+        "NAME    STATE   CARRYING    FOR   PRIORITY  VRID     INTERFACE  PEERS HEARD                WHY\n\
          front   ACTIVE  yes       3h 4m  80 of 100  51 ipv4  eth0       192.0.2.3 (90, 3h 4m ago)  no other Active was \
          heard\n\
          inside  BACKUP  no         3 ms        100  51 ipv4  eth0       192.0.2.3 (left 0 ms ago)  no other Active was \
