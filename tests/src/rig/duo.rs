@@ -238,9 +238,19 @@ impl Duo {
     /// What both sides say of themselves, and the ends of their logs.
     #[must_use]
     pub fn account(&self) -> String {
-        Side::BOTH
-            .map(|side| format!("{}: {:?}\n{}", side.node(), self.routers(side), self.lbd(side).log_tail()))
-            .join("\n")
+        let of = |side: Side| {
+            let (ctl, log) = (self.ctl(side), self.lbd(side).log_tail());
+            let sync = ctl.json(&["sync", "show"]).map_or_else(|error| error.to_string(), |sync| sync.to_string());
+            let counted: Vec<String> = ctl
+                .events()
+                .unwrap_or_default()
+                .into_iter()
+                .filter(|(_, n)| *n > 0)
+                .map(|(label, n)| format!("{label} {n}"))
+                .collect();
+            format!("{}: {:?}\nsync: {sync}\ncounted: {}\n{log}", side.node(), self.routers(side), counted.join(", "))
+        };
+        Side::BOTH.map(of).join("\n")
     }
 
     /// Both kinds of probes over a family.

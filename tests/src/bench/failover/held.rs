@@ -36,6 +36,7 @@ pub(super) fn measure(effort: &Effort, pace: &mut Pace) -> Result<Section> {
         "round",
         "open",
         "busy",
+        "told to the other side",
         "gap ms",
         "reset",
         "ended otherwise",
@@ -71,7 +72,11 @@ fn one_round(krater: &KraterPair, count: usize) -> Result<Vec<String>> {
     let client = duo.pair().client().name();
     let before = duo.adopted(Side::B)?;
     let held = Connections::open(client, Duo::connections(Family::V4, count, count / 10))?;
-    duo.wait_adopted(Side::B, before + u64::try_from(count)?)?;
+    // Those that it was not told of are part of the figures.
+    if let Err(error) = duo.wait_adopted(Side::B, before + u64::try_from(count)?) {
+        eprintln!("connections: {error:#}");
+    }
+    let known = duo.adopted(Side::B)?.saturating_sub(before);
     let (traces, ()) = prober::around(client, &Duo::probes(Family::V4), [LEAD, AFTER], || duo.pair().unplug(Side::A))?;
     let outcome = held.settle(PATIENCE)?;
     let gap = traces.iter().map(|trace| trace.figures().gap).max().unwrap_or_default();
@@ -79,6 +84,7 @@ fn one_round(krater: &KraterPair, count: usize) -> Result<Vec<String>> {
     Ok(vec![
         outcome.opened.to_string(),
         outcome.busy.to_string(),
+        known.to_string(),
         format!("{:.0}", millis(gap)),
         outcome.resets.to_string(),
         (ended - outcome.resets).to_string(),
