@@ -94,7 +94,8 @@ pub fn back_of<'t, F: Family, T: Tables>(
     forward: Ctl,
     vip_and_transport: u16,
 ) -> Option<(&'t F::Return, Ctl)> {
-    back_at::<F, T>(tables, moment, forward, vip_and_transport).filter(|(entry, _)| entry.key() == key)
+    let found = back_at::<F, T>(tables, moment, forward, vip_and_transport);
+    found.filter(|(entry, _)| opaque(entry.key_differs(key)) == 0)
 }
 
 /// The return entry of whoever has this member and SNAT port.
