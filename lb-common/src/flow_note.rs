@@ -8,11 +8,12 @@
 use crate::flow::{Ctl, Stage};
 
 /// Bytes of the ring buffer. A note takes sixteen of them, eight for the
-/// kernel's own header, so there is room for 65,536 notes.
+/// kernel's own header.
 pub const RING_BYTES: u32 = 1 << 20;
 
-/// How many notes the ring buffer holds.
-pub const RING_NOTES: usize = (RING_BYTES / 16) as usize;
+/// How many notes the ring buffer holds: the kernel never fills it to the last
+/// byte.
+pub const RING_NOTES: usize = (RING_BYTES / 16 - 1) as usize;
 
 /// A note: SNAT port (bits 0–15), member id (16–31),
 /// [`crate::protocol::vip_and_transport`] (32–47), whether the flow is one of

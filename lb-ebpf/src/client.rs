@@ -157,7 +157,7 @@ fn keep<'t, F: Family, T: Tables>(
         if moved_hop && station(packet, tables, arrival.ingress).is_err() {
             return None;
         }
-        let back = back_of::<F, T>(tables, moment, ctl, arrival.vip);
+        let back = back_of::<F, T>(tables, moment, entry.key(), ctl, arrival.vip);
         let over = match &back {
             None => true,
             Some((_, back)) => reopens && is_over(stage, back.stage()),

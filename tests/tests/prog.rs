@@ -9,5 +9,6 @@
 mod prog {
     mod both_worlds;
     mod differential;
+    mod exchange;
     mod program;
 }

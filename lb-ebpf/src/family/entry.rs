@@ -31,6 +31,8 @@ pub trait ReturnEntry {
     fn is_from(&self, member: Self::Address, member_port: u16, vip_and_transport: u16) -> bool;
     /// The forward key of the flow.
     fn key(&self) -> Self::Key;
+    /// Zero if that key is this one; found without a branch.
+    fn key_differs(&self, key: Self::Key) -> u64;
     /// Stores everything but the control word, in an entry that was claimed.
     fn fill(&self, key: Self::Key, member: Self::Address, member_port: u16, vip_and_transport: u16);
     /// The client's last hop and our port number.
@@ -119,6 +121,11 @@ impl ReturnEntry for Return4 {
     }
 
     #[inline(always)]
+    fn key_differs(&self, key: u64) -> u64 {
+        self.client.load(Relaxed) ^ key
+    }
+
+    #[inline(always)]
     fn fill(&self, key: u64, member: u32, member_port: u16, vip_and_transport: u16) {
         self.client.store(key, Relaxed);
         self.member.store(member4(member, member_port, vip_and_transport), Relaxed);
@@ -169,6 +176,12 @@ impl ReturnEntry for Return6 {
             self.client_address[1].load(Relaxed),
             self.ports.load(Relaxed) & 0xffff_ffff,
         ]
+    }
+
+    #[inline(always)]
+    fn key_differs(&self, key: [u64; 3]) -> u64 {
+        let own = self.key();
+        (own[0] ^ key[0]) | (own[1] ^ key[1]) | (own[2] ^ key[2])
     }
 
     #[inline(always)]

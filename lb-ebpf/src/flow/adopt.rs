@@ -158,7 +158,7 @@ pub fn adopt<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, foreign: &Fo
     let known = find::<F, T>(tables, moment, key);
     if let Some(found) = &known
         && foreign.names(found.ctl)
-        && let Some(back) = back_of::<F, T>(tables, moment, found.ctl, foreign.vip_and_transport)
+        && let Some(back) = back_of::<F, T>(tables, moment, key, found.ctl, foreign.vip_and_transport)
     {
         return refresh::<F>(moment, foreign, found, back);
     }
@@ -175,7 +175,7 @@ pub fn adopt<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, foreign: &Fo
 ///
 /// The younger of the two knows better. If both are of about the same age, a
 /// direction has come as far as either says: records of one moment may arrive in
-/// any order. A flow that is over here and not there is another with the same
+/// any order. A flow that is over here and open there is another with the same
 /// ends.
 fn refresh<F: Family>(
     moment: &Moment<'_>,
@@ -190,7 +190,8 @@ fn refresh<F: Family>(
         return Taken::Refreshed;
     }
     let here = (forward_ctl.stage(), back_ctl.stage());
-    let revived = is_over(here.0, here.1) && !is_over(foreign.forward, foreign.back);
+    let ends = |stages: (Stage, Stage)| stages.0.max(stages.1) > Stage::Established;
+    let revived = is_over(here.0, here.1) && !ends((foreign.forward, foreign.back));
     let stages = if revived || theirs + u32::from(SLACK) < ours {
         (foreign.forward, foreign.back)
     } else {
@@ -212,7 +213,6 @@ fn refresh<F: Family>(
         back.last_hop().store(foreign.last_hop, Relaxed);
         back.own().store(foreign.own, Relaxed);
     }
-    let ends = |stages: (Stage, Stage)| stages.0.max(stages.1) > Stage::Established;
     if ends(stages) && stages != here { Taken::Ended } else { Taken::Refreshed }
 }
 
@@ -287,6 +287,12 @@ fn claim_back<'t, F: Family, T: Tables>(
         && find::<F, T>(tables, moment, key).is_none();
     if own {
         return replace(entry.ctl(), ctl, claim).then_some(entry);
+    }
+    // An entry is alone for the moment between its publication and its forward
+    // half's; only an old one has lost it.
+    let forward = find::<F, T>(tables, moment, entry.key()).filter(|forward| forward.ctl.same_flow(ctl));
+    if forward.is_none() && moment.now.since(ctl.seen()) <= moment.config.idle_limits().unconfirmed {
+        return None;
     }
     if !evict_back::<F, T>(tables, moment, entry, ctl) {
         return None;

@@ -83,9 +83,24 @@ pub fn find<'t, F: Family, T: Tables>(tables: &'t T, moment: &Moment<'_>, key: F
     None
 }
 
-/// The return entry of a flow, if it is still there.
+/// The return entry of a flow, if it is still there. Another flow may have got
+/// the place in between, and then has the same member and SNAT port; the client
+/// tells them apart.
 #[inline(always)]
 pub fn back_of<'t, F: Family, T: Tables>(
+    tables: &'t T,
+    moment: &Moment<'_>,
+    key: F::Key,
+    forward: Ctl,
+    vip_and_transport: u16,
+) -> Option<(&'t F::Return, Ctl)> {
+    let found = back_at::<F, T>(tables, moment, forward, vip_and_transport);
+    found.filter(|(entry, _)| opaque(entry.key_differs(key)) == 0)
+}
+
+/// The return entry of whoever has this member and SNAT port.
+#[inline(always)]
+pub fn back_at<'t, F: Family, T: Tables>(
     tables: &'t T,
     moment: &Moment<'_>,
     forward: Ctl,
@@ -199,7 +214,7 @@ fn evict_forward<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, entry: &
     let key = tables.listener_of(id).map_or(0, |l| l.key.load(Relaxed));
     if let Some((vip, transport, _)) = listener::parts(key) {
         let vip_and_transport = lb_common::protocol::vip_and_transport(vip, transport);
-        if let Some((back, back_ctl)) = back_of::<F, T>(tables, moment, ctl, vip_and_transport) {
+        if let Some((back, back_ctl)) = back_of::<F, T>(tables, moment, entry.key(), ctl, vip_and_transport) {
             let tcp = matches!(transport, Transport::Tcp);
             if !may_go(moment.config.idle_limits(), tcp, moment.now, ctl, back_ctl) {
                 return false;

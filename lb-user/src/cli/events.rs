@@ -137,7 +137,7 @@ impl Reader<'_> {
                         tell("lbd answers again");
                         in_touch = true;
                     }
-                    if self.epoch != epoch {
+                    if epoch.is_some() && self.epoch != epoch {
                         tell("note: lbd has started anew: its events are counted from 1 again");
                     }
                     note_lost(&told, &tell);

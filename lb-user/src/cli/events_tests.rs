@@ -4,7 +4,11 @@
 
 use std::{
     path::Path,
-    sync::{Mutex, mpsc as std_mpsc},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc as std_mpsc,
+    },
     time::{Instant, SystemTime},
 };
 
@@ -144,6 +148,15 @@ fn a_reader_goes_on_where_it_was_and_hears_what_it_missed() {
     assert_eq!(late.read(Duration::ZERO).unwrap().events[0].seq, 4);
 }
 
+/// Whoever reads leaves, even if by a panic: then nobody follows for ever.
+struct Leave<'a>(&'a AtomicBool);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 #[test]
 fn a_follower_goes_on_with_the_next_lbd_and_ends_with_its_reader() {
     let directory = tempfile::tempdir().unwrap();
@@ -153,14 +166,16 @@ fn a_follower_goes_on_with_the_next_lbd_and_ends_with_its_reader() {
     let (shown, events) = std_mpsc::channel();
     let (noted, notes) = std_mpsc::channel();
     let soon = Duration::from_secs(20);
+    let reader_left = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _leave = Leave(&reader_left);
         let follower = scope.spawn(|| {
             let show = |event: &EventView| {
                 shown.send((event.seq, event.text.clone())).unwrap();
                 if event.text == "enough" { Err(Failure::ReaderGone) } else { Ok(()) }
             };
             let tell = |note: &str| noted.send(note.to_owned()).unwrap();
-            Reader { source: &source, after: Some(0), epoch: None }.follow(show, || false, tell)
+            Reader { source: &source, after: Some(0), epoch: None }.follow(show, || reader_left.load(Relaxed), tell)
         });
         first.happens("one");
         assert_eq!(events.recv_timeout(soon).unwrap(), (1, "one".to_owned()));

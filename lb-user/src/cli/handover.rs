@@ -65,7 +65,7 @@ pub(super) fn wait(
 
 /// The silence after which a Backup takes over, and a little more.
 fn limit(before: &VrrpView) -> Duration {
-    let silence = before.timers.active_down_us.max(before.timers.advert_interval_us.saturating_mul(4));
+    let silence = before.timers.active_down_micros.max(before.timers.advert_interval_micros.saturating_mul(4));
     (Duration::from_micros(silence) + SLACK).min(LONGEST)
 }
 
@@ -74,7 +74,7 @@ fn outcome(before: &VrrpView, now: &VrrpView, elapsed: Duration) -> Outcome {
     if active && now.counters.transitions > before.counters.transitions {
         return Outcome::CameBack;
     }
-    let successor = now.heard_last().filter(|peer| u128::from(peer.last_heard_ms) <= elapsed.as_millis());
+    let successor = now.heard_last().filter(|peer| u128::from(peer.heard_millis) <= elapsed.as_millis());
     match successor {
         Some(peer) if !active && !now.carrying => Outcome::TakenOver(peer.address, peer.priority),
         _ => Outcome::Open,
@@ -113,7 +113,7 @@ mod tests {
     /// An instance after so many transitions more than the sample's.
     fn after(state: VrrpState, carrying: bool, transitions: u64, heard: Option<(u8, u64)>) -> VrrpView {
         let before = sample::vrrp();
-        let peer = |(priority, last_heard_ms)| PeerView { priority, last_heard_ms, ..before.peers[0].clone() };
+        let peer = |(priority, heard_millis)| PeerView { priority, heard_millis, ..before.peers[0].clone() };
         let transitions = before.counters.transitions + transitions;
         VrrpView {
             state,
@@ -165,7 +165,7 @@ mod tests {
     fn the_wait_has_an_end_that_follows_from_the_timers() {
         let mut before = sample::vrrp();
         assert_eq!(limit(&before), Duration::from_micros(400_000) + SLACK);
-        before.timers.active_down_us = u64::MAX;
+        before.timers.active_down_micros = u64::MAX;
         assert_eq!(limit(&before), LONGEST);
         let mut paused = after(VrrpState::Initialize, false, 1, None);
         paused.paused = true;

@@ -75,7 +75,7 @@ fn vrrp(instance: &VrrpStatusView) -> String {
     if instance.carrying && instance.state != VrrpState::Active {
         add(" and still carrying".to_owned());
     }
-    add(format!(" for {}", millis(instance.in_state_ms)));
+    add(format!(" for {}", millis(instance.state_millis)));
     if instance.paused {
         add(", PAUSED by an operator".to_owned());
     }
@@ -90,12 +90,18 @@ fn vrrp(instance: &VrrpStatusView) -> String {
 }
 
 fn sync(peer: &SyncStatusView) -> String {
-    let heard = match peer.last_heard_ms {
+    let heard = match peer.heard_millis {
         Some(age) => format!("heard {} ago", millis(age)),
         None => "never heard".to_owned(),
     };
-    let lag = peer.lag_ms.map_or_else(String::new, |lag| format!(", lag {}", millis(lag)));
-    format!("{} with {}, {heard}{lag}", peer.state.word(), peer.peer)
+    let mut text = format!("{} {}, {heard}, lag {}", peer.peer, peer.state.word(), millis(peer.lag_millis));
+    if let Some(problem) = &peer.socket_problem {
+        text.push_str(&format!("; NO SOCKET: {problem}"));
+    }
+    if !peer.complete {
+        text.push_str("; its flows are NOT ALL KNOWN here");
+    }
+    text
 }
 
 /// A line for each interface; what makes it slow, or is missing, is said loudly.
@@ -154,7 +160,7 @@ mod tests {
     use super::*;
     use crate::{
         cli::sample,
-        control::view::{ErrorView, OperatingStatus},
+        control::view::{ErrorView, OperatingStatus, sync::SyncState},
     };
 
     #[test]
@@ -168,7 +174,7 @@ mod tests {
              pool file   /etc/krater/krater.toml, read 5m 0s ago, 2 reloads\n\
              last error  none\n\
              vrrp        front ACTIVE for 3h 4m; 192.0.2.3 heard 3h 4m ago\n\
-             flow sync   STREAMING with 198.51.100.2:5405, heard 80 ms ago, lag 12 ms\n\
+             flow sync   198.51.100.2:5405 PRESENT, heard 80 ms ago, lag 12 ms\n\
              interfaces  eth0 native\n            \
                          eth1 GENERIC (slow; the driver refused: operation not supported)\n\
              serving     1 load balancer, 2 listeners, 1 pool\n\
@@ -217,14 +223,17 @@ mod tests {
     fn what_keeps_an_instance_from_its_work_is_said() {
         let mut status = sample::status();
         let instance = &mut status.vrrp[0];
-        (instance.state, instance.in_state_ms, instance.heard_last) = (VrrpState::Backup, 40, None);
+        (instance.state, instance.state_millis, instance.heard_last) = (VrrpState::Backup, 40, None);
         (instance.paused, instance.fault) = (true, Some("eth0 is down".to_owned()));
-        status.sync.as_mut().unwrap().last_heard_ms = None;
+        let sync = status.sync.as_mut().unwrap();
+        (sync.heard_millis, sync.state, sync.complete) = (None, SyncState::Absent, false);
+        sync.socket_problem = Some("address not available".to_owned());
         let text = show(&status, sample::NOW, Screen::default());
         for line in [
             "vrrp        front BACKUP and still carrying for 40 ms, PAUSED by an operator, out: eth0 is down; no other \
              router heard\n",
-            "flow sync   STREAMING with 198.51.100.2:5405, never heard, lag 12 ms\n",
+            "flow sync   198.51.100.2:5405 ABSENT, never heard, lag 12 ms; NO SOCKET: address not available; its flows \
+             are NOT ALL KNOWN here\n",
         ] {
             assert!(text.contains(line), "no {line:?} in\n{text}");
         }

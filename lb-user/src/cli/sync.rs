@@ -6,13 +6,14 @@ use super::{
     Session,
     failure::Failure,
     numbers::{bytes, count, millis},
-    table::{Screen, facts, or_dash},
+    table::{Screen, facts, listing, or_dash},
     vrrp::by_reason,
 };
 use crate::control::{
     protocol::{Request, Response},
-    view::sync::{SyncTrafficView, SyncView},
+    view::sync::{LossView, PassView, PeerPassView, SyncTrafficView, SyncView},
 };
+use crate::ha::sync::Reason;
 
 /// What can be done with flow sync.
 #[derive(Clone, PartialEq, Eq, Debug, Subcommand)]
@@ -21,7 +22,7 @@ pub(super) enum Verb {
     #[command(after_help = "\
 Examples:
   lbctl sync show
-  lbctl -o json sync show | jq .lag_ms")]
+  lbctl -o json sync show | jq .lag_millis")]
     Show,
 }
 
@@ -34,36 +35,93 @@ pub(super) fn run(Verb::Show: &Verb, session: &Session) -> Result<(), Failure> {
 }
 
 fn show(sync: &SyncView, screen: Screen) -> String {
-    facts(
+    let adopted = &sync.adopted;
+    let seeds = match sync.seeds_match {
+        Some(true) => "yes",
+        Some(false) => "no: give both nodes one hash_seed, or flows that are lost on the way find other SNAT ports",
+        None => "not known yet",
+    };
+    let mut text = facts(
         screen,
         [
-            ("state", format!("{} for {}", sync.state.word(), millis(sync.in_state_ms))),
+            ("state", format!("{} for {}", sync.state.word(), millis(sync.state_millis))),
+            ("socket_problem", or_dash(sync.socket_problem.as_ref())),
             ("local", sync.local.to_string()),
             ("peer", sync.peer.to_string()),
-            ("last_heard", sync.last_heard_ms.map_or_else(|| "never".to_owned(), |age| format!("{} ago", millis(age)))),
-            ("lag", or_dash(sync.lag_ms.map(millis))),
+            ("heard", sync.heard_millis.map_or_else(|| "never".to_owned(), |age| format!("{} ago", millis(age)))),
+            ("peer_starts", sync.peer_starts.to_string()),
+            ("seeds_match", seeds.to_owned()),
+            ("lag", millis(sync.lag_millis)),
+            ("queued", count(sync.queued)),
+            ("under_way", count(sync.under_way)),
             ("sent", traffic(&sync.sent)),
             ("received", traffic(&sync.received)),
-            ("adopted", count(sync.adopted)),
-            ("refreshed", count(sync.refreshed)),
-            ("ended", count(sync.ended)),
+            ("adopted", format!("{} new, {} refreshed, {} ended", adopted.new, adopted.refreshed, adopted.ended)),
+            ("not adopted", by_reason(&adopted.refused)),
+            ("peer_adopted", count(sync.peer_adopted)),
+            ("peer_refused", count(sync.peer_refused)),
+            ("passes", passes(&sync.passes)),
+            ("peer_passes", peer_passes(&sync.peer_passes)),
+            ("peer_flows", or_dash(sync.peer_flows)),
+            ("unknown_records", count(sync.unknown_records)),
+            ("malformed_records", count(sync.malformed_records)),
             ("refused", by_reason(&sync.refused)),
-            ("rejected", by_reason(&sync.rejected)),
-            ("datagrams_lost", count(sync.datagrams_lost)),
-            ("notes_lost", count(sync.notes_lost)),
-            ("queue_dropped", count(sync.queue_dropped)),
-            ("rescans", count(sync.rescans)),
         ],
-    )
+    );
+    text.push('\n');
+    text.push_str(&lost(&sync.lost, screen));
+    text
 }
 
 fn traffic(traffic: &SyncTrafficView) -> String {
-    let flows = format!("{} flows in {} datagrams", count(traffic.flows), count(traffic.datagrams));
-    let unknown = match traffic.unknown_records {
-        0 => String::new(),
-        number => format!(", {} records of unknown kinds", count(number)),
-    };
-    format!("{flows}, {}{unknown}", bytes(traffic.bytes))
+    format!("{} flows in {} datagrams, {}", count(traffic.flows), count(traffic.datagrams), bytes(traffic.bytes))
+}
+
+const fn in_words(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Regular => "by the clock",
+        Reason::Loss => "after a loss",
+        Reason::PeerAppeared => "for a peer that appeared",
+    }
+}
+
+/// How often the whole table went over, and how the last time was.
+fn passes(passes: &PassView) -> String {
+    let mut text = format!("{} of the whole table", count(passes.finished));
+    if let (Some(reason), Some(flows), Some(took)) = (passes.last, passes.last_flows, passes.last_millis) {
+        text.push_str(&format!("; the last {}: {} flows in {}", in_words(reason), count(flows), millis(took)));
+    }
+    if let Some(reason) = passes.running {
+        text.push_str(&format!("; one {} under way: {} flows so far", in_words(reason), count(passes.running_flows)));
+    }
+    text
+}
+
+fn peer_passes(passes: &PeerPassView) -> String {
+    let coming = if passes.running { "; one is coming in" } else { "" };
+    match (passes.finished, passes.last_flows) {
+        (0, _) => format!("none: this node does not know all flows of the other{coming}"),
+        (finished, Some(flows)) => format!("{}; the last of {} flows{coming}", count(finished), count(flows)),
+        (finished, None) => format!("{}{coming}", count(finished)),
+    }
+}
+
+/// What did not arrive, by where it was lost.
+fn lost(lost: &LossView, screen: Screen) -> String {
+    let rows = [
+        ("sent", lost.sent, "datagrams that did not arrive in time"),
+        ("resent", lost.resent, "datagrams sent again"),
+        ("given_up", lost.given_up, "datagrams sent again too often: the whole table followed"),
+        ("told", lost.told, "datagrams that the other node says never came"),
+        ("received", lost.received, "datagrams of the other node that never came"),
+        ("notes", lost.notes, "notes of the data path overwritten before they were read"),
+        ("untold", lost.untold, "notes read while nobody was there to be told"),
+        ("dropped", lost.dropped, "flows that found a queue full"),
+        ("unsayable", lost.unsayable, "flows of two address families, which cannot be sent"),
+        ("not_sent", lost.not_sent, "datagrams that the host's network did not take"),
+    ];
+    let rows = rows.map(|(what, number, meaning)| [what.to_owned(), count(number), meaning.to_owned()]);
+    listing(screen, ["LOST", "COUNT", "MEANING"], &["COUNT"], rows)
 }
 
 #[cfg(test)]
@@ -71,29 +129,45 @@ mod tests {
     use super::*;
     use crate::cli::sample;
 
+    fn has(text: &str, line: &str) {
+        assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
+    }
+
     #[test]
     fn what_went_each_way_and_what_was_lost_is_shown() {
-        assert_eq!(
-            show(&sample::sync(), Screen::default()),
-            "state           STREAMING for 3h 4m\n\
-             local           198.51.100.1:5405\n\
-             peer            198.51.100.2:5405\n\
-             last_heard      80 ms ago\n\
-             lag             12 ms\n\
-             sent            45.6 k flows in 12.3 k datagrams, 4.5 MiB\n\
-             received        40 flows in 30 datagrams, 2.0 KiB, 2 records of unknown kinds\n\
-             adopted         25\n\
-             refreshed       10\n\
-             ended           5\n\
-             refused         1: place_taken 1\n\
-             rejected        7: authentication 7\n\
-             datagrams_lost  2\n\
-             notes_lost      0\n\
-             queue_dropped   0\n\
-             rescans         184\n"
-        );
-        let silent = SyncView { last_heard_ms: None, lag_ms: None, ..sample::sync() };
-        let text = show(&silent, Screen::default());
-        assert!(text.contains("last_heard      never\nlag             -\n"), "{text}");
+        let text = show(&sample::sync(), Screen::default());
+        for line in [
+            "state              PRESENT for 3h 4m",
+            "peer               198.51.100.2:5405",
+            "heard              80 ms ago",
+            "seeds_match        yes",
+            "lag                12 ms",
+            "sent               45.6 k flows in 12.3 k datagrams, 4.5 MiB",
+            "received           41 flows in 30 datagrams, 2.0 KiB",
+            "adopted            25 new, 10 refreshed, 5 ended",
+            "not adopted        1: place_taken 1",
+            "passes             184 of the whole table; the last by the clock: 40.0 k flows in 1250 ms; one after a loss \
+             under way: 100 flows so far",
+            "peer_passes        2; the last of 45 flows",
+            "refused            7: authentication 7",
+            "LOST       COUNT  MEANING",
+            "sent           2  datagrams that did not arrive in time",
+            "notes         17  notes of the data path overwritten before they were read",
+        ] {
+            has(&text, line);
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_not_there_and_flows_that_are_not_known_are_told() {
+        let mut sync = sample::sync();
+        (sync.heard_millis, sync.seeds_match) = (None, Some(false));
+        sync.socket_problem = Some("bind 198.51.100.1:5405: address not available".to_owned());
+        sync.peer_passes = PeerPassView { running: true, ..PeerPassView::default() };
+        let text = show(&sync, Screen::default());
+        has(&text, "heard              never");
+        has(&text, "socket_problem     bind 198.51.100.1:5405: address not available");
+        has(&text, "peer_passes        none: this node does not know all flows of the other; one is coming in");
+        assert!(text.contains("seeds_match        no: give both nodes one hash_seed"), "{text}");
     }
 }

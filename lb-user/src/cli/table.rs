@@ -110,8 +110,8 @@ const END: &str = "\u{1b}[0m";
 fn colour_of(word: &str) -> Option<&'static str> {
     match word {
         "ERROR" => Some(RED),
-        "DEGRADED" | "DRAINING" | "MIXED" | "GENERIC" | "INITIALIZE" | "WAITING" | "BULK" => Some(YELLOW),
-        "ONLINE" | "NO_MONITOR" | "ACTIVE" | "STREAMING" => Some(GREEN),
+        "DEGRADED" | "DRAINING" | "MIXED" | "GENERIC" | "INITIALIZE" | "ABSENT" => Some(YELLOW),
+        "ONLINE" | "NO_MONITOR" | "ACTIVE" | "PRESENT" => Some(GREEN),
         "OFFLINE" | "BACKUP" => Some(GREY),
         _ => None,
     }

@@ -27,6 +27,10 @@ pub(super) enum Verb {
 
     /// Show everything about an instance, or list them all
     #[command(after_help = "\
+Peers are routers whose adverts were heard; a Backup sends none. As JSON, times
+are whole numbers in fields named _millis or _micros, and tell how long ago or how
+long, not when; `lbctl events` tells when.
+
 Examples:
   lbctl vrrp show                           all instances
   lbctl vrrp show front                     timers, counters, peers and tracking of one
@@ -90,7 +94,7 @@ struct Done {
     /// Who took over; `null` when that was not waited for.
     taken_over_by: Option<IpAddr>,
     /// How long it took until that was seen, in milliseconds.
-    within_ms: Option<u64>,
+    within_millis: Option<u64>,
 }
 
 pub(super) fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
@@ -129,7 +133,7 @@ fn command(select: String, command: VrrpCommand, session: &Session) -> Result<Vr
 }
 
 fn told(VrrpCommandView { instance, notes }: VrrpCommandView) -> Done {
-    Done { instance, notes, taken_over_by: None, within_ms: None }
+    Done { instance, notes, taken_over_by: None, within_millis: None }
 }
 
 /// Has an instance give its place away, and waits until somebody has taken it.
@@ -145,7 +149,7 @@ fn leave(which: Which, order: VrrpCommand, session: &Session) -> Result<(Done, S
         Ok(done.instance.clone())
     })?;
     done.taken_over_by = Some(taken_over.by);
-    done.within_ms = Some(u64::try_from(taken_over.within.as_millis()).unwrap_or(u64::MAX));
+    done.within_millis = Some(u64::try_from(taken_over.within.as_millis()).unwrap_or(u64::MAX));
     Ok((done, moved(&before.name, order, &taken_over)))
 }
 
@@ -177,7 +181,7 @@ fn list(found: &[VrrpView], screen: Screen) -> String {
             instance.name.clone(),
             instance.state.word().to_owned(),
             yes_or_no(instance.carrying).to_owned(),
-            millis(instance.in_state_ms),
+            millis(instance.state_millis),
             priority(instance),
             format!("{} {}", instance.virtual_router_id, instance.family),
             instance.interface.clone(),
@@ -203,8 +207,8 @@ fn priority(instance: &VrrpView) -> String {
 
 fn peers_in_short(peers: &[PeerView]) -> String {
     let peer = |peer: &PeerView| match peer.priority {
-        0 => format!("{} (left {} ago)", peer.address, millis(peer.last_heard_ms)),
-        priority => format!("{} ({priority}, {} ago)", peer.address, millis(peer.last_heard_ms)),
+        0 => format!("{} (left {} ago)", peer.address, millis(peer.heard_millis)),
+        priority => format!("{} ({priority}, {} ago)", peer.address, millis(peer.heard_millis)),
     };
     joined(&peers.iter().map(peer).collect::<Vec<_>>())
 }
@@ -232,7 +236,7 @@ fn show(instance: &VrrpView, screen: Screen) -> String {
     let addresses: Vec<String> = instance.addresses.iter().map(IpAddr::to_string).collect();
     let to: Vec<String> = instance.unicast_peers.iter().map(IpAddr::to_string).collect();
     let mode = if to.is_empty() { instance.mode.clone() } else { format!("{} to {}", instance.mode, to.join(", ")) };
-    let preempt = match (instance.preempt, instance.preempt_delay_ms) {
+    let preempt = match (instance.preempt, instance.preempt_delay_millis) {
         (false, _) => "no".to_owned(),
         (true, 0) => "yes".to_owned(),
         (true, delay) => format!("yes, after {}", millis(delay)),
@@ -241,7 +245,7 @@ fn show(instance: &VrrpView, screen: Screen) -> String {
         screen,
         [
             ("name", instance.name.clone()),
-            ("state", format!("{} for {}", instance.state.word(), millis(instance.in_state_ms))),
+            ("state", format!("{} for {}", instance.state.word(), millis(instance.state_millis))),
             ("reason", or_dash(Some(&instance.reason))),
             ("carrying", yes_or_no(instance.carrying).to_owned()),
             ("priority", priority(instance)),
@@ -285,7 +289,7 @@ fn runner(runner: &RunnerView) -> String {
         (false, Some(why)) => format!("ordinary priority ({why})"),
         (false, None) => "ordinary priority".to_owned(),
     };
-    format!("{priority}, late by {} at most, p99 {}", micros(runner.late_max_us), micros(runner.late_p99_us))
+    format!("{priority}, late by {} at most, p99 {}", micros(runner.late_max_micros), micros(runner.late_p99_micros))
 }
 
 fn timers(instance: &VrrpView, screen: Screen) -> String {
@@ -297,11 +301,11 @@ fn timers(instance: &VrrpView, screen: Screen) -> String {
     facts(
         screen,
         [
-            ("advert_interval", micros(timers.advert_interval_us)),
-            ("learned_interval", micros(timers.learned_interval_us)),
-            ("skew", micros(timers.skew_us)),
-            ("active_down", micros(timers.active_down_us)),
-            (waits_for, or_dash(timers.deadline_us.map(micros))),
+            ("advert_interval", micros(timers.advert_interval_micros)),
+            ("learned_interval", micros(timers.learned_interval_micros)),
+            ("skew", micros(timers.skew_micros)),
+            ("active_down", micros(timers.active_down_micros)),
+            (waits_for, or_dash(timers.deadline_micros.map(micros))),
         ],
     )
 }
@@ -342,8 +346,8 @@ fn peers(peers: &[PeerView], screen: Screen) -> String {
         [
             peer.address.to_string(),
             priority,
-            micros(peer.advert_interval_us),
-            millis(peer.last_heard_ms),
+            micros(peer.advert_interval_micros),
+            millis(peer.heard_millis),
             count(peer.adverts),
             or_dash(peer.checksum.as_ref()),
         ]

@@ -70,8 +70,8 @@ fn gone() -> VrrpView {
         state: VrrpState::Backup,
         carrying: false,
         yielded: true,
-        in_state_ms: 3,
-        peers: vec![PeerView { last_heard_ms: 0, ..before.peers[0].clone() }],
+        state_millis: 3,
+        peers: vec![PeerView { heard_millis: 0, ..before.peers[0].clone() }],
         counters: VrrpCountersView { transitions: 3, ..before.counters.clone() },
         ..before
     }
@@ -93,13 +93,11 @@ fn the_list_tells_who_is_active_since_when_and_why() {
     other.peers[0].priority = 0;
     assert_eq!(
         list(&[other, sample::vrrp()], Screen::default()),
-        "NAME    STATE   CARRYING    FOR   PRIORITY  VRID     INTERFACE  PEERS HEARD                  WHY\n\
-         front   ACTIVE  yes       3h 4m  80 of 100  51 ipv4  eth0       192.0.2.3 (90, 3h 4m ago)    no other Active was \
+        "NAME    STATE   CARRYING    FOR   PRIORITY  VRID     INTERFACE  PEERS HEARD                WHY\n\
+         front   ACTIVE  yes       3h 4m  80 of 100  51 ipv4  eth0       192.0.2.3 (90, 3h 4m ago)  no other Active was \
          heard\n\
-         inside  BACKUP  no         3 ms        100  51 ipv4  eth0       192.0.2.3 (left 0 ms ago)    no other Active was \
+         inside  BACKUP  no         3 ms        100  51 ipv4  eth0       192.0.2.3 (left 0 ms ago)  no other Active was \
          heard; moved away by an operator\n"
-            .replace("ago)    no", "ago)  no")
-            .replace("HEARD                  WHY", "HEARD                WHY")
     );
     assert_eq!(list(&[], Screen::default()), "no VRRP instances\n");
 }
@@ -138,7 +136,7 @@ fn what_is_out_of_the_ordinary_is_shown_in_words() {
     view.unicast_peers = vec![IpAddr::from([192, 0, 2, 3])];
     view.mode = "unicast".to_owned();
     view.virtual_mac = None;
-    (view.preempt_delay_ms, view.paused, view.fault) = (30_000, true, Some("eth0 is down".to_owned()));
+    (view.preempt_delay_millis, view.paused, view.fault) = (30_000, true, Some("eth0 is down".to_owned()));
     view.runner = RunnerView { realtime_refused: Some("operation not permitted".to_owned()), ..RunnerView::default() };
     view.peers.clear();
     let text = show(&view, Screen::default());
@@ -168,7 +166,7 @@ fn a_failover_is_done_when_the_other_node_has_taken_over() {
     let (done, text) = leave(which("ront", false), VrrpCommand::Failover, &session(&socket)).unwrap();
     assert!(text.starts_with("front moved to 192.0.2.3 (priority 90) within "), "{text}");
     assert_eq!((done.instance, done.taken_over_by), (gone(), Some(IpAddr::from([192, 0, 2, 3]))));
-    assert!(done.within_ms.is_some());
+    assert!(done.within_millis.is_some());
     let look = Request::Vrrp { select: Some("front".to_owned()) };
     let command = Request::VrrpCommand { select: "ront".to_owned(), command: VrrpCommand::Failover };
     assert_eq!(requests.iter().collect::<Vec<_>>(), [command, look.clone(), look]);

@@ -66,7 +66,7 @@ impl<'a> Flows<'a> {
                 let (_, _, id) = F::key_parts(entry.key());
                 let key = self.tables.arrays.listener_keys().get(usize::from(id)).map_or(0, |l| l.key.load(Relaxed));
                 let (vip, transport) = listener::parts(key).map_or((0, Transport::Tcp), |(v, t, _)| (v, t));
-                let back = back_of::<F, _>(&self.tables, &moment, ctl, vip_and_transport(vip, transport));
+                let back = back_of::<F, _>(&self.tables, &moment, entry.key(), ctl, vip_and_transport(vip, transport));
                 each(&moment, Pair { forward: (entry, ctl), back, transport });
             }
         }

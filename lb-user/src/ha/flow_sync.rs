@@ -6,15 +6,12 @@ use std::{collections::BTreeMap, io};
 use tokio::sync::watch;
 
 use super::{
-    sync::{Sync, SyncSettings, view::PeerState},
+    sync::{Sync, SyncSettings, SyncView, view::PeerState},
     wish::paths,
 };
 use crate::{
     config::{Config, SyncConfig},
-    control::{
-        events::{Event, Kind},
-        view::sync::{SyncState, SyncTrafficView, SyncView},
-    },
+    control::events::{Event, Kind},
     dataplane::{Attachment, exchange::FlowExchange},
 };
 
@@ -101,40 +98,6 @@ impl FlowSync {
     /// How it is.
     #[must_use]
     pub fn view(&self) -> Option<SyncView> {
-        let view = self.running.as_ref()?.view();
-        let complete = view.passes.finished > 0 && view.passes.running.is_none();
-        Some(SyncView {
-            local: view.local,
-            peer: view.peer,
-            state: match view.state {
-                PeerState::Absent => SyncState::Waiting,
-                PeerState::Present if complete => SyncState::Streaming,
-                PeerState::Present => SyncState::Bulk,
-            },
-            in_state_ms: view.state_millis,
-            last_heard_ms: view.heard_millis,
-            lag_ms: Some(view.lag_millis),
-            sent: SyncTrafficView {
-                datagrams: view.sent.datagrams,
-                bytes: view.sent.bytes,
-                flows: view.sent.flows,
-                unknown_records: 0,
-            },
-            received: SyncTrafficView {
-                datagrams: view.received.datagrams,
-                bytes: view.received.bytes,
-                flows: view.received.flows,
-                unknown_records: view.unknown_records,
-            },
-            adopted: view.adopted.new,
-            refreshed: view.adopted.refreshed,
-            ended: view.adopted.ended,
-            refused: view.adopted.refused,
-            rejected: view.refused,
-            datagrams_lost: view.lost.received,
-            notes_lost: view.lost.notes,
-            queue_dropped: view.lost.dropped,
-            rescans: view.passes.finished,
-        })
+        self.running.as_ref().map(Sync::view)
     }
 }

@@ -234,8 +234,7 @@ async fn output_is_told_by_lines_printable_and_up_to_a_limit() {
             move |line: &str| lines.lock().unwrap().push(line.to_owned())
         };
         relay(output, say).await;
-        let lines = lines.lock().unwrap().clone();
-        lines
+        lines.lock().unwrap().clone()
     };
     assert_eq!(told(b"one\n\n \ntwo \x1b[2J\xff\r\nthree").await, ["one", "two  [2J\u{fffd}", "three"]);
     assert_eq!(told(b"").await, Vec::<String>::new());

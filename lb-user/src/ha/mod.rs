@@ -40,6 +40,8 @@ use crate::{
 mod flow_sync;
 pub mod hook;
 mod report;
+#[cfg(test)]
+mod scene;
 pub mod sync;
 mod tracking;
 mod view;

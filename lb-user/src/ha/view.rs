@@ -72,12 +72,12 @@ impl Pair {
             version: vrrp.version.number(),
             state: snapshot.map_or(VrrpState::Initialize, |snapshot| state_of(snapshot.state)),
             reason: reason(wish, facts.map(|facts| facts.reason.meaning()), fault.as_deref()),
-            in_state_ms: facts.map_or(0, |facts| millis(now.since(facts.since))),
+            state_millis: facts.map_or(0, |facts| millis(now.since(facts.since))),
             carrying: snapshot.is_some_and(|snapshot| snapshot.carrying),
             priority: snapshot.map_or(vrrp.priority, |snapshot| snapshot.priority).get(),
             configured_priority: vrrp.priority.get(),
             preempt: vrrp.preempt,
-            preempt_delay_ms: millis(vrrp.preempt_delay),
+            preempt_delay_millis: millis(vrrp.preempt_delay),
             paused: facts.is_some_and(|facts| facts.paused),
             yielded: facts.is_some_and(|facts| facts.yielded),
             fault,
@@ -89,11 +89,11 @@ impl Pair {
             announced: announced.collect(),
             load_balancers: config.carried(vrrp).map(|lb| lb.name.to_string()).collect(),
             timers: TimersView {
-                advert_interval_us: micros(vrrp.advert_interval),
-                learned_interval_us: facts.map_or(0, |facts| micros(facts.learned_interval)),
-                skew_us: facts.map_or(0, |facts| micros(facts.skew)),
-                active_down_us: facts.map_or(0, |facts| micros(facts.active_down)),
-                deadline_us: facts.and_then(|facts| facts.deadline).map(|at| micros(at.since(now))),
+                advert_interval_micros: micros(vrrp.advert_interval),
+                learned_interval_micros: facts.map_or(0, |facts| micros(facts.learned_interval)),
+                skew_micros: facts.map_or(0, |facts| micros(facts.skew)),
+                active_down_micros: facts.map_or(0, |facts| micros(facts.active_down)),
+                deadline_micros: facts.and_then(|facts| facts.deadline).map(|at| micros(at.since(now))),
             },
             peers: snapshot.map_or(&[][..], |s| &s.peers).iter().map(|peer| peer_view(vrrp, peer, now)).collect(),
             tracking: wish.map_or(&[][..], |wish| &wish.outlook.tracked).iter().map(track_view).collect(),
@@ -113,8 +113,8 @@ impl Pair {
         RunnerView {
             realtime: matches!(self.realtime, Some(Ok(()))),
             realtime_refused: self.realtime.as_ref().and_then(|outcome| outcome.as_ref().err().cloned()),
-            late_max_us: micros(lateness.max),
-            late_p99_us: micros(lateness.p99),
+            late_max_micros: micros(lateness.max),
+            late_p99_micros: micros(lateness.p99),
         }
     }
 }
@@ -141,8 +141,8 @@ fn peer_view(vrrp: &VrrpConfig, peer: &Peer, now: Instant) -> PeerView {
     PeerView {
         address: peer.address,
         priority: peer.priority,
-        advert_interval_us: micros(peer.interval),
-        last_heard_ms: millis(now.since(peer.heard)),
+        advert_interval_micros: micros(peer.interval),
+        heard_millis: millis(now.since(peer.heard)),
         adverts: peer.adverts,
         checksum: has_forms.then(|| peer.checksum.label().to_owned()),
     }

@@ -39,6 +39,8 @@ pub(super) struct Setting {
     pub(super) max_flows: u32,
     /// How the table is.
     pub(super) table: Table,
+    /// Whether flows are noted for another balancer.
+    pub(super) noting: bool,
 }
 
 impl Setting {
@@ -55,6 +57,9 @@ pub(super) enum Table {
     Empty,
     /// It holds so many confirmed flows.
     Confirmed(u32),
+    /// It holds the flows of the packets that come next, which members have
+    /// answered and clients have not acknowledged.
+    Answered,
     /// It has seen four times as many new flows as it has room for, and none
     /// was ever answered.
     Flooded,
@@ -69,13 +74,13 @@ fn of_family(ipv6: bool) -> Vec<Case> {
     let family = if ipv6 { "v6" } else { "v4" };
     let case = |transport, table, name, kind, order, flows, meaning| {
         let max_flows = match table {
-            Table::Confirmed(MILLION) | Table::Empty => LARGE_TABLE,
+            Table::Confirmed(MILLION) | Table::Empty | Table::Answered => LARGE_TABLE,
             Table::Confirmed(_) | Table::Flooded => DEFAULT_TABLE,
         };
         Case {
             name: format!("{family}-{name}"),
             meaning,
-            setting: Setting { protocols: Protocols { ipv6, transport }, max_flows, table },
+            setting: Setting { protocols: Protocols { ipv6, transport }, max_flows, table, noting: false },
             kind,
             order,
             flows,
@@ -83,8 +88,9 @@ fn of_family(ipv6: bool) -> Vec<Case> {
     };
     use Kind::{ClosedPort, Opening, Reply, Request, Stranger};
     use Order::{Listed, Random, Sequence};
-    use Table::{Confirmed, Empty, Flooded};
+    use Table::{Answered, Confirmed, Empty, Flooded};
     use Transport::{Tcp, Udp};
+    let noted = |case: Case| Case { setting: Setting { noting: true, ..case.setting }, ..case };
     vec![
         case(Tcp, Confirmed(1), "tcp-hit-1", Request, Sequence, 1, "client to member, one flow"),
         case(Tcp, Confirmed(1), "tcp-reply-1", Reply, Listed, 1, "member to client, one flow"),
@@ -138,6 +144,16 @@ fn of_family(ipv6: bool) -> Vec<Case> {
             NEVER_REPEATING,
             "every packet a new flow, table full of unconfirmed ones",
         ),
+        case(Tcp, Answered, "tcp-confirm", Request, Sequence, NEVER_REPEATING, "every packet confirms its flow"),
+        noted(case(
+            Tcp,
+            Answered,
+            "tcp-confirm-noted",
+            Request,
+            Sequence,
+            NEVER_REPEATING,
+            "the same, and notes it for another balancer",
+        )),
     ]
 }
 

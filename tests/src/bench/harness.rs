@@ -67,6 +67,11 @@ impl Stream {
         Self { template, order, flows, next: 0, random: 0x9e37_79b9_7f4a_7c15 }
     }
 
+    /// Packets of the same flows from here on, made of another template.
+    pub(super) fn like(&self, template: Template) -> Self {
+        Self { template, ..self.clone() }
+    }
+
     /// The same packets without the first ones.
     pub(super) fn after(self, flows: u32) -> Self {
         Self { next: flows.into(), ..self }

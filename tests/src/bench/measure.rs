@@ -6,7 +6,7 @@
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
-    cases::Case,
+    cases::{Case, Table},
     frames::{self, Kind, LISTENER_PORT, MEMBER_PORT},
     harness::{Harness, Ran, Stream, Target},
     scene::{Counts, MEMBERS, Scene},
@@ -57,6 +57,9 @@ pub(super) fn measure(harness: &mut Harness, scene: &Scene, case: &Case, effort:
     let mut stream = Stream::new(template, case.order, case.flows).after(case.setting.flood());
     let (mut no_op, mut net) = (Vec::new(), Vec::new());
     for round in 0..=effort.rounds {
+        if case.setting.table == Table::Answered {
+            scene.answer_flows(harness, &stream, effort.packets)?;
+        }
         let nothing = harness.run(Target::NoOp, &mut stream, effort.packets)?;
         ensure!(nothing.action == XDP_TX, "the no-op gave action {}", nothing.action);
         let before = scene.counts()?;
@@ -64,6 +67,7 @@ pub(super) fn measure(harness: &mut Harness, scene: &Scene, case: &Case, effort:
         let after = scene.counts()?;
         check(case, &krater, &before, &after, effort.packets)
             .with_context(|| format!("round {round} did not do what {} is about", case.name))?;
+        scene.check_notes(if case.setting.noting { effort.packets } else { 0 })?;
         // The first round is for the caches.
         if round > 0 {
             no_op.push(nothing.nanos);

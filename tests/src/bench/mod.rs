@@ -122,12 +122,12 @@ fn run(cases: Vec<Case>, effort: Effort) -> Result<Vec<(Case, measure::Figure)>>
 
 /// Brings about what cases need.
 fn set(harness: &mut Harness, setting: &Setting) -> Result<Scene> {
-    let Setting { protocols, max_flows, table } = *setting;
+    let Setting { protocols, max_flows, table, noting } = *setting;
     eprintln!("loading a data path for {max_flows} flows");
-    let scene = Scene::new(protocols, max_flows)?;
+    let scene = Scene::new(protocols, max_flows, noting)?;
     harness.aim_at(scene.pin_path())?;
     match table {
-        Table::Empty => {}
+        Table::Empty | Table::Answered => {}
         Table::Confirmed(flows) => {
             eprintln!("opening and confirming {flows} flows");
             scene.open_flows(harness, flows)?;

@@ -2,15 +2,20 @@
 //! flows as wanted, in a network namespace that nobody else is in.
 
 use std::{
+    cell::RefCell,
     fs,
     path::{Path, PathBuf},
     process,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use lb_common::{config::IdleLimits, counters::Event, drop_reason::DropReason, mac::Mac, member::MemberState};
+use lb_common::{
+    config::IdleLimits, counters::Event, drop_reason::DropReason, flow_note::RING_NOTES, mac::Mac, member::MemberState,
+};
 use lb_user::dataplane::{
-    Dataplane as _, ListenerId, MemberId, MemberRecord, NextHop, Op, PoolId, SlotHash, Statistics as _, VipId,
+    Dataplane as _, FlowRecord, ListenerId, MemberId, MemberRecord, NextHop, Op, PoolId, SlotHash, Statistics as _,
+    VipId,
+    exchange::{FlowExchange as _, KernelExchange},
     kernel::{KernelDataplane, KernelOptions},
 };
 
@@ -36,6 +41,7 @@ const IDLE_SECONDS: IdleLimits = IdleLimits { unconfirmed: 300, tcp: 3600, tcp_c
 /// A loaded data path. Dropping it unloads it.
 pub(super) struct Scene {
     dataplane: KernelDataplane,
+    exchange: RefCell<KernelExchange>,
     pins: Pins,
     protocols: Protocols,
 }
@@ -54,7 +60,7 @@ pub(super) struct Counts {
 
 impl Scene {
     /// Loads a data path with room for `max_flows` flows.
-    pub(super) fn new(protocols: Protocols, max_flows: u32) -> Result<Self> {
+    pub(super) fn new(protocols: Protocols, max_flows: u32, noting: bool) -> Result<Self> {
         let pins = Pins::new();
         let options = KernelOptions {
             pin_path: pins.0.clone(),
@@ -64,7 +70,9 @@ impl Scene {
             idle_seconds: IDLE_SECONDS,
         };
         let (dataplane, _) = KernelDataplane::load(&options).context("load the data path")?;
-        let mut scene = Self { dataplane, pins, protocols };
+        dataplane.set_noting(noting);
+        let exchange = RefCell::new(dataplane.exchange()?);
+        let mut scene = Self { dataplane, exchange, pins, protocols };
         scene.dataplane.enter_port(0, LOOPBACK, false, Mac(frames::BALANCER_MAC))?;
         for op in operations(protocols) {
             scene.dataplane.apply(&op)?;
@@ -84,15 +92,15 @@ impl Scene {
         // A flow that another one displaced before it was confirmed gets a
         // second chance.
         for _ in 0..2 {
-            self.exchange(harness, Kind::Opening, Order::Sequence, flows)?;
-            let listed = self.list_replies(harness, false)?;
-            self.exchange(harness, Kind::Answer, Order::Listed, listed)?;
-            self.exchange(harness, Kind::Request, Order::Sequence, flows)?;
+            self.send(harness, Kind::Opening, Order::Sequence, flows)?;
+            let listed = self.list_replies(harness, |_| true)?;
+            self.send(harness, Kind::Answer, Order::Listed, listed)?;
+            self.send(harness, Kind::Request, Order::Sequence, flows)?;
             if self.confirmed()? == flows {
                 break;
             }
         }
-        let confirmed = self.list_replies(harness, true)?;
+        let confirmed = self.list_replies(harness, |flow| flow.confirmed)?;
         ensure!(
             u64::from(confirmed) * 100_000 >= u64::from(flows) * 99_999,
             "only {confirmed} of {flows} flows could be opened and confirmed"
@@ -100,7 +108,7 @@ impl Scene {
         Ok(())
     }
 
-    fn exchange(&self, harness: &mut Harness, kind: Kind, order: Order, flows: u32) -> Result<()> {
+    fn send(&self, harness: &mut Harness, kind: Kind, order: Order, flows: u32) -> Result<()> {
         let mut stream = Stream::new(Template::new(self.protocols, kind)?, order, flows);
         harness.run(Target::Krater, &mut stream, flows).with_context(|| format!("send {kind:?} packets")).map(drop)
     }
@@ -111,12 +119,34 @@ impl Scene {
         Ok(confirmed)
     }
 
-    /// Lists the flows, or those that are `confirmed`, as their members see them.
-    fn list_replies(&self, harness: &mut Harness, confirmed: bool) -> Result<u32> {
+    /// Opens the flows that a stream's next packets belong to and has their
+    /// members answer them.
+    pub(super) fn answer_flows(&self, harness: &mut Harness, stream: &Stream, packets: u32) -> Result<()> {
+        let mut opening = stream.like(Template::new(self.protocols, Kind::Opening)?);
+        harness.run(Target::Krater, &mut opening, packets).context("open flows")?;
+        let listed = self.list_replies(harness, |flow| !flow.confirmed)?;
+        ensure!(listed >= packets, "only {listed} of {packets} flows could be opened");
+        self.send(harness, Kind::Answer, Order::Listed, listed)
+    }
+
+    /// Reads the notes about flows, of which there must be nearly so many.
+    pub(super) fn check_notes(&self, expected: u32) -> Result<()> {
+        let drained = self.exchange.borrow_mut().drain(usize::MAX, &mut |_| {});
+        let (found, expected) = (drained.notes, expected as usize);
+        // Of ten thousand flows one may not have been there to be confirmed.
+        ensure!(
+            found <= expected && found >= expected - expected / 10_000,
+            "{found} notes were read and {expected} should be there; the ring holds {RING_NOTES}"
+        );
+        Ok(())
+    }
+
+    /// Lists some of the flows as their members see them.
+    fn list_replies(&self, harness: &mut Harness, which: impl Fn(&FlowRecord) -> bool) -> Result<u32> {
         let mut list = Vec::new();
         let protocols = self.protocols;
         self.dataplane.for_each_flow(&mut |flow| {
-            if flow.confirmed || !confirmed {
+            if which(&flow) {
                 let address = frames::low_bits(protocols.member(flow.member.0));
                 list.push(u64::from(address) | u64::from(flow.snat_port) << 32);
             }

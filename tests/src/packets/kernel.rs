@@ -13,7 +13,9 @@ use lb_common::atomic::Ordering::Relaxed;
 use lb_ebpf::host::Arrays;
 use lb_user::dataplane::{
     Dataplane, DataplaneInfo, Describe as _, FlowRecord, InstanceId, ListenerId, MemberId, Observed, Op, Statistics,
-    TrafficCounters, kernel::KernelDataplane,
+    TrafficCounters,
+    exchange::{FlowExchange, KernelExchange, MemoryExchange, SharedFlow},
+    kernel::{KernelDataplane, KernelOptions},
 };
 use nix::{
     net::if_::if_nametoindex,
@@ -40,11 +42,21 @@ impl Kernel {
     /// # Errors
     /// Without root, without the BPF object, or when the verifier refuses it.
     pub fn load() -> Result<Self> {
+        Self::load_with(|_| {})
+    }
+
+    /// Loads the program with other numbers.
+    ///
+    /// # Errors
+    /// As [`Kernel::load`].
+    pub fn load_with(change: impl FnOnce(&mut KernelOptions)) -> Result<Self> {
         static LOADED: AtomicU32 = AtomicU32::new(0);
         let number = LOADED.fetch_add(1, Ordering::Relaxed);
         let pins = Path::new("/sys/fs/bpf").join(format!("krater-prog-{}-{number}", std::process::id()));
         let start = Instant::now();
-        let (dataplane, _) = KernelDataplane::load(&options(pins.clone()))?;
+        let mut options = options(pins.clone());
+        change(&mut options);
+        let (dataplane, _) = KernelDataplane::load(&options)?;
         Ok(Self { dataplane, pins, loaded_in: start.elapsed() })
     }
 
@@ -60,6 +72,11 @@ impl Kernel {
     /// When it does not say.
     pub fn describe(&self) -> Result<DataplaneInfo> {
         Ok(self.dataplane.describe()?)
+    }
+
+    /// The data path.
+    pub const fn dataplane(&mut self) -> &mut KernelDataplane {
+        &mut self.dataplane
     }
 
     fn events(&self) -> Vec<u64> {
@@ -131,6 +148,8 @@ impl World for Kernel {
 pub struct Pair {
     host: Host,
     kernel: Kernel,
+    exchanges: (MemoryExchange, KernelExchange),
+    noted: usize,
 }
 
 impl Pair {
@@ -139,7 +158,11 @@ impl Pair {
     /// # Errors
     /// As [`Kernel::load`].
     pub fn load() -> Result<Self> {
-        let pair = Self { host: Host::new(false), kernel: Kernel::load()? };
+        let (host, kernel) = (Host::new(false), Kernel::load()?);
+        host.dataplane.set_noting(true);
+        kernel.dataplane.set_noting(true);
+        let exchanges = (host.dataplane.exchange(), kernel.dataplane.exchange()?);
+        let pair = Self { host, kernel, exchanges, noted: 0 };
         // One clock for both: the kernel's, with its ticks and limits.
         let (ours, theirs) = (pair.host.tables().arrays.config(), pair.kernel.dataplane.arrays().config());
         for (to, from) in
@@ -165,6 +188,12 @@ impl Pair {
         Ok(())
     }
 
+    /// How many notes about flows were read, on either side.
+    #[must_use]
+    pub const fn noted(&self) -> usize {
+        self.noted
+    }
+
     /// The kernel's side.
     #[must_use]
     pub const fn kernel(&self) -> &Kernel {
@@ -184,6 +213,9 @@ impl World for Pair {
         assert_eq!(host.fate, kernel.fate, "host and kernel differ about {frame:02x?}");
         assert_eq!(host.events, kernel.events, "host and kernel count otherwise for {frame:02x?}");
         assert_eq!(host.frame, kernel.frame, "host and kernel make something else of {frame:02x?}");
+        let (host, theirs) = (notes(&mut self.exchanges.0), notes(&mut self.exchanges.1));
+        assert_eq!(host, theirs, "host and kernel note something else for {frame:02x?}");
+        self.noted += theirs.0;
         kernel
     }
 
@@ -224,6 +256,14 @@ impl World for Pair {
     fn is_kernel(&self) -> bool {
         true
     }
+}
+
+/// How many notes there were, and about which flows, without their ages.
+fn notes(exchange: &mut impl FlowExchange) -> (usize, Vec<SharedFlow>) {
+    let mut flows = Vec::new();
+    let drained = exchange.drain(100, &mut |flow| flows.push(SharedFlow { idle_millis: 0, ..flow }));
+    assert_eq!((drained.more, drained.lost), (false, 0));
+    (drained.notes, flows)
 }
 
 /// Runs `work` on a thread with a network namespace of its own, which ends with

@@ -19,7 +19,13 @@ pub mod spec;
 pub mod world;
 
 #[cfg(test)]
+mod exchange_property_tests;
+#[cfg(test)]
+mod exchange_tests;
+#[cfg(test)]
 mod flow_table_tests;
+#[cfg(test)]
+mod pair;
 #[cfg(test)]
 mod property_tests;
 

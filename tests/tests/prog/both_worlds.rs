@@ -21,7 +21,8 @@ fn group(name: &str) -> Result<()> {
         let mut pair = Pair::load()?;
         pair.enter_ports()?;
         run(&mut pair, fixtures);
-        println!("{} fixtures", fixtures.len());
+        println!("{} fixtures, {} notes", fixtures.len(), pair.noted());
+        ensure!(pair.noted() > 0 || !["tcp", "udp"].contains(&name), "no flow was noted");
         Ok(())
     })
 }

@@ -59,7 +59,8 @@ fn host_and_kernel_make_the_same_of_thousands_of_random_packets() -> Result<()> 
                 at_members.extend(Reading::of(&outcome.frame).map(|r| (r, station)));
             }
         }
-        println!("{:?}, {} flows at the end", judge.tally, pair.flows().len());
+        println!("{:?}, {} flows at the end, {} notes", judge.tally, pair.flows().len(), pair.noted());
+        assert!(pair.noted() > 50);
         let t = judge.tally;
         assert!(t.to_members > 300 && t.to_clients > 150 && t.answered > 20 && t.dropped > 300 && t.passed > 50);
         for listener in tables.listeners.values() {

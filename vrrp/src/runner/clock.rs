@@ -6,8 +6,9 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::time::Instant;
 
-/// Now, on a clock that also runs while the machine is suspended: a node that
-/// slept must know that it did.
+/// Now, on the clock that the runner goes by: microseconds since the boot, the
+/// time that the machine was suspended included. A node that slept must know
+/// that it did.
 #[must_use]
 pub fn now() -> Instant {
     Instant::from_micros(u64::try_from(read(ClockId::CLOCK_BOOTTIME).as_micros()).unwrap_or(u64::MAX))

@@ -14,7 +14,7 @@ use nix::{
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
 use super::{frame::PROTOCOL, instance::Link, sys};
-use crate::types::Family;
+use crate::{announce::multicast_group, types::Family};
 
 /// Datagrams are read up to here. Adverts fit an Ethernet frame; what is cut
 /// off has a length that is not the one it says, and is refused for that.
@@ -79,18 +79,19 @@ impl Wire {
         (self.ifindex, self.family)
     }
 
-    /// Hears what is sent to the group of virtual routers.
-    pub(super) fn join(&mut self) -> io::Result<()> {
-        if self.in_group {
+    /// Hears what is sent to the group of virtual routers, or no longer.
+    pub(super) fn set_in_group(&mut self, in_group: bool) -> io::Result<()> {
+        if self.in_group == in_group {
             return Ok(());
         }
-        match crate::announce::multicast_group(self.family) {
-            IpAddr::V4(group) => {
-                self.receiver.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(self.ifindex))?;
-            }
-            IpAddr::V6(group) => self.receiver.join_multicast_v6(&group, self.ifindex)?,
+        let v4 = InterfaceIndexOrAddress::Index(self.ifindex);
+        match (multicast_group(self.family), in_group) {
+            (IpAddr::V4(group), true) => self.receiver.join_multicast_v4_n(&group, &v4)?,
+            (IpAddr::V4(group), false) => self.receiver.leave_multicast_v4_n(&group, &v4)?,
+            (IpAddr::V6(group), true) => self.receiver.join_multicast_v6(&group, self.ifindex)?,
+            (IpAddr::V6(group), false) => self.receiver.leave_multicast_v6(&group, self.ifindex)?,
         }
-        self.in_group = true;
+        self.in_group = in_group;
         Ok(())
     }
 

@@ -44,7 +44,8 @@ impl<W: World> Engine<W> {
 
     /// An operator's word.
     pub(super) fn command(&mut self, now: Instant, key: RouterKey, command: Command) {
-        let Some(index) = self.stations.iter().position(|station| station.instance.key == key) else { return };
+        let is_meant = |station: &Station| station.instance.key == key && !station.is_ending();
+        let Some(index) = self.stations.iter().position(is_meant) else { return };
         let input = match command {
             Command::Failover => Input::Failover,
             Command::Pause => Input::Pause,
@@ -125,7 +126,8 @@ impl<W: World> Engine<W> {
                 self.wires.len() - 1
             }
         };
-        if station.instance.is_multicast() { self.wires[at].join() } else { Ok(()) }
+        let is_multicast = |station: &Station| station.place() == place && station.instance.is_multicast();
+        self.wires[at].set_in_group(self.stations.iter().any(is_multicast))
     }
 
     /// Tells a router what has become of its source and of what keeps it from

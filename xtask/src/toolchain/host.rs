@@ -13,7 +13,8 @@ const BPFFS: &str = "/sys/fs/bpf";
 struct Program {
     name: &'static str,
     package: &'static str,
-    /// For looking around only: the rig and the tests do without it.
+    /// For looking around and for measuring under load only: the rig and the
+    /// tests do without it.
     optional: bool,
 }
 
@@ -23,8 +24,10 @@ const PROGRAMS: &[Program] = &[
     Program { name: "ethtool", package: "ethtool", optional: false },
     Program { name: "curl", package: "curl", optional: false },
     Program { name: "nginx", package: "nginx-light", optional: false },
+    Program { name: "keepalived", package: "keepalived", optional: false },
     Program { name: "bpftool", package: "bpftool", optional: true },
     Program { name: "tcpdump", package: "tcpdump", optional: true },
+    Program { name: "stress-ng", package: "stress-ng", optional: true },
 ];
 
 /// Installs the programs that are missing.

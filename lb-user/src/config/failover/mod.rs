@@ -224,6 +224,8 @@ impl Config {
 /// What a file says of failover, while it is read.
 pub(super) struct Failover {
     routers: Vec<routers::Router>,
+    /// Whether these are all that the file has.
+    complete: bool,
     sync: Option<sync::Sync>,
 }
 
@@ -231,15 +233,16 @@ impl Failover {
     /// Reads `[[vrrp]]` and `[sync]`. `interfaces` are the data path's, if they
     /// could be read.
     pub(super) fn read(complaints: &Complaints, file: &Reader<'_>, interfaces: Option<&[String]>) -> Self {
-        let routers: Vec<_> =
-            file.tables(&fields::VRRP).into_iter().map(|table| routers::router(table, interfaces)).collect();
+        let mut tables = file.tables(&fields::VRRP);
+        let complete = together::there_is_room(complaints, &mut tables);
+        let routers: Vec<_> = tables.into_iter().map(|table| routers::router(table, interfaces)).collect();
         together::routers(complaints, &routers);
-        Self { routers, sync: file.table(&fields::SYNC).map(sync::sync) }
+        Self { routers, complete, sync: file.table(&fields::SYNC).map(sync::sync) }
     }
 
     /// What load balancers may name.
     pub(super) fn carriers(&self) -> Carriers {
-        together::carriers(&self.routers)
+        together::carriers(&self.routers, self.complete)
     }
 
     /// Complains about what only shows beside the load balancers.

@@ -448,6 +448,10 @@ fn how_much_there_can_be_is_bounded() {
     assert_eq!(refused_routers.mistakes.len(), 1, "{refused_routers}");
     assert!(refused_routers.to_string().contains("vrrp: there are 65 of them, and room for 63; remove some"));
 
+    // Those that are left out may be named.
+    let named = format!("{SMALLEST}vrrp = \"r63\"\n{routers}");
+    assert_eq!(refused(&named).mistakes.len(), 1, "{}", refused(&named));
+
     for (table, count, words) in [
         ("[[vrrp.address]]\naddress = \"2001:db8::1\"\n", 257, "address: there are 257, and room for 256"),
         ("[[vrrp.track]]\nkind = \"data_path\"\n", 33, "track: there are 33, and room for 32"),

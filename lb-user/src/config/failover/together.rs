@@ -22,28 +22,35 @@ use crate::{
         balancers::{Balancers, Carriers},
         fields::{CARRIER, LB_NAME, MEMBER_ADDRESS, TOPOLOGY, VIP_ADDRESS},
         mistake::Complaints,
-        reader::Spot,
+        reader::{Reader, Spot},
     },
     model::{LoadBalancer, Name, Topology},
 };
 
+/// Whether there is room for every router; those for which there is none are
+/// left out after a complaint.
+pub(super) fn there_is_room(complaints: &Complaints, tables: &mut Vec<Reader<'_>>) -> bool {
+    let found = tables.len();
+    if let Some(beyond) = tables.drain(found.min(MAX_ROUTERS)..).next() {
+        let text = format!("there are {found} of them, and room for {MAX_ROUTERS}; remove some");
+        complaints.mistake(beyond.spot().line(None), "", VRRP.key, text);
+        return false;
+    }
+    true
+}
+
 /// What a load balancer may name as its router.
-pub(super) fn carriers(routers: &[Router]) -> Carriers {
+pub(super) fn carriers(routers: &[Router], complete: bool) -> Carriers {
     let names: HashSet<&Name> = routers.iter().map(|router| &router.vrrp.name).collect();
     let is_wrong = |router: &Router| router.is_wrong(&NAME) || router.is_wrong(&FAMILY);
     Carriers {
         known: routers.iter().map(|router| (router.vrrp.name.clone(), router.vrrp.family)).collect(),
-        complete: names.len() == routers.len() && !routers.iter().any(is_wrong),
+        complete: complete && names.len() == routers.len() && !routers.iter().any(is_wrong),
     }
 }
 
 /// Checks routers against each other.
 pub(super) fn routers(complaints: &Complaints, routers: &[Router]) {
-    if let Some(beyond) = routers.get(MAX_ROUTERS) {
-        let text = format!("there are {} of them, and room for {MAX_ROUTERS}; remove some", routers.len());
-        complaints.mistake(beyond.spot.line(None), "", VRRP.key, text);
-        return;
-    }
     for (at, router) in routers.iter().enumerate() {
         let place = &router.spot.place;
         let complain = |key: &'static str, text: String| {
@@ -107,7 +114,6 @@ const fn guarded(guard: bool) -> &'static str {
 
 /// Checks routers and flow sync against load balancers.
 pub(super) fn everything(complaints: &Complaints, routers: &[Router], sync: Option<&Sync>, balancers: &Balancers) {
-    let routers = &routers[..routers.len().min(MAX_ROUTERS)];
     let taken = addresses(complaints, routers, balancers);
     let names: HashSet<&Name> = balancers.load_balancers.iter().map(|lb| &lb.name).collect();
     room(complaints, routers, &balancers.load_balancers);

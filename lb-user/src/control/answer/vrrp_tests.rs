@@ -56,11 +56,11 @@ fn status_has_both_in_short() {
         [VrrpStatusView {
             name: "front".to_owned(),
             state: VrrpState::Active,
-            in_state_ms: 11_045_000,
+            state_millis: 11_045_000,
             carrying: true,
             paused: false,
             fault: None,
-            heard_last: Some((peer.address, peer.last_heard_ms)),
+            heard_last: Some((peer.address, peer.heard_millis)),
         }]
     );
     assert_eq!(status.sync, Some(SyncStatusView::from(&sample::sync())));
@@ -88,7 +88,7 @@ fn looking_up_changes_nothing() {
 #[test]
 fn an_active_can_be_moved_and_anybody_else_not() {
     let active = named("front");
-    let told = vrrp_command(&[active.clone()], "front", VrrpCommand::Failover).unwrap();
+    let told = vrrp_command(std::slice::from_ref(&active), "front", VrrpCommand::Failover).unwrap();
     assert_eq!(told, VrrpCommandView { instance: active, notes: Vec::new() });
     let refusal = vrrp_command(&[backup()], "front", VrrpCommand::Failover).unwrap_err();
     assert!(

@@ -49,7 +49,7 @@ pub struct VrrpView {
     /// Why it is in this state.
     pub reason: String,
     /// How long it has been in this state, in milliseconds.
-    pub in_state_ms: u64,
+    pub state_millis: u64,
     /// Whether this node answers for the addresses. It does so for a moment
     /// longer than it is Active, until the next one has taken over.
     pub carrying: bool,
@@ -60,7 +60,7 @@ pub struct VrrpView {
     /// Whether it takes the place of an Active with a lower priority.
     pub preempt: bool,
     /// How long it leaves such an Active its place, in milliseconds.
-    pub preempt_delay_ms: u64,
+    pub preempt_delay_millis: u64,
     /// Whether an operator paused it.
     pub paused: bool,
     /// Whether an operator moved it away: it takes over only when no other
@@ -100,7 +100,7 @@ impl VrrpView {
     #[must_use]
     pub fn heard_last(&self) -> Option<&PeerView> {
         let peers = self.peers.iter().filter(|peer| peer.priority > 0);
-        peers.min_by_key(|peer| (peer.last_heard_ms, peer.address))
+        peers.min_by_key(|peer| (peer.heard_millis, peer.address))
     }
 }
 
@@ -119,16 +119,16 @@ pub struct AnnouncedView {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct TimersView {
     /// Between its own adverts.
-    pub advert_interval_us: u64,
+    pub advert_interval_micros: u64,
     /// Between the adverts of the Active, as that one says.
-    pub learned_interval_us: u64,
+    pub learned_interval_micros: u64,
     /// What it waits longer than others, by its priority.
-    pub skew_us: u64,
+    pub skew_micros: u64,
     /// The silence after which it takes over.
-    pub active_down_us: u64,
+    pub active_down_micros: u64,
     /// Until its next advert as Active, until it takes over as Backup; `null`
     /// when it waits for nothing.
-    pub deadline_us: Option<u64>,
+    pub deadline_micros: Option<u64>,
 }
 
 /// Another router that was heard.
@@ -139,9 +139,9 @@ pub struct PeerView {
     /// The priority in its last advert; 0: it was leaving.
     pub priority: u8,
     /// The interval in its last advert, in microseconds.
-    pub advert_interval_us: u64,
+    pub advert_interval_micros: u64,
     /// Milliseconds since its last advert.
-    pub last_heard_ms: u64,
+    pub heard_millis: u64,
     /// Its adverts that were accepted.
     pub adverts: u64,
     /// What its checksums cover: `pseudo_header` or `message_only`; `null`
@@ -190,10 +190,10 @@ pub struct RunnerView {
     /// Why not.
     pub realtime_refused: Option<String>,
     /// How late it was at most for anything, in microseconds.
-    pub late_max_us: u64,
+    pub late_max_micros: u64,
     /// How late it was in the hundredth part of cases that was worst, at best,
     /// in microseconds.
-    pub late_p99_us: u64,
+    pub late_p99_micros: u64,
 }
 
 /// A VRRP instance in short.
@@ -204,7 +204,7 @@ pub struct VrrpStatusView {
     /// Its state.
     pub state: VrrpState,
     /// How long it has been in this state, in milliseconds.
-    pub in_state_ms: u64,
+    pub state_millis: u64,
     /// Whether this node answers for the addresses.
     pub carrying: bool,
     /// Whether an operator paused it.
@@ -220,11 +220,11 @@ impl From<&VrrpView> for VrrpStatusView {
         Self {
             name: view.name.clone(),
             state: view.state,
-            in_state_ms: view.in_state_ms,
+            state_millis: view.state_millis,
             carrying: view.carrying,
             paused: view.paused,
             fault: view.fault.clone(),
-            heard_last: view.heard_last().map(|peer| (peer.address, peer.last_heard_ms)),
+            heard_last: view.heard_last().map(|peer| (peer.address, peer.heard_millis)),
         }
     }
 }

@@ -25,25 +25,10 @@ use super::super::{
     tables::{address_from_words, address_words},
 };
 
-/// How soon after everything was looked up it is looked up again for somebody
-/// who was not found. Another balancer may ask for members without end that are
-/// not here.
+/// How soon after all members were looked up they are looked up again for one
+/// that was not found. Another balancer may name members without end that are not
+/// here.
 const AGAIN: Duration = Duration::from_millis(50);
-
-/// When something was made, and whether it may be made anew.
-#[derive(Debug, Default)]
-struct Made(Cell<Option<Instant>>);
-
-impl Made {
-    /// Whether it is to be made anew, which counts as done from now on.
-    fn is_due(&self) -> bool {
-        let due = self.0.get().is_none_or(|made| made.elapsed() >= AGAIN);
-        if due {
-            self.0.set(Some(Instant::now()));
-        }
-        due
-    }
-}
 
 /// Where a member is: pool, address and port.
 type Place = (u16, IpAddr, u16);
@@ -52,7 +37,7 @@ type Place = (u16, IpAddr, u16);
 #[derive(Debug, Default)]
 pub(super) struct Members {
     ids: RefCell<HashMap<Place, u16>>,
-    made: Made,
+    made: Cell<Option<Instant>>,
 }
 
 impl Members {
@@ -63,8 +48,9 @@ impl Members {
             (place_of(arrays.members().get(usize::from(id))?) == Some(place)).then_some(id)
         };
         known().or_else(|| {
-            if self.made.is_due() {
+            if self.made.get().is_none_or(|made| made.elapsed() >= AGAIN) {
                 self.ids.replace(by_place(arrays));
+                self.made.set(Some(Instant::now()));
             }
             known()
         })
@@ -94,10 +80,15 @@ fn by_place(arrays: &impl Arrays) -> HashMap<Place, u16> {
 #[derive(Debug, Default)]
 pub(super) struct Vips {
     addresses: RefCell<HashMap<u16, IpAddr>>,
-    made: Made,
+    looked: Cell<bool>,
 }
 
 impl Vips {
+    /// From now on they may be looked up once more.
+    pub(super) fn begin(&self) {
+        self.looked.set(false);
+    }
+
     /// The address of a VIP.
     pub(super) fn find<A: Arrays>(&self, tables: &HostTables<A>, id: u16) -> Option<IpAddr> {
         let known = || {
@@ -109,7 +100,7 @@ impl Vips {
             (entry?.id() == id).then_some(address)
         };
         known().or_else(|| {
-            if self.made.is_due() {
+            if !self.looked.replace(true) {
                 self.addresses.replace(by_id(&tables.arrays));
             }
             known()

@@ -16,7 +16,7 @@ use lb_ebpf::{
     flow::{
         Moment,
         adopt::{Foreign, Taken, adopt, is_confirmed},
-        back_of, find, is_over,
+        back_at, back_of, find, is_over,
     },
     host::{Arrays, HostTables},
     lookup,
@@ -67,7 +67,7 @@ impl<A: Arrays, S: Source> Exchange<A, S> {
     fn of_note<F: Family>(&self, note: FlowNote) -> Option<SharedFlow> {
         let moment = Moment::read(&self.tables)?;
         let named = Ctl::new(Stage::Established, note.snat_port(), note.member(), Tick(0), 0);
-        let (entry, back) = back_of::<F, _>(&self.tables, &moment, named, note.vip_and_transport())?;
+        let (entry, back) = back_at::<F, _>(&self.tables, &moment, named, note.vip_and_transport())?;
         let forward = find::<F, _>(&self.tables, &moment, entry.key())?;
         self.share::<F>(&moment, forward.ctl, entry, back)
     }
@@ -80,9 +80,9 @@ impl<A: Arrays, S: Source> Exchange<A, S> {
             if !forward.is_live() {
                 continue;
             }
-            let (_, _, id) = F::key_parts(way.key());
-            let Some((vip, transport, _)) = self.listener(id) else { continue };
-            let back = back_of::<F, _>(&self.tables, &moment, forward, vip_and_transport(vip, transport));
+            let key = way.key();
+            let Some((vip, transport, _)) = self.listener(F::key_parts(key).2) else { continue };
+            let back = back_of::<F, _>(&self.tables, &moment, key, forward, vip_and_transport(vip, transport));
             let Some((entry, back)) = back else { continue };
             if is_over(forward.stage(), back.stage()) || is_idle(&moment, transport, forward, back) {
                 continue;
@@ -192,6 +192,7 @@ impl<A: Arrays, S: Source> Exchange<A, S> {
 impl<A: Arrays + Send, S: Source> FlowExchange for Exchange<A, S> {
     fn drain(&mut self, limit: usize, each: &mut dyn FnMut(SharedFlow)) -> Drained {
         self.look_at_the_clock();
+        self.vips.begin();
         self.seen.clear();
         self.noted.clear();
         let mut notes = 0;
@@ -214,6 +215,7 @@ impl<A: Arrays + Send, S: Source> FlowExchange for Exchange<A, S> {
 
     fn scan(&self, cursor: &mut ScanCursor, lines: u32, each: &mut dyn FnMut(SharedFlow)) -> bool {
         self.look_at_the_clock();
+        self.vips.begin();
         let config = self.tables.arrays.config();
         let last = if cursor.ipv6 { V6::line_mask(config) } else { V4::line_mask(config) };
         let end = cursor.line.saturating_add(lines.max(1));
