@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     Effort,
-    contender::{Contender as _, KraterPair, RAISING},
+    contender::{KraterPair, RAISING},
     pace::Pace,
     report::{Section, millis},
 };
@@ -74,6 +74,8 @@ fn one_round(krater: &KraterPair, count: usize) -> Result<Vec<String>> {
     if let Err(error) = duo.wait_adopted(Side::B, before + u64::try_from(count)?) {
         eprintln!("connections: {error:#}");
     }
+    // Opening them all is a load, under which it may have moved.
+    duo.settle(Side::A)?;
     let known = duo.adopted(Side::B)?.saturating_sub(before);
     let (traces, ()) = prober::around(client, &Duo::probes(Family::V4), [LEAD, AFTER], || duo.pair().unplug(Side::A))?;
     let outcome = held.settle(PATIENCE)?;
