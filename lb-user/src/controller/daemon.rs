@@ -27,7 +27,7 @@ use crate::{
     causes::chain,
     config::{Config, LoadError, OnExit},
     control::{
-        events::{Event, EventDesk, Question},
+        events::{Event, EventDesk, Kind, Question},
         protocol::{Refusal, RefusalCode, Request, Response},
         server::{BindError, Command, Server},
         view::DaemonView,
@@ -282,6 +282,7 @@ impl Daemon {
         }
         let inheritance_ends = Instant::now() + INHERITANCE;
         let mut inherits = true;
+        self.desk.push(Event::new(Kind::LbdReady, "", "lbd serves"));
         tracing::info!("ready");
         let end = loop {
             let followers_until = self.desk.next_deadline().map(Instant::from_std);
@@ -333,9 +334,14 @@ impl Daemon {
 
     /// Takes a verdict, and with it whatever else has been found meanwhile.
     fn judge(&mut self, event: HealthEvent) {
-        self.controller.set_verdict(event);
+        let mut events = vec![event];
         while let Ok(event) = self.verdicts.try_recv() {
-            self.controller.set_verdict(event);
+            events.push(event);
+        }
+        for event in events {
+            if let Some(told) = self.controller.set_verdict(event) {
+                self.desk.push(told);
+            }
         }
         block_in_place(|| self.controller.converge());
         self.follow_pair();
@@ -394,6 +400,10 @@ impl Daemon {
                 let state_dir = &self.config.control.state_dir;
                 let keep = |overrides: &_| store::save_overrides(state_dir, overrides).map_err(|error| chain(&error));
                 let response = self.controller.set_member(member, change, keep);
+                if let Response::MemberSet(view) = &response {
+                    let event = Event::new(Kind::MemberSet, view.member.name.clone(), "an operator changed the member");
+                    self.desk.push(event);
+                }
                 self.monitor();
                 (response, None)
             }
@@ -438,9 +448,20 @@ impl Daemon {
             Ok(config) => self.take(config).await,
             Err(error) => Err(chain(&error)),
         };
+        let file = self.config_file.display().to_string();
         match reloaded {
-            Ok(()) => tracing::info!(file = %self.config_file.display(), "pool file reloaded"),
-            Err(reason) => self.controller.note_error(format!("reload refused, everything stays as it was: {reason}")),
+            Ok(()) => {
+                tracing::info!(file, "pool file reloaded");
+                self.desk.push(Event::new(
+                    Kind::PoolFileReloaded,
+                    file,
+                    "the pool file was read again and is in force",
+                ));
+            }
+            Err(reason) => {
+                self.desk.push(Event::new(Kind::PoolFileRefused, file, &reason));
+                self.controller.note_error(format!("reload refused, everything stays as it was: {reason}"));
+            }
         }
     }
 

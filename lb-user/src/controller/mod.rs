@@ -22,6 +22,7 @@ use crate::{
     compile::{HealthView, InstanceIntent, MemberKey, NextHops, Overrides, Verdict, compile},
     control::{
         answer::{self, Intent, Knowledge},
+        events::{Event, Kind},
         protocol::{MemberChange, Refusal, RefusalCode, Request, Response},
         view::{DaemonView, ErrorView, sync::SyncView, vrrp::VrrpView},
     },
@@ -198,11 +199,11 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         self.instances = instances;
     }
 
-    /// Takes a monitor's verdict.
-    pub fn set_verdict(&mut self, event: HealthEvent) {
+    /// Takes a monitor's verdict, and says what is to be told of it.
+    pub fn set_verdict(&mut self, event: HealthEvent) -> Option<Event> {
         if !self.watched.contains(&event.member) {
             // It is watched no more since the probe was under way.
-            return;
+            return None;
         }
         let HealthEvent { member, verdict, reason, .. } = event;
         let (pool, address, port) = (&member.pool, member.address, member.port);
@@ -210,8 +211,15 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             Verdict::Up => tracing::info!(%pool, %address, port, "member is up"),
             Verdict::Down => tracing::warn!(%pool, %address, port, %reason, "member is down"),
         }
+        let (kind, text) = match verdict {
+            Verdict::Up => (Kind::MemberUp, "it answers".to_owned()),
+            Verdict::Down => (Kind::MemberDown, reason.clone()),
+        };
+        let told = Event::new(kind, format!("{pool}/{}", std::net::SocketAddr::new(address, port)), text);
+        let told = told.with("pool", pool.clone()).with("address", address.to_string()).with("port", port);
         self.health_reasons.insert(member.clone(), reason);
         self.health.insert(member, verdict);
+        Some(told)
     }
 
     /// Takes which members are monitored, and forgets the verdicts about all

@@ -64,8 +64,7 @@ fn a_weight_below_zero_is_taken_off_while_its_object_is_down() {
 
 #[test]
 fn a_weight_above_zero_is_added_while_its_object_is_up_and_no_sum_leaves_the_range() {
-    let mut world =
-        World::tracking("[[vrrp.track]]\nkind = \"load_balancer\"\nname = \"web\"\nweight = 200\n");
+    let mut world = World::tracking("[[vrrp.track]]\nkind = \"load_balancer\"\nname = \"web\"\nweight = 200\n");
     assert_eq!(world.outlook().priority.get(), 254);
     world.down.insert("web".to_owned());
     assert_eq!(world.outlook().priority.get(), 100);

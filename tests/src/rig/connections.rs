@@ -165,10 +165,20 @@ impl Holder {
             if self.opened > before {
                 moved = Instant::now();
             } else if moved.elapsed() > STUCK {
-                bail!("only {} of {} connections opened", self.opened, self.plan.count);
+                bail!("only {} of {} connections opened: {}", self.opened, self.plan.count, self.stuck());
             }
         }
         Ok(())
+    }
+
+    /// Some of those that are on their way, and how far they are.
+    fn stuck(&self) -> String {
+        let stuck = self.lines.iter().filter(|line| !line.connected || line.waits()).take(8);
+        let name = |line: &Line| {
+            let from = line.stream.local_addr().map_or_else(|error| error.to_string(), |from| from.to_string());
+            format!("{from} {}", if line.connected { "has no answer" } else { "is not connected" })
+        };
+        stuck.map(name).collect::<Vec<_>>().join(", ")
     }
 
     /// Lets the busy ones be busy until it is time to settle; `None` if that will never be.

@@ -218,7 +218,9 @@ impl Duo {
     /// When its lbd does not tell.
     pub fn adopted(&self, side: Side) -> Result<u64> {
         let sync = self.ctl(side).json(&["sync", "show"])?;
-        sync["adopted"].as_u64().with_context(|| format!("`lbctl sync show -o json` has no count of flows: {sync}"))
+        sync["adopted"]["new"]
+            .as_u64()
+            .with_context(|| format!("`lbctl sync show -o json` has no count of flows: {sync}"))
     }
 
     /// Waits until a side has taken over so many flows.
@@ -321,7 +323,7 @@ pub fn routers_in(json: &Value) -> Result<Vec<Router>> {
                 name: text("name")?.to_owned(),
                 state: text("state")?.to_lowercase(),
                 carrying: row["carrying"].as_bool().with_context(|| format!("nothing of carrying: {row}"))?,
-                latest: row["runner"]["late_max_us"].as_u64().map(Duration::from_micros),
+                latest: row["runner"]["late_max_micros"].as_u64().map(Duration::from_micros),
                 transitions: row["counters"]["transitions"]
                     .as_u64()
                     .with_context(|| format!("no transitions: {row}"))?,

@@ -316,7 +316,10 @@ fn an_interface_that_is_switched_off_removed_and_made_again_is_seen() -> Result<
         watched.until_reached(PEER4, FIRST).await?;
         let before = net::interface("eth1").await?;
         ensure!(before.up && before.mtu == 1500, "{before:?}");
-        ensure!(watched.hops.borrow().links.get("eth1") == Some(&(before.ifindex, before.mac)));
+        let seen = watched.hops.borrow().links.get("eth1").cloned();
+        let seen = seen.context("eth1 is among the links")?;
+        ensure!((seen.ifindex, seen.mac, seen.up) == (before.ifindex, before.mac, true), "{seen:?}");
+        ensure!(seen.primary4() == Some([10, 88, 0, 1].into()), "{seen:?}");
 
         cable.peer.ip_batch("link set eth0 down\n")?;
         watched.until_missing(PEER4, "leaves by eth1, which is down or has no carrier").await?;

@@ -175,7 +175,7 @@ fn expected(part: Part, effort: &Effort) -> Duration {
             effort.intervals.iter().map(each).sum()
         }
         None if part == Part::FalseTakeovers => effort.raising() + effort.stress,
-        None => contender::RAISING + held::expected(effort.connections) * effort.rounds_of_connections,
+        None => held::expected(effort.connections) * effort.rounds_of_connections,
     }
 }
 
