@@ -5,6 +5,10 @@
 //! an age is their difference modulo 2¹⁶: about 18 hours. A flow older than
 //! that would look young again, so userspace sweeps far more often.
 
+/// Ages as close to 2¹⁶ as this are stamps that have not come yet: four minutes,
+/// which nobody takes to look through the tables.
+const FUTURE: u16 = 256;
+
 /// A moment, in ticks, modulo 2¹⁶.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(transparent)]
@@ -18,11 +22,22 @@ impl Tick {
         Self((jiffies >> (shift & 31)) as u16)
     }
 
-    /// Ticks from `earlier` to `self`.
+    /// Ticks from `earlier` to `self`, for moments in this order: see
+    /// [`Tick::age`] for those that may not be.
     #[inline(always)]
     #[must_use]
     pub const fn since(self, earlier: Self) -> u16 {
         self.0.wrapping_sub(earlier.0)
+    }
+
+    /// How old a stamp is at `self`. Whoever looks at an entry read the clock
+    /// before, and a packet may have stamped it since with a tick that has just
+    /// begun: a stamp from the near future is as old as now, not eighteen hours.
+    #[inline(always)]
+    #[must_use]
+    pub const fn age(self, stamp: Self) -> u16 {
+        let age = self.since(stamp);
+        if age > u16::MAX - FUTURE { 0 } else { age }
     }
 
     /// The tick so many ticks before `self`.
@@ -64,5 +79,14 @@ mod tests {
     #[test]
     fn ages_survive_the_wrap() {
         assert_eq!(Tick(3).since(Tick(0xffff)), 4);
+    }
+
+    #[test]
+    fn a_stamp_that_is_newer_than_the_clock_that_was_read_is_no_age() {
+        for (now, stamp) in [(9, 10), (0xffff, 0), (0, 256), (0xff80, 0x7f)] {
+            assert_eq!(Tick(now).age(Tick(stamp)), 0, "{now} {stamp}");
+        }
+        assert_eq!(Tick(0).age(Tick(257)), 0xfeff);
+        assert_eq!(Tick(0).age(Tick(0)), 0);
     }
 }

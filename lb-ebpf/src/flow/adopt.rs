@@ -184,7 +184,7 @@ fn refresh<F: Family>(
     (back, back_ctl): (&F::Return, Ctl),
 ) -> Taken {
     let forward_ctl = found.ctl;
-    let age = moment.now.since(forward_ctl.seen()).min(moment.now.since(back_ctl.seen()));
+    let age = moment.now.age(forward_ctl.seen()).min(moment.now.age(back_ctl.seen()));
     let (ours, theirs) = (u32::from(age), foreign.idle);
     if theirs > ours + u32::from(SLACK) {
         return Taken::Refreshed;
@@ -199,7 +199,7 @@ fn refresh<F: Family>(
     };
     let seen = |ctl: Ctl| {
         let told = moment.now.before(theirs.min(0xffff) as u16);
-        if theirs < u32::from(moment.now.since(ctl.seen())) { told } else { ctl.seen() }
+        if theirs < u32::from(moment.now.age(ctl.seen())) { told } else { ctl.seen() }
     };
     let knows_the_way = theirs <= ours;
     let digest = if knows_the_way { foreign.digest() } else { forward_ctl.digest() };
@@ -291,7 +291,7 @@ fn claim_back<'t, F: Family, T: Tables>(
     // An entry is alone for the moment between its publication and its forward
     // half's; only an old one has lost it.
     let forward = find::<F, T>(tables, moment, entry.key()).filter(|forward| forward.ctl.same_flow(ctl));
-    if forward.is_none() && moment.now.since(ctl.seen()) <= moment.config.idle_limits().unconfirmed {
+    if forward.is_none() && moment.now.age(ctl.seen()) <= moment.config.idle_limits().unconfirmed {
         return None;
     }
     if !evict_back::<F, T>(tables, moment, entry, ctl) {
@@ -321,5 +321,5 @@ fn give_up(word: &AtomicU64, published: Ctl) {
 pub fn is_abandoned(moment: &Moment<'_>, ctl: Ctl) -> bool {
     ctl.stage() == Stage::Claimed
         && ctl != Ctl::CLAIMED
-        && moment.now.since(ctl.seen()) > moment.config.idle_limits().unconfirmed
+        && moment.now.age(ctl.seen()) > moment.config.idle_limits().unconfirmed
 }

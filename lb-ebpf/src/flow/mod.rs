@@ -117,7 +117,7 @@ pub fn back_at<'t, F: Family, T: Tables>(
 /// Whether a flow with these two control words may be displaced.
 #[inline(always)]
 fn may_go(limits: IdleLimits, tcp: bool, now: Tick, forward: Ctl, back: Ctl) -> bool {
-    let idle = now.since(forward.seen()).min(now.since(back.seen()));
+    let idle = now.age(forward.seen()).min(now.age(back.seen()));
     if idle > flow::idle_limit(limits, tcp, forward.stage(), back.stage()) {
         return true;
     }

@@ -75,7 +75,7 @@ impl<'a> Flows<'a> {
     fn is_idle<F: Family>(moment: &Moment<'_>, pair: &Pair<'_, F>) -> bool {
         let (_, forward) = pair.forward;
         let Some((_, back)) = pair.back else { return true };
-        let idle = moment.now.since(forward.seen()).min(moment.now.since(back.seen()));
+        let idle = moment.now.age(forward.seen()).min(moment.now.age(back.seen()));
         let tcp = matches!(pair.transport, Transport::Tcp);
         idle > idle_limit(moment.config.idle_limits(), tcp, forward.stage(), back.stage())
     }
@@ -114,7 +114,7 @@ impl<'a> Flows<'a> {
             }
             // An entry is alone for the moment between its publication and its
             // forward half's; an old one has lost it.
-            if !ctl.is_live() || moment.now.since(ctl.seen()) <= moment.config.idle_limits().unconfirmed {
+            if !ctl.is_live() || moment.now.age(ctl.seen()) <= moment.config.idle_limits().unconfirmed {
                 continue;
             }
             let forward = find::<F, _>(&self.tables, &moment, entry.key());
@@ -190,7 +190,7 @@ impl<'a> Flows<'a> {
                 return;
             }
             let (client, client_port, listener) = F::key_parts(entry.key());
-            let idle = moment.now.since(forward.seen()).min(moment.now.since(back.seen()));
+            let idle = moment.now.age(forward.seen()).min(moment.now.age(back.seen()));
             each(FlowRecord {
                 client: self.address::<F>(client),
                 client_port,

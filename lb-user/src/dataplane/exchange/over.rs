@@ -116,7 +116,7 @@ impl<A: Arrays, S: Source> Exchange<A, S> {
         if !same {
             return None;
         }
-        let idle = moment.now.since(forward.seen()).min(moment.now.since(back.seen()));
+        let idle = moment.now.age(forward.seen()).min(moment.now.age(back.seen()));
         Some(SharedFlow {
             transport,
             vip: self.vips.find(&self.tables, vip)?,
@@ -245,7 +245,7 @@ impl<A: Arrays + Send, S: Source> FlowExchange for Exchange<A, S> {
 
 /// Whether a flow has been idle for longer than it may be.
 fn is_idle(moment: &Moment<'_>, transport: Transport, forward: Ctl, back: Ctl) -> bool {
-    let idle = moment.now.since(forward.seen()).min(moment.now.since(back.seen()));
+    let idle = moment.now.age(forward.seen()).min(moment.now.age(back.seen()));
     let tcp = matches!(transport, Transport::Tcp);
     idle > flow::idle_limit(moment.config.idle_limits(), tcp, forward.stage(), back.stage())
 }
