@@ -507,3 +507,18 @@ fn what_names_an_instance_keeps_it_while_room_is_made() {
     let ops = make_room(&World::of(vec![web(&[1])]).desired(), &observed);
     assert_eq!(ops.iter().map(word).collect::<Vec<_>>(), ["remove vip"], "the other VIP still names it");
 }
+
+#[test]
+fn a_vip_has_the_same_number_on_two_balancers_whatever_came_before_it() {
+    let numbered = |order: [u8; 3]| {
+        let mut observed = empty();
+        for count in 1..=order.len() {
+            let vip = |n: &u8| load_balancer(&format!("lb{n}"), &format!("192.0.2.{n}"), Vec::new(), Vec::new());
+            let world = World::of(order[..count].iter().map(vip).collect());
+            let ops = plan(&world.desired(), &observed).unwrap();
+            observed = after(observed, &ops);
+        }
+        observed.vips.into_iter().map(|(address, vip)| (address, vip.id)).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(numbered([1, 2, 3]), numbered([3, 1, 2]));
+}

@@ -159,7 +159,7 @@ impl Pair {
                 lost: Arc::clone(&self.reports_lost),
             };
             let realtime = config.vrrp.iter().any(|vrrp| vrrp.realtime);
-            self.runner = Some(Handle::start(world, Options { realtime, ..Options::default() })?);
+            self.runner = Some(Handle::start(world, Options { realtime })?);
         }
         let Some(runner) = &self.runner else { return Ok(()) };
         let now = vrrp::runner::now();

@@ -4,7 +4,10 @@
 //! number. What it is found by differs:
 //!
 //! - a VRRP instance by its name;
-//! - a VIP by its address, a listener by VIP, transport and port;
+//! - a VIP by its address, a listener by VIP, transport and port. A VIP that is new
+//!   gets a number that follows from its address, since the place of a flow's return
+//!   entry depends on it: two balancers that know each other's flows then have them
+//!   at the same places, whatever order their VIPs came in;
 //! - a pool by its label; when that is new, by the listeners that go on reaching
 //!   it (it was renamed, alone or with its load balancer), or by members that
 //!   still wait for their flows to end (it was away for a while);
@@ -20,6 +23,7 @@ use std::{
 };
 
 use lb_common::{
+    hash,
     limits::{MAX_INSTANCES, MAX_LISTENERS, MAX_MEMBERS, MAX_POOLS, MAX_VIPS},
     member::MemberState,
 };
@@ -27,7 +31,7 @@ use lb_common::{
 use super::PlanError;
 use crate::{
     compile::{Desired, MemberKey},
-    dataplane::{InstanceId, ListenerId, ListenerKey, MemberId, Observed, PoolId, VipId},
+    dataplane::{InstanceId, ListenerId, ListenerKey, MemberId, Observed, PoolId, VipId, tables::address_words},
 };
 
 /// The id of everything desired.
@@ -77,21 +81,25 @@ impl<'d> Numbers<'d> {
             Some((label.as_str(), u16::from(id.0)))
         });
         let instances = INSTANCES.number(
+            |_| 0,
             desired.instances.keys().map(String::as_str),
             &named.collect(),
             observed.instances.keys().map(|id| u16::from(id.0)),
         )?;
         let vips = VIPS.number(
+            of_address,
             desired.vips.keys().copied(),
             &observed.vips.iter().map(|(address, vip)| (*address, vip.id.0)).collect(),
             observed.vips.values().map(|vip| vip.id.0),
         )?;
         let listeners = LISTENERS.number(
+            |_| 0,
             desired.listeners.keys().copied(),
             &observed.listeners.iter().map(|(key, listener)| (*key, listener.id.0)).collect(),
             observed.listeners.values().map(|listener| listener.id.0),
         )?;
         let pools = POOLS.number(
+            |_| 0,
             desired.pools.keys().map(String::as_str),
             &known_pools(desired, observed),
             // A retired member's pool may be gone. Its number stays the
@@ -112,10 +120,18 @@ impl<'d> Numbers<'d> {
     }
 }
 
+/// A number that follows from an address alone.
+fn of_address(address: &IpAddr) -> u32 {
+    let words = address_words(*address);
+    hash::two(0, words[0], words[1]) as u32
+}
+
 impl Kind {
-    /// Everybody `wanted` keeps its `known` id or gets one that is not `used`.
+    /// Everybody `wanted` keeps its `known` id or gets one that is not `used`: the
+    /// first from where `begin` says.
     fn number<K: Ord>(
         &self,
+        begin: impl Fn(&K) -> u32,
         wanted: impl Iterator<Item = K>,
         known: &BTreeMap<K, u16>,
         used: impl Iterator<Item = u16>,
@@ -135,12 +151,16 @@ impl Kind {
         let mut used: BTreeSet<u16> = used.collect();
         used.append(&mut given);
         let wanted = waiting.len();
-        let mut free = self.ids.clone().filter_map(|id| u16::try_from(id).ok()).filter(|id| !used.contains(id));
+        let ids = self.ids.clone().filter_map(|id| u16::try_from(id).ok());
+        let mut free: BTreeSet<u16> = ids.filter(|id| !used.contains(id)).collect();
         for key in waiting {
-            let Some(id) = free.next() else {
+            let first = self.ids.start + begin(&key) % self.ids.len() as u32;
+            let from = u16::try_from(first).unwrap_or_default();
+            let Some(id) = free.range(from..).next().or_else(|| free.first()).copied() else {
                 let (kind, limit, remedy) = (self.name, self.ids.len(), self.remedy);
                 return Err(PlanError::NoIdLeft { kind, wanted, limit, used: used.len(), remedy });
             };
+            free.remove(&id);
             numbered.insert(key, id);
         }
         Ok(numbered)
@@ -233,6 +253,6 @@ fn number_members<'d>(
     there.sort_by_key(|(id, member)| (member.flags & MemberState::RETIRED == 0, std::cmp::Reverse(**id)));
     let known: BTreeMap<Identity, u16> =
         there.into_iter().map(|(id, member)| ((member.pool.0, member.address, member.port), id.0)).collect();
-    let numbered = MEMBERS.number(wanted.keys().copied(), &known, observed.members.keys().map(|id| id.0))?;
+    let numbered = MEMBERS.number(|_| 0, wanted.keys().copied(), &known, observed.members.keys().map(|id| id.0))?;
     Ok(numbered.iter().filter_map(|(identity, id)| Some((*wanted.get(identity)?, MemberId(*id)))).collect())
 }
