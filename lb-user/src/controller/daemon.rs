@@ -147,6 +147,8 @@ struct Daemon {
     desk: EventDesk,
     /// The number of each VRRP instance in the maps, by name.
     instances: BTreeMap<String, InstanceId>,
+    /// Whether it was told that the maps are not as they should be.
+    told_behind: bool,
 }
 
 /// What ends the daemon.
@@ -223,6 +225,7 @@ impl Daemon {
             hook_failures,
             desk: EventDesk::new(SystemTime::now()),
             instances: BTreeMap::new(),
+            told_behind: false,
         };
         this.watch_over(attachments).await;
         this.form_pair().await;
@@ -236,6 +239,7 @@ impl Daemon {
             let before = self.attachments.iter().find(|b| b.ifindex == attachment.ifindex);
             attachment.fallback = before.and_then(|b| b.fallback.clone());
         }
+        self.tell_of_interfaces(&attachments);
         self.attachments = attachments;
         self.admit_solicitations().await;
         let ports = self.attachments.iter().map(|a| (a.ifindex, (a.port, a.mac))).collect();
@@ -285,6 +289,7 @@ impl Daemon {
         self.desk.push(Event::new(Kind::LbdReady, "", "lbd serves"));
         tracing::info!("ready");
         let end = loop {
+            self.tell_of_data_path();
             let followers_until = self.desk.next_deadline().map(Instant::from_std);
             let retry_at = self.controller.failed_at().map(|at| Instant::from_std(at + RETRY));
             tokio::select! {
@@ -491,6 +496,7 @@ impl Daemon {
     }
 
     async fn finish(mut self, end: &End) -> Result<(), DaemonError> {
+        self.desk.push(Event::new(Kind::LbdStopping, "", "lbd ends"));
         match end {
             End::Asked => self.leave_pair(),
             End::Held | End::Detached => self.pair.abandon(),

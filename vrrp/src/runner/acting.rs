@@ -18,14 +18,20 @@ use crate::{
 };
 
 impl<W: World> Engine<W> {
-    /// Gives an input to a router and does what it asks for, in its order: an
-    /// advert leaves before the addresses are answered for, and they are
-    /// answered for before they are announced.
+    /// Gives an input to a router and does what it asks for: first the data
+    /// path, if it is to begin working for the addresses, then the rest in its
+    /// order, so that an advert leaves before the announcements. A switch learns
+    /// where the virtual MAC address is from the advert already: frames that
+    /// follow it have to find the data path at work.
     pub(super) fn feed(&mut self, index: usize, now: Instant, input: Input<'_>) {
         let mut actions = std::mem::take(&mut self.actions);
         actions.clear();
         if let Some(router) = &mut self.stations[index].router {
             router.handle(now, input, &mut actions);
+        }
+        if let Some(begins) = actions.iter().position(|action| matches!(action, Action::SetActive(true))) {
+            let action = actions.remove(begins);
+            self.carry_out(index, now, action);
         }
         for action in actions.drain(..) {
             self.carry_out(index, now, action);

@@ -13,6 +13,11 @@ use crate::time::Instant;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
+/// After the first round of a promotion the second comes so soon. The router that
+/// had the addresses may have answered a last frame after it, and by that have
+/// taught the switch the way to itself again.
+const ONCE_MORE: Duration = Duration::from_millis(2);
+
 /// The announcements of one virtual router.
 #[derive(Debug, Default)]
 pub(super) struct Announcer {
@@ -27,6 +32,8 @@ pub(super) struct Announcer {
 #[derive(Debug)]
 struct Job {
     rounds_left: u8,
+    /// What comes before the next round, if it is not the usual pause.
+    once_more: Option<Duration>,
     /// Addresses of this round that are done.
     done: usize,
     next_at: Instant,
@@ -45,7 +52,8 @@ impl Announcer {
     /// Announces every address from now on. Begun again while it lasts, it
     /// starts over.
     pub(super) fn start(&mut self, now: Instant, pacing: &Pacing) {
-        self.all = Job::new(now, pacing.repeats.max(1));
+        let job = Job::new(now, pacing.repeats.max(1));
+        self.all = job.map(|job| Job { once_more: Some(ONCE_MORE), ..job });
         self.forget_added();
         self.refresh_at = pacing.refresh.map(|gap| now.plus(gap.max(MILLISECOND)));
     }
@@ -108,7 +116,7 @@ impl Announcer {
 
 impl Job {
     fn new(now: Instant, rounds: u8) -> Option<Self> {
-        (rounds > 0).then_some(Self { rounds_left: rounds, done: 0, next_at: now })
+        (rounds > 0).then_some(Self { rounds_left: rounds, once_more: None, done: 0, next_at: now })
     }
 }
 
@@ -136,7 +144,8 @@ fn step(
     }
     current.rounds_left -= 1;
     current.done = 0;
-    current.next_at = now.plus(pacing.repeat_gap.max(MILLISECOND));
+    let pause = current.once_more.take().unwrap_or(pacing.repeat_gap).min(pacing.repeat_gap);
+    current.next_at = now.plus(pause.max(MILLISECOND));
     if current.rounds_left == 0 {
         *job = None;
     }

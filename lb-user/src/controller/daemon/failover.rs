@@ -15,6 +15,7 @@ use crate::{
         protocol::{Refusal, RefusalCode, Response, VrrpCommand},
         view::{sync::SyncView, vrrp::VrrpView},
     },
+    dataplane::Attachment,
     ha::{Around, Facts},
 };
 
@@ -64,6 +65,32 @@ impl Daemon {
         if let Err(error) = followed {
             self.controller.note_error(format!("run the virtual routers: {}", chain(&error)));
         }
+    }
+
+    /// Tells of interfaces that came and went, before these attachments are
+    /// taken; the log has them already.
+    pub(super) fn tell_of_interfaces(&mut self, attachments: &[Attachment]) {
+        let is_in = |list: &[Attachment], one: &Attachment| list.iter().any(|other| other.ifindex == one.ifindex);
+        for gone in self.attachments.iter().filter(|one| !is_in(attachments, one)) {
+            let text = "the data path is no longer attached";
+            self.desk.push(Event::new(Kind::InterfaceLost, gone.interface.clone(), text));
+        }
+        for new in attachments.iter().filter(|one| !is_in(&self.attachments, one)) {
+            let event = Event::new(Kind::InterfaceAttached, new.interface.clone(), "the data path is attached");
+            self.desk.push(event.with("ifindex", new.ifindex));
+        }
+    }
+
+    /// Tells when the maps begin to differ from what they should be, and when
+    /// they do no longer.
+    pub(super) fn tell_of_data_path(&mut self) {
+        let event = match (self.told_behind, self.controller.behind()) {
+            (false, Some(reason)) => Event::new(Kind::DataPathError, "", reason),
+            (true, None) => Event::new(Kind::DataPathMended, "", "the data path is as it should be again"),
+            _ => return,
+        };
+        self.told_behind = !self.told_behind;
+        self.desk.push(event);
     }
 
     /// Takes what the runner reports: to the log, to those who follow events,
