@@ -84,6 +84,9 @@ pub struct Pair {
     reports: mpsc::Receiver<Report>,
     reports_lost: Arc<AtomicU64>,
     wishes: Vec<wish::Wish>,
+    /// What instances are and were called: an instance that was removed has
+    /// something to report after that. There are as many as ids.
+    names: BTreeMap<RouterKey, String>,
     /// Those the runner has had before: what they carried before that is told once.
     known: BTreeSet<RouterKey>,
     /// Virtual MAC addresses that interfaces let in.
@@ -132,6 +135,7 @@ impl Pair {
             reports,
             reports_lost: Arc::default(),
             wishes: Vec::new(),
+            names: BTreeMap::new(),
             known: BTreeSet::new(),
             admitted: BTreeSet::new(),
             realtime: None,
@@ -174,6 +178,7 @@ impl Pair {
             instance
         });
         runner.set(instances.collect())?;
+        self.names.extend(wishes.iter().map(|wish| (wish.instance.key, wish.instance.name.clone())));
         self.known = wishes.iter().map(|wish| wish.instance.key).collect();
         self.wishes = wishes;
         Ok(())
@@ -241,8 +246,7 @@ impl Pair {
 
     /// The name of an instance.
     fn name(&self, key: RouterKey) -> String {
-        let wish = self.wishes.iter().find(|wish| wish.instance.key == key);
-        wish.map_or_else(|| format!("instance {key}"), |wish| wish.instance.name.clone())
+        self.names.get(&key).map_or_else(|| format!("instance {key}"), Clone::clone)
     }
 
     /// Leaves every virtual router such that another one takes over first, and

@@ -62,14 +62,17 @@ pub(super) struct Wish {
 }
 
 /// What the runner is to have, in the pool file's order. Instances that the
-/// data path does not know yet, and those without an address to advertise, are
-/// left out.
+/// data path does not know yet, and those that nothing moves with, are left out.
 pub(super) fn wishes(config: &Config, around: &Around<'_>) -> Vec<Wish> {
     config.vrrp.iter().filter_map(|vrrp| wish(config, vrrp, around)).collect()
 }
 
 fn wish(config: &Config, vrrp: &VrrpConfig, around: &Around<'_>) -> Option<Wish> {
     let id = around.ids.get(vrrp.name.as_str())?;
+    // Its link-local address alone is nothing that anybody waits for.
+    if config.carried(vrrp).next().is_none() && vrrp.addresses.is_empty() {
+        return None;
+    }
     let router = config.router(vrrp)?;
     let outlook = around.facts.outlook(vrrp);
     let own = around.facts.links.get(&vrrp.interface);

@@ -65,6 +65,14 @@ fn an_instance_the_data_path_does_not_know_yet_is_not_run() {
 }
 
 #[test]
+fn an_instance_that_nothing_moves_with_is_not_run() {
+    let file = "[dataplane]\ninterfaces = [\"front0\"]\n[[vrrp]]\nname = \"front\"\ninterface = \"front0\"\n\
+                virtual_router_id = 51\nfamily = \"ipv6\"\n";
+    let config = crate::config::parse(file, "pair.toml").unwrap_or_else(|refused| panic!("{refused}"));
+    assert_eq!(wish_of(&config, &scene::links()), None);
+}
+
+#[test]
 fn clients_reach_a_vip_by_its_instances_interface() {
     let attachment = |interface: &str, ifindex, port| Attachment {
         interface: interface.to_owned(),
