@@ -21,7 +21,7 @@ use tokio::{
 pub use super::startup::explain;
 use super::{
     Controller, interfaces, seconds,
-    startup::{Signals, find_interfaces, fixed_field, load, options, raise_file_limit, read, warn_of},
+    startup::{Signals, find_interfaces, fixed_field, load, options, raise_file_limit, read, warn_of, warn_of_moves},
 };
 use crate::{
     causes::chain,
@@ -486,6 +486,7 @@ impl Daemon {
             block_in_place(|| interfaces::settle(self.controller.dataplane_mut(), &found, mode, &self.attachments))
                 .map_err(|error| chain(&error))?;
         self.controller.dataplane_mut().reconfigure(&options);
+        warn_of_moves(&self.config, &config);
         self.controller.set_model(config.model.clone(), SystemTime::now());
         self.config = config;
         self.watch_over(attachments).await;

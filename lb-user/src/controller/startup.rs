@@ -15,6 +15,7 @@ use crate::{
         kernel::{KernelDataplane, KernelOptions, Origin},
     },
     ha,
+    model::Topology,
     net::{self, Interface, NetError},
     store::{self, StoreError},
 };
@@ -88,6 +89,24 @@ pub fn explain(error: &DaemonError) -> String {
 pub(super) fn warn_of(config: &Config) {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
+    }
+}
+
+/// Tells of VIPs that leave a virtual MAC address without anybody who would
+/// announce where they are now.
+pub(super) fn warn_of_moves(before: &Config, after: &Config) {
+    for vrrp in before.vrrp.iter().filter(|vrrp| vrrp.virtual_mac) {
+        for vip in before.carried(vrrp).map(|lb| lb.vip_address) {
+            let mut there = after.model.load_balancers().iter();
+            if there.any(|lb| lb.vip_address == vip && lb.topology == Topology::Single) {
+                tracing::warn!(
+                    "{vip} leaves the virtual MAC address of {} and is announced by nobody: neighbours reach it again \
+                     when their entries for it expire; set `virtual_mac = false` and reload before `topology` becomes \
+                     SINGLE, or flush the entry in the neighbours",
+                    vrrp.name
+                );
+            }
+        }
     }
 }
 
