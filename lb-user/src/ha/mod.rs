@@ -30,7 +30,6 @@ use vrrp::{
 
 use crate::{
     causes::chain,
-    compile::InstanceIntent,
     config::Config,
     control::protocol::VrrpCommand,
     dataplane::{InstanceId, Switchboard},
@@ -49,7 +48,7 @@ mod wish;
 
 pub use flow_sync::FlowSync;
 pub use tracking::Facts;
-pub use wish::Around;
+pub use wish::{Around, intents};
 
 /// Reports that may wait for the daemon. The runner never waits: what does not
 /// fit is counted, and the states can be asked for at any time.
@@ -57,12 +56,6 @@ const WAITING_REPORTS: usize = 1024;
 
 /// How long the runner may take to say how it is.
 const PATIENCE: Duration = Duration::from_millis(200);
-
-/// What the data path is to know of each instance of a pool file.
-#[must_use]
-pub fn intents(config: &Config) -> Vec<InstanceIntent> {
-    wish::intents(config)
-}
 
 /// The seed of flow hashes that both nodes of a pair come to by themselves, so
 /// that they choose the same member and port for a flow that only one knew: what
@@ -87,8 +80,6 @@ pub struct Pair {
     /// What instances are and were called: an instance that was removed has
     /// something to report after that. There are as many as ids.
     names: BTreeMap<RouterKey, String>,
-    /// Those the runner has had before: what they carried before that is told once.
-    known: BTreeSet<RouterKey>,
     /// Virtual MAC addresses that interfaces let in.
     admitted: BTreeSet<(u32, Mac)>,
     realtime: Option<Result<(), String>>,
@@ -136,7 +127,6 @@ impl Pair {
             reports_lost: Arc::default(),
             wishes: Vec::new(),
             names: BTreeMap::new(),
-            known: BTreeSet::new(),
             admitted: BTreeSet::new(),
             realtime: None,
         }
@@ -169,7 +159,8 @@ impl Pair {
         let now = vrrp::runner::now();
         let instances = wishes.iter().map(|wish| {
             let mut instance = wish.instance.clone();
-            if !self.known.contains(&instance.key) {
+            // What it carried before this process is asked for once.
+            if !self.wishes.iter().any(|before| before.instance.key == instance.key) {
                 let id = id_of(instance.key);
                 instance.carrying = self.switchboard.is_active(id);
                 let alive = Instant::from_micros(self.switchboard.alive(id));
@@ -179,7 +170,6 @@ impl Pair {
         });
         runner.set(instances.collect())?;
         self.names.extend(wishes.iter().map(|wish| (wish.instance.key, wish.instance.name.clone())));
-        self.known = wishes.iter().map(|wish| wish.instance.key).collect();
         self.wishes = wishes;
         Ok(())
     }

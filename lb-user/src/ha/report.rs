@@ -1,10 +1,14 @@
 //! What the runner reports, as events and as runs of the operator's programs.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::atomic::Ordering::Relaxed};
 
 use vrrp::runner::{Report, RouterKey};
 
-use super::{Pair, hook::Transition, view::state_of};
+use super::{
+    Pair,
+    hook::Transition,
+    view::{micros, state_of},
+};
 use crate::{
     causes::chain,
     config::{Config, VrrpConfig},
@@ -30,6 +34,13 @@ impl Pair {
     /// What follows from a report.
     #[must_use]
     pub fn told(&mut self, config: &Config, report: Report) -> Told {
+        let lost = self.reports_lost.swap(0, Relaxed);
+        if lost > 0 {
+            tracing::warn!(
+                lost,
+                "virtual routers reported more than could be kept; `lbctl vrrp show` has their states"
+            );
+        }
         match report {
             Report::Moved { key, from, to, reason, .. } => {
                 let name = self.name(key);
@@ -114,8 +125,4 @@ impl Pair {
         let wish = self.wishes.iter().find(|wish| wish.instance.key == key)?;
         Some(wish.instance.priority.get())
     }
-}
-
-fn micros(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

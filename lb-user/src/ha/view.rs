@@ -1,11 +1,12 @@
 //! Instances as records: what the pool file says of one, what the runner knows
 //! of it, and what it depends on.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
+use lb_common::mac::Mac;
 use vrrp::{
     Family, Instant, State, Version,
-    runner::{Peer, Snapshot},
+    runner::{Delays, Peer, Snapshot},
 };
 
 use super::{
@@ -55,11 +56,11 @@ impl Pair {
         let facts = snapshot.and_then(|snapshot| snapshot.facts.as_ref());
         let fault = snapshot.and_then(|s| s.fault.clone()).or_else(|| wish.and_then(|w| w.outlook.fault.clone()));
         let mac = virtual_mac(vrrp);
-        let names: BTreeMap<u32, &str> = self.interface_names();
+        let elsewhere = |address| vrrp.addresses.iter().find(|one| one.address == address)?.interface.clone();
         let announced = wish.map_or(&[][..], |wish| &wish.instance.announced).iter().map(|one| AnnouncedView {
             address: one.address,
-            interface: names.get(&one.ifindex).map_or_else(|| format!("number {}", one.ifindex), ToString::to_string),
-            mac: lb_common::mac::Mac(one.mac).to_string(),
+            interface: elsewhere(one.address).unwrap_or_else(|| vrrp.interface.clone()),
+            mac: Mac(one.mac).to_string(),
         });
         VrrpView {
             name: vrrp.name.to_string(),
@@ -98,18 +99,11 @@ impl Pair {
             peers: snapshot.map_or(&[][..], |s| &s.peers).iter().map(|peer| peer_view(vrrp, peer, now)).collect(),
             tracking: wish.map_or(&[][..], |wish| &wish.outlook.tracked).iter().map(track_view).collect(),
             counters: snapshot.map(counters).unwrap_or_default(),
-            runner: self.runner_view(&snapshots_lateness(snapshot)),
+            runner: self.runner_view(snapshot.map(|snapshot| snapshot.lateness).unwrap_or_default()),
         }
     }
 
-    fn interface_names(&self) -> BTreeMap<u32, &str> {
-        self.wishes
-            .iter()
-            .map(|wish| (wish.instance.interface.ifindex, wish.instance.interface.name.as_str()))
-            .collect()
-    }
-
-    fn runner_view(&self, lateness: &vrrp::runner::Delays) -> RunnerView {
+    fn runner_view(&self, lateness: Delays) -> RunnerView {
         RunnerView {
             realtime: matches!(self.realtime, Some(Ok(()))),
             realtime_refused: self.realtime.as_ref().and_then(|outcome| outcome.as_ref().err().cloned()),
@@ -117,10 +111,6 @@ impl Pair {
             late_p99_micros: micros(lateness.p99),
         }
     }
-}
-
-fn snapshots_lateness(snapshot: Option<&Snapshot>) -> vrrp::runner::Delays {
-    snapshot.map(|snapshot| snapshot.lateness).unwrap_or_default()
 }
 
 /// Why an instance is where it is.
@@ -169,7 +159,7 @@ fn counters(snapshot: &Snapshot) -> VrrpCountersView {
     }
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

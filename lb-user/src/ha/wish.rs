@@ -26,7 +26,8 @@ pub(super) fn virtual_mac(vrrp: &VrrpConfig) -> Option<Mac> {
 }
 
 /// What the data path is to know of each instance.
-pub(super) fn intents(config: &Config) -> Vec<InstanceIntent> {
+#[must_use]
+pub fn intents(config: &Config) -> Vec<InstanceIntent> {
     config.vrrp.iter().map(|vrrp| intent(config, vrrp)).collect()
 }
 
