@@ -132,14 +132,7 @@ impl FromIterator<(MemberKey, MemberOverride)> for Overrides {
     }
 }
 
-/// What a health monitor found about a member.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// It answers.
-    Up,
-    /// It does not.
-    Down,
-}
+pub use lb_health::Verdict;
 
 /// What the health monitors found. A member that is not in here counts as
 /// healthy: it has no monitor, or was not probed often enough for a verdict,

@@ -5,7 +5,8 @@ use std::{num::NonZeroU16, time::Duration};
 use lb_common::{mac::Mac, protocol::Transport};
 
 use super::*;
-use crate::model::{ForwardMode, HealthMonitor, Listener, MonitorKind, Name, Topology};
+use crate::model::{ForwardMode, HealthMonitor, Listener, MonitorKind, Name, OnMemberDown, ProbePath, Topology};
+use lb_health::Handshake;
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -33,13 +34,17 @@ fn pool(members: Vec<Member>) -> Pool {
         admin_state_up: true,
         members,
         health_monitor: Some(HealthMonitor {
-            kind: MonitorKind::Tcp,
+            kind: MonitorKind::Tcp(Handshake::Half),
             delay: Duration::from_secs(5),
             timeout: Duration::from_secs(3),
             max_retries: 3,
             max_retries_down: 3,
             admin_state_up: true,
+            flap_damping: true,
+            probe_path: ProbePath::Member,
         }),
+        on_member_down: OnMemberDown::Keep,
+        panic_threshold: None,
     }
 }
 

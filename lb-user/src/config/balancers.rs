@@ -24,9 +24,11 @@ use super::{
     reader::{Reader, Spot},
     schema::Field,
 };
+use lb_health::Handshake;
+
 use crate::model::{
-    Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, ModelError, MonitorKind, Name, Place,
-    Pool, Topology, Transport, Weight,
+    Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, ModelError, MonitorKind, Name,
+    OnMemberDown, Place, Pool, ProbePath, Topology, Transport, Weight,
 };
 
 const TRANSPORTS: [(&str, Transport); 2] = [("TCP", Transport::Tcp), ("UDP", Transport::Udp)];
@@ -192,7 +194,17 @@ fn pool(complaints: &Complaints, table: Reader<'_>) -> (Pool, PoolSpots) {
     let admin_state_up = table.flag(&POOL_UP);
     let (members, member_spots): (Vec<_>, Vec<_>) = table.tables(&MEMBER).into_iter().map(member).unzip();
     let health_monitor = table.table(&HEALTHMONITOR).map(|table| health_monitor(complaints, table));
-    let pool = Pool { name, protocol, lb_algorithm, forward_mode, admin_state_up, members, health_monitor };
+    let pool = Pool {
+        name,
+        protocol,
+        lb_algorithm,
+        forward_mode,
+        admin_state_up,
+        members,
+        health_monitor,
+        on_member_down: OnMemberDown::Keep,
+        panic_threshold: None,
+    };
     let spots = PoolSpots { pool: table.spot(), members: member_spots };
     warn_of_udp_ports_probed_over_tcp(complaints, &pool, &spots);
     (pool, spots)
@@ -215,7 +227,8 @@ fn member(table: Reader<'_>) -> (Member, Spot) {
 }
 
 fn health_monitor(complaints: &Complaints, table: Reader<'_>) -> HealthMonitor {
-    let kind = table.word(&TYPE, &[("TCP", MonitorKind::Tcp)]).unwrap_or(MonitorKind::Tcp);
+    let tcp = MonitorKind::Tcp(Handshake::Half);
+    let kind = table.word(&TYPE, &[("TCP", tcp.clone())]).unwrap_or(tcp);
     let delay = table.seconds(&DELAY);
     let timeout = table.seconds(&TIMEOUT);
     let monitor = HealthMonitor {
@@ -224,6 +237,8 @@ fn health_monitor(complaints: &Complaints, table: Reader<'_>) -> HealthMonitor {
         timeout: timeout.unwrap_or(Duration::ZERO),
         max_retries: table.integer(&MAX_RETRIES).unwrap_or(1),
         max_retries_down: table.integer(&MAX_RETRIES_DOWN).unwrap_or(1),
+        flap_damping: true,
+        probe_path: ProbePath::Member,
         admin_state_up: table.flag(&MONITOR_UP),
     };
     let spot = table.spot();
@@ -312,7 +327,7 @@ fn warn_of_idle_pools(complaints: &Complaints, listeners: &[Listener], pools: &[
 
 /// A server that speaks UDP at a port seldom answers TCP at the same one.
 fn warn_of_udp_ports_probed_over_tcp(complaints: &Complaints, pool: &Pool, spots: &PoolSpots) {
-    let probed_over_tcp = pool.health_monitor.as_ref().is_some_and(|m| m.kind == MonitorKind::Tcp);
+    let probed_over_tcp = pool.health_monitor.as_ref().is_some_and(|m| matches!(m.kind, MonitorKind::Tcp(_)));
     if pool.protocol != Transport::Udp || !probed_over_tcp {
         return;
     }

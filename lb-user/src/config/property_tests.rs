@@ -7,9 +7,10 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::*;
 use crate::model::{
-    Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, Pool, Topology,
-    Transport, Weight,
+    Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, OnMemberDown,
+    Pool, ProbePath, Topology, Transport, Weight,
 };
+use lb_health::Handshake;
 
 /// Files in order, with no secret in a file that is not here.
 const EXAMPLES: [&str; 3] = [
@@ -152,7 +153,7 @@ prop_compose! {
         delay in milliseconds(50), timeout in milliseconds(10), max_retries in 1..=10u8, max_retries_down in 1..=10u8,
         admin_state_up: bool,
     ) -> HealthMonitor {
-        HealthMonitor { kind: MonitorKind::Tcp, delay, timeout, max_retries, max_retries_down, admin_state_up }
+        HealthMonitor { kind: MonitorKind::Tcp(Handshake::Half), delay, timeout, max_retries, max_retries_down, admin_state_up, flap_damping: true, probe_path: ProbePath::Member }
     }
 }
 
@@ -163,7 +164,7 @@ prop_compose! {
         members in vec(member(ipv6), 0..5), health_monitor in option::of(monitor()),
     ) -> Pool {
         let forward_mode = ForwardMode::Nat;
-        Pool { name, protocol, lb_algorithm, forward_mode, admin_state_up, members, health_monitor }
+        Pool { name, protocol, lb_algorithm, forward_mode, admin_state_up, members, health_monitor, on_member_down: OnMemberDown::Keep, panic_threshold: None }
     }
 }
 

@@ -269,10 +269,10 @@ impl<'a> Reader<'a> {
     }
 
     /// One of some words; `meanings` has each that can be chosen.
-    pub(super) fn word<T: Copy>(&self, field: &'static Field, meanings: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Clone>(&self, field: &'static Field, meanings: &[(&str, T)]) -> Option<T> {
         let Kind::Word { now, later } = field.kind else { return None };
         let text = self.text(field)?;
-        let meaning = meanings.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
+        let meaning = meanings.iter().find(|(word, _)| *word == text).map(|(_, meaning)| meaning.clone());
         if meaning.is_none() {
             let choices = now.join(", ");
             let choices = if now.len() == 1 { format!("use {choices}") } else { format!("use one of {choices}") };

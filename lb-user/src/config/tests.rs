@@ -6,6 +6,7 @@ use lb_common::limits;
 
 use super::*;
 use crate::model::{Algorithm, MonitorKind, Transport};
+use lb_health::Handshake;
 
 /// A file in order that leaves little to defaults; lines are found in it by
 /// what they say.
@@ -127,7 +128,10 @@ fn a_good_file_says_what_it_says() {
     assert_eq!((second.monitor_address, second.monitor_port), (None, None));
     let monitor = app.health_monitor.as_ref().unwrap();
     assert_eq!((monitor.delay, monitor.timeout), (Duration::from_secs(2), Duration::from_millis(250)));
-    assert_eq!((monitor.kind, monitor.max_retries, monitor.max_retries_down), (MonitorKind::Tcp, 10, 3));
+    assert_eq!(
+        (monitor.kind.clone(), monitor.max_retries, monitor.max_retries_down),
+        (MonitorKind::Tcp(Handshake::Half), 10, 3)
+    );
     assert!(monitor.admin_state_up);
 }
 

@@ -9,7 +9,13 @@ use super::{
 use crate::dataplane::memory::MemoryDataplane;
 
 fn event(n: u8, verdict: Verdict) -> HealthEvent {
-    HealthEvent { member: key("web/app", n), verdict, reason: "test".to_owned(), at: UNIX_EPOCH }
+    HealthEvent {
+        member: key("web/app", n),
+        verdict,
+        outcome: lb_health::Outcome::Fails(lb_health::Failure::Told("test")),
+        at: UNIX_EPOCH,
+        decided: Instant::now(),
+    }
 }
 
 #[test]

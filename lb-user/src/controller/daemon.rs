@@ -69,9 +69,6 @@ const INHERITANCE: Duration = Duration::from_secs(5);
 /// their clients' connections.
 const WAITING_COMMANDS: usize = 64;
 
-/// Verdicts that may wait; a monitor with another one waits itself.
-const WAITING_VERDICTS: usize = 1024;
-
 /// Failures of notify programs that may wait.
 const WAITING_FAILURES: usize = 64;
 
@@ -139,7 +136,6 @@ struct Daemon {
     watch: NextHopWatch,
     hops: watch::Receiver<Hops>,
     monitors: Monitors,
-    verdicts: mpsc::Receiver<HealthEvent>,
     pair: Pair,
     sync: FlowSync,
     hooks: Hooks,
@@ -201,8 +197,8 @@ impl Daemon {
             controller.note_error(format!("{reason}; going on without what operators changed"));
         }
         let (watch, hops) = NextHopWatch::start()?;
-        let (verdict_sender, verdicts) = mpsc::channel(WAITING_VERDICTS);
-        let monitors = Monitors::start(verdict_sender);
+        let monitors = Monitors::start()
+            .map_err(|source| DaemonError::System { what: "start the thread of the health monitors", source })?;
         let (command_sender, commands) = mpsc::channel(WAITING_COMMANDS);
         controller.set_instances(ha::intents(&config));
         controller.converge();
@@ -218,7 +214,6 @@ impl Daemon {
             watch,
             hops,
             monitors,
-            verdicts,
             pair,
             sync: FlowSync::default(),
             hooks: Hooks::new(failure_sender),
@@ -271,7 +266,7 @@ impl Daemon {
 
     /// Sets the monitors to the pool file and to what operators changed.
     fn monitor(&mut self) {
-        let targets = health::targets_under(self.controller.model(), self.controller.overrides());
+        let targets = health::targets(self.controller.model(), self.controller.overrides());
         self.controller.watch(targets.iter().map(|t| t.member.clone()).collect());
         self.monitors.set(targets);
     }
@@ -299,7 +294,7 @@ impl Daemon {
                 _ = signals.interrupt.recv() => break End::Asked,
                 _ = signals.quit.recv() => break End::Held,
                 Some(report) = self.pair.report() => self.take_report(report),
-                Some(event) = self.verdicts.recv() => self.judge(event),
+                events = self.monitors.events() => self.judge(events),
                 Some(event) = self.hook_failures.recv() => drop(self.desk.tell(event)),
                 Ok(()) = self.hops.changed() => self.follow_network().await,
                 _ = signals.hangup.recv() => self.reload().await,
@@ -337,12 +332,8 @@ impl Daemon {
         self.finish(&end).await
     }
 
-    /// Takes a verdict, and with it whatever else has been found meanwhile.
-    fn judge(&mut self, event: HealthEvent) {
-        let mut events = vec![event];
-        while let Ok(event) = self.verdicts.try_recv() {
-            events.push(event);
-        }
+    /// Takes what the monitors have found.
+    fn judge(&mut self, events: Vec<HealthEvent>) {
         for event in events {
             if let Some(told) = self.controller.set_verdict(event) {
                 self.desk.push(told);

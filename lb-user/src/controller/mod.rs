@@ -205,7 +205,8 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             // It is watched no more since the probe was under way.
             return None;
         }
-        let HealthEvent { member, verdict, reason, .. } = event;
+        let HealthEvent { member, verdict, outcome, .. } = event;
+        let reason = outcome.to_string();
         let (pool, address, port) = (&member.pool, member.address, member.port);
         match verdict {
             Verdict::Up => tracing::info!(%pool, %address, port, "member is up"),

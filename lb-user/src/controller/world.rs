@@ -20,10 +20,11 @@ use crate::{
         tables::frames::{connect, next_hop},
     },
     model::{
-        Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, Pool,
-        Topology, Weight,
+        Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, OnMemberDown,
+        Pool, ProbePath, Topology, Weight,
     },
 };
+use lb_health::Handshake;
 
 /// The SNAT range: the listener port 20000 lies in it, 80 does not.
 pub(crate) const SNAT_PORTS: (u16, u16) = (16384, 65535);
@@ -102,13 +103,17 @@ pub(crate) fn pool(label: &str, protocol: Transport, members: &[u8]) -> Pool {
         admin_state_up: true,
         members: members.iter().copied().map(member).collect(),
         health_monitor: Some(HealthMonitor {
-            kind: MonitorKind::Tcp,
+            kind: MonitorKind::Tcp(Handshake::Half),
             delay: Duration::from_secs(5),
             timeout: Duration::from_secs(3),
             max_retries: 3,
             max_retries_down: 3,
             admin_state_up: true,
+            flap_damping: true,
+            probe_path: ProbePath::Member,
         }),
+        on_member_down: OnMemberDown::Keep,
+        panic_threshold: None,
     }
 }
 

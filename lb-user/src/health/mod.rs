@@ -1,59 +1,37 @@
-//! Who answers: probes members and says when one comes up or goes down.
+//! Health monitors of pools: what [`lb_health`] does, in the model's words.
 //!
-//! Each member of each pool is probed by a task of its own, so a slow one
-//! delays nobody; probes of one member never overlap. When to probe
-//! (`schedule`) and what a row of answers means (`machine`) is pure;
-//! `probe` is the part that meets the network.
+//! Each member of each monitored pool becomes a target of the monitors, and what they
+//! find becomes an event about the member.
 //!
-//! What must not be here: what follows from a verdict. That is `compile`'s.
+//! What must not be here: probes and thresholds (`lb-health`'s), and what follows from
+//! a verdict (`compile`'s).
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    io,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Instant, SystemTime},
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::{Semaphore, mpsc, watch},
-    task::AbortHandle,
-    time::Instant,
-};
+use lb_health::{Delivery, Outcome, Pace, Question, TargetId};
+pub use lb_health::{Record, Workload};
 
 use crate::{
     compile::{MemberKey, Overrides, Verdict},
-    model::{Model, MonitorKind},
+    model::{HealthMonitor, Member, Model},
 };
-
-mod machine;
-mod probe;
-mod schedule;
-mod task;
-
-/// Probes under way at once. Far above what intervals and timeouts of a sane
-/// configuration add up to; it keeps an insane one from taking every file
-/// descriptor and port.
-const MAX_PROBES: usize = 4096;
 
 /// A member to be probed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
     /// Who it is. Two pools with the same member probe it separately.
     pub member: MemberKey,
-    /// What a probe does.
-    pub kind: MonitorKind,
-    /// Where it is probed: `monitor_address` and `monitor_port` applied.
-    pub address: SocketAddr,
-    /// From the start of one probe to the start of the next.
-    pub delay: Duration,
-    /// How long one probe may take. It may be longer than `delay`: probes are
-    /// then left out, never cut short.
-    pub timeout: Duration,
-    /// Successes in a row that bring it up.
-    pub rise: u8,
-    /// Failures in a row that take it down.
-    pub fall: u8,
+    /// What it is asked, and where: `monitor_address` and `monitor_port` applied.
+    pub question: Question,
+    /// How often, and how many answers make a verdict.
+    pub pace: Pace,
 }
 
 /// A member has come up or gone down, or was looked at for the first time.
@@ -63,23 +41,20 @@ pub struct HealthEvent {
     pub member: MemberKey,
     /// Up or down.
     pub verdict: Verdict,
-    /// What the last probe met, for an operator.
-    pub reason: String,
+    /// What the probe met that decided it.
+    pub outcome: Outcome,
     /// When it was decided.
     pub at: SystemTime,
+    /// The same by the clock that nobody sets.
+    pub decided: Instant,
 }
 
 /// The members to probe: those of monitored pools, as far as neither the
-/// member nor anything above it is switched off.
+/// member nor anything above it is switched off. What operators changed counts: a
+/// member that the pool file has off and an operator has on takes traffic, so it is
+/// probed.
 #[must_use]
-pub fn targets(model: &Model) -> Vec<Target> {
-    targets_under(model, &Overrides::default())
-}
-
-/// The same with what operators changed: a member that the pool file has off
-/// and an operator has on takes traffic, so it is probed.
-#[must_use]
-pub fn targets_under(model: &Model, overrides: &Overrides) -> Vec<Target> {
+pub fn targets(model: &Model, overrides: &Overrides) -> Vec<Target> {
     let mut targets = Vec::new();
     for lb in model.load_balancers().iter().filter(|lb| lb.admin_state_up) {
         for pool in lb.pools.iter().filter(|pool| pool.admin_state_up) {
@@ -87,93 +62,139 @@ pub fn targets_under(model: &Model, overrides: &Overrides) -> Vec<Target> {
             targets.extend(pool.members.iter().filter_map(|member| {
                 let key = MemberKey::of(lb, pool, member);
                 let override_of = overrides.get(&key).and_then(|change| change.admin_state_up);
-                let address = member.monitor_address.unwrap_or(member.address);
-                let port = member.monitor_port.unwrap_or(member.protocol_port);
-                override_of.unwrap_or(member.admin_state_up).then(|| Target {
-                    member: key,
-                    kind: monitor.kind,
-                    address: SocketAddr::new(address, port.get()),
-                    delay: monitor.delay,
-                    timeout: monitor.timeout,
-                    rise: monitor.max_retries,
-                    fall: monitor.max_retries_down,
-                })
+                override_of.unwrap_or(member.admin_state_up).then(|| target(key, monitor, member))
             }));
         }
     }
     targets
 }
 
+fn target(key: MemberKey, monitor: &HealthMonitor, member: &Member) -> Target {
+    let address = member.monitor_address.unwrap_or(member.address);
+    let port = member.monitor_port.unwrap_or(member.protocol_port);
+    let to = SocketAddr::new(address, port.get());
+    let pace = Pace {
+        delay: monitor.delay,
+        timeout: monitor.timeout,
+        rise: monitor.max_retries,
+        fall: monitor.max_retries_down,
+        damping: monitor.flap_damping,
+    };
+    Target { member: key, question: Question { kind: monitor.kind.clone(), to, delivery: Delivery::Routed }, pace }
+}
+
 /// Probes that go on until they are dropped.
 #[derive(Debug)]
 pub struct Monitors {
-    running: Mutex<BTreeMap<MemberKey, Running>>,
-    runtime: Handle,
-    shared: Arc<Shared>,
+    monitors: lb_health::Monitors,
+    numbers: Mutex<Numbers>,
 }
 
-/// What all probes share.
-#[derive(Debug)]
-struct Shared {
-    events: mpsc::Sender<HealthEvent>,
-    permits: Semaphore,
-    /// Where intervals are counted from.
-    epoch: Instant,
+/// How members are numbered for the monitors.
+#[derive(Debug, Default)]
+struct Numbers {
+    ids: BTreeMap<MemberKey, TargetId>,
+    members: HashMap<TargetId, MemberKey>,
+    next: u32,
 }
 
-/// The task of one member. Dropping it ends the task.
-#[derive(Debug)]
-struct Running {
-    target: watch::Sender<Target>,
-    task: AbortHandle,
-}
+impl Numbers {
+    /// The number of a member, which it keeps as long as it is a target.
+    fn of(&mut self, member: &MemberKey) -> TargetId {
+        if let Some(id) = self.ids.get(member) {
+            return *id;
+        }
+        // Round once in four thousand million members: those of that time are long gone,
+        // or skipped.
+        while self.members.contains_key(&TargetId(self.next)) {
+            self.next = self.next.wrapping_add(1);
+        }
+        let id = TargetId(self.next);
+        self.next = self.next.wrapping_add(1);
+        self.ids.insert(member.clone(), id);
+        self.members.insert(id, member.clone());
+        id
+    }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
+    fn keep(&mut self, wanted: &[Target]) {
+        let wanted: std::collections::BTreeSet<&MemberKey> = wanted.iter().map(|target| &target.member).collect();
+        self.ids.retain(|member, _| wanted.contains(member));
+        self.members.retain(|_, member| wanted.contains(member));
     }
 }
 
 impl Monitors {
-    /// Begins with nobody to probe. An event is sent for a member's first
-    /// verdict and whenever its verdict changes; a member whose event finds the
-    /// channel full is not probed until there is room.
+    /// Begins with nobody to probe.
     ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    #[must_use]
-    pub fn start(events: mpsc::Sender<HealthEvent>) -> Self {
-        let shared = Shared { events, permits: Semaphore::new(MAX_PROBES), epoch: Instant::now() };
-        Self { running: Mutex::default(), runtime: Handle::current(), shared: Arc::new(shared) }
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start() -> io::Result<Self> {
+        Ok(Self { monitors: lb_health::Monitors::start()?, numbers: Mutex::default() })
     }
 
     /// Replaces whom to probe. Members that stay keep their verdict, what they
-    /// answered last and their place in the interval; those that are gone are
-    /// not probed any more and no event about them is sent any more, but one
-    /// sent before may still be in the channel. When a member is to be probed
-    /// elsewhere or otherwise, what is known of it starts over.
+    /// answered last and their place in the interval; nothing is said of those that are
+    /// gone any more. When a member is to be probed elsewhere or otherwise, what is
+    /// known of it starts over.
     pub fn set(&self, targets: Vec<Target>) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted: BTreeSet<_> = targets.iter().map(|target| target.member.clone()).collect();
-        running.retain(|member, _| wanted.contains(member));
-        for target in targets {
-            match running.get(&target.member) {
-                Some(task) => {
-                    task.target.send_if_modified(|before| {
-                        let changed = *before != target;
-                        *before = target;
-                        changed
-                    });
-                }
-                None => {
-                    let member = target.member.clone();
-                    let (target, targets) = watch::channel(target);
-                    let task = self.runtime.spawn(task::run(targets, Arc::clone(&self.shared)));
-                    running.insert(member, Running { target, task: task.abort_handle() });
-                }
-            }
-        }
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.keep(&targets);
+        let targets = targets.into_iter().map(|Target { member, question, pace }| lb_health::Target {
+            id: numbers.of(&member),
+            member: member.address,
+            question,
+            pace,
+            place: place(&member),
+        });
+        self.monitors.set(targets.collect());
     }
+
+    /// Replaces the members' addresses that frames of the data path cannot reach, and
+    /// why: probes of members there fail for that reason.
+    pub fn set_unreachable(&self, addresses: &BTreeMap<IpAddr, String>) {
+        let addresses = addresses.iter().map(|(address, why)| (*address, Arc::from(why.as_str())));
+        self.monitors.set_unreachable(addresses.collect());
+    }
+
+    /// Waits until something is found, and takes all of it: of each member the latest.
+    pub async fn events(&self) -> Vec<HealthEvent> {
+        let findings = self.monitors.findings().await;
+        let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = |finding: lb_health::Finding| {
+            let member = numbers.members.get(&finding.id)?.clone();
+            let lb_health::Finding { verdict, outcome, at, decided, .. } = finding;
+            Some(HealthEvent { member, verdict, outcome, at, decided })
+        };
+        findings.into_iter().filter_map(event).collect()
+    }
+
+    /// What is known of a member, if it is probed.
+    #[must_use]
+    pub fn record(&self, member: &MemberKey) -> Option<Record> {
+        let id = *self.numbers.lock().unwrap_or_else(PoisonError::into_inner).ids.get(member)?;
+        self.monitors.record(id)
+    }
+
+    /// What is known of every member that is probed.
+    #[must_use]
+    pub fn records(&self) -> BTreeMap<MemberKey, Record> {
+        let records = self.monitors.records();
+        let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        records.into_iter().filter_map(|(id, record)| Some((numbers.members.get(&id)?.clone(), record))).collect()
+    }
+
+    /// What the monitors as a whole are doing.
+    #[must_use]
+    pub fn workload(&self) -> Workload {
+        self.monitors.workload()
+    }
+}
+
+/// A member's place in its interval: always the same one.
+fn place(member: &MemberKey) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    member.hash(&mut hasher);
+    (hasher.finish() >> 32) as u32
 }
 
 #[cfg(test)]

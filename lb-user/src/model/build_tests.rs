@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 
 use super::*;
+use crate::model::OnMemberDown;
 use crate::model::{Algorithm, ForwardMode, Listener, Model, Topology, Weight};
 
 fn name(text: &str) -> Name {
@@ -35,6 +36,8 @@ fn pool(text: &str, members: Vec<Member>) -> Pool {
         admin_state_up: true,
         members,
         health_monitor: None,
+        on_member_down: OnMemberDown::Keep,
+        panic_threshold: None,
     }
 }
 

@@ -7,6 +7,7 @@
 use std::{net::IpAddr, num::NonZeroU16, time::Duration};
 
 pub use lb_common::protocol::Transport;
+pub use lb_health::Kind as MonitorKind;
 
 mod build;
 mod name;
@@ -82,6 +83,11 @@ pub struct Pool {
     pub members: Vec<Member>,
     /// How they are watched; without it they are taken to be healthy.
     pub health_monitor: Option<HealthMonitor>,
+    /// What becomes of a down member's established TCP flows.
+    pub on_member_down: OnMemberDown,
+    /// When more than this share of the members that are on is down at once, traffic
+    /// goes to all of them as if they were up. `None`: never.
+    pub panic_threshold: Option<Percent>,
 }
 
 /// A server.
@@ -149,10 +155,39 @@ pub enum ForwardMode {
     Nat,
 }
 
+/// What becomes of the established TCP flows of a member that went down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnMemberDown {
+    /// They go on to it: it may be back before its clients give up.
+    #[default]
+    Keep,
+    /// The data path answers their next packet with RST, so that clients come again
+    /// and find another member.
+    Reset,
+}
+
+/// A share, 1 to 99 percent.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Percent(u8);
+
+impl Percent {
+    /// A share, or `None` outside of 1 to 99.
+    #[must_use]
+    pub const fn new(percent: u8) -> Option<Self> {
+        if percent >= 1 && percent <= 99 { Some(Self(percent)) } else { None }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
 /// How a pool's members are watched.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HealthMonitor {
-    /// What a probe does.
+    /// What a probe asks.
     pub kind: MonitorKind,
     /// From the start of one probe to the start of the next.
     pub delay: Duration,
@@ -162,15 +197,23 @@ pub struct HealthMonitor {
     pub max_retries: u8,
     /// Failures in a row that take a member down, 1 to 10.
     pub max_retries_down: u8,
+    /// Whether a member that flaps needs more successes to come up.
+    pub flap_damping: bool,
+    /// Where probes go.
+    pub probe_path: ProbePath,
     /// Off: members are taken to be healthy.
     pub admin_state_up: bool,
 }
 
-/// What a probe does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum MonitorKind {
-    /// Opens a TCP connection and closes it.
-    Tcp,
+/// Where probes go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ProbePath {
+    /// To the member's own address.
+    #[default]
+    Member,
+    /// To the VIP on the member, the way the data path sends its packets. Only modes in
+    /// which members hold the VIP have it.
+    Vip,
 }
 
 impl LoadBalancer {

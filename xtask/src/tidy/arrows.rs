@@ -11,7 +11,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lb-common", &[]),
     ("lb-ebpf", &["lb-common"]),
     // lb-ebpf is there for its library: the in-memory data plane runs it.
-    ("lb-user", &["lb-common", "lb-ebpf", "vrrp"]),
+    ("lb-user", &["lb-common", "lb-ebpf", "lb-health", "vrrp"]),
+    ("lb-health", &[]),
     ("vrrp", &[]),
     ("xtask", &[]),
 ];

@@ -11,7 +11,7 @@ use crate::{
         protocol::Refusal,
         view::{HealthMonitorView, PoolView},
     },
-    model::{Algorithm, ForwardMode, HealthMonitor, MonitorKind},
+    model::{Algorithm, ForwardMode, HealthMonitor},
 };
 
 pub(super) fn list(picture: &Picture<'_>, select: Option<&str>) -> Result<Vec<PoolView>, Refusal> {
@@ -56,11 +56,8 @@ fn listener_of<'p, 'a>(picture: &'p Picture<'a>, row: &PoolRow<'_>) -> Option<&'
 }
 
 fn monitor(monitor: &HealthMonitor) -> HealthMonitorView {
-    let kind = match monitor.kind {
-        MonitorKind::Tcp => "TCP",
-    };
     HealthMonitorView {
-        kind: kind.to_owned(),
+        kind: monitor.kind.name().to_owned(),
         delay: monitor.delay.as_secs_f64(),
         timeout: monitor.timeout.as_secs_f64(),
         max_retries: monitor.max_retries,

@@ -22,10 +22,11 @@ use crate::{
         kernel::KernelOptions, memory::MemoryDataplane,
     },
     model::{
-        Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, Pool,
-        Topology, Weight,
+        Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, OnMemberDown,
+        Pool, ProbePath, Topology, Weight,
     },
 };
+use lb_health::Handshake;
 
 /// Indices of the two interfaces, and their numbers in the data path.
 const FRONT: (u32, u16) = (7, 0);
@@ -67,17 +68,21 @@ pub(super) fn pool(called: &str, protocol: Transport, members: Vec<Member>) -> P
         admin_state_up: true,
         members,
         health_monitor: None,
+        on_member_down: OnMemberDown::Keep,
+        panic_threshold: None,
     }
 }
 
 fn monitor() -> HealthMonitor {
     HealthMonitor {
-        kind: MonitorKind::Tcp,
+        kind: MonitorKind::Tcp(Handshake::Half),
         delay: Duration::from_millis(2500),
         timeout: Duration::from_secs(2),
         max_retries: 2,
         max_retries_down: 3,
         admin_state_up: true,
+        flap_damping: true,
+        probe_path: ProbePath::Member,
     }
 }
 

@@ -4,10 +4,16 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn pace(rise: u8, fall: u8) -> Pace {
+    let second = Duration::from_secs(1);
+    Pace { delay: second, timeout: second, rise, fall, damping: false }
+}
+
 /// What the machine says to each answer: `+` and `-` for a new verdict, `.` for none.
 fn said(rise: u8, fall: u8, answers: &str) -> String {
-    let mut machine = Machine::new(rise, fall);
-    let say = |answer| match machine.take(answer == 'y') {
+    let pace = pace(rise, fall);
+    let mut machine = Machine::default();
+    let say = |answer| match machine.take(Duration::ZERO, &pace, answer == 'y') {
         Some(Verdict::Up) => '+',
         Some(Verdict::Down) => '-',
         None => '.',
@@ -42,11 +48,11 @@ fn thresholds_of_zero_count_as_one() {
 
 #[test]
 fn lower_thresholds_count_from_the_next_answer_on() {
-    let mut machine = Machine::new(3, 5);
-    assert_eq!(machine.take(true), Some(Verdict::Up));
-    assert_eq!((machine.take(false), machine.take(false)), (None, None));
-    machine.set_thresholds(3, 2);
-    assert_eq!(machine.take(false), Some(Verdict::Down));
+    let mut machine = Machine::default();
+    let mut take = |fall, answers| machine.take(Duration::ZERO, &pace(3, fall), answers);
+    assert_eq!(take(5, true), Some(Verdict::Up));
+    assert_eq!((take(5, false), take(5, false)), (None, None));
+    assert_eq!(take(2, false), Some(Verdict::Down));
 }
 
 proptest! {
@@ -58,7 +64,8 @@ proptest! {
         answers in proptest::collection::vec((any::<bool>(), 1usize..12), 1..40),
     ) {
         let answers: Vec<bool> = answers.into_iter().flat_map(|(answer, times)| vec![answer; times]).collect();
-        let mut machine = Machine::new(rise, fall);
+        let pace = pace(rise, fall);
+        let mut machine = Machine::default();
         let mut verdict = None;
         for end in 1..=answers.len() {
             let last = answers[end - 1];
@@ -70,7 +77,7 @@ proptest! {
                 _ => None,
             };
             verdict = changed.or(verdict);
-            prop_assert_eq!(machine.take(last), changed, "after {} answers", end);
+            prop_assert_eq!(machine.take(Duration::ZERO, &pace, last), changed, "after {} answers", end);
         }
     }
 }

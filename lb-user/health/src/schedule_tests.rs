@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{compile::Verdict, health::machine::Machine};
+use crate::machine::{Machine, Pace, Verdict};
 
-fn member(n: u32) -> MemberKey {
-    MemberKey { pool: format!("web/pool{}", n % 7), address: std::net::Ipv4Addr::from(n).into(), port: 80 }
+/// A place as good as a hash.
+fn place(n: u32) -> u32 {
+    n.wrapping_mul(0x9e37_79b9).rotate_left(7)
 }
 
 #[test]
@@ -15,7 +16,7 @@ fn probes_spread_over_the_interval_at_first_and_later() {
     let mut first = [0; 10];
     let mut later = [0; 10];
     for n in 0..1000 {
-        let schedule = Schedule::new(&member(n), delay);
+        let schedule = Schedule::new(place(n), delay);
         let start = schedule.first(Duration::ZERO);
         assert!(start < FIRST);
         first[usize::try_from(start.as_millis() / 100).unwrap()] += 1;
@@ -28,17 +29,9 @@ fn probes_spread_over_the_interval_at_first_and_later() {
 }
 
 #[test]
-fn the_same_member_has_the_same_place_and_another_pool_another_one() {
-    let (one, other) = (member(1), MemberKey { pool: "web/other".to_owned(), ..member(1) });
-    let delay = Duration::from_secs(60);
-    assert_eq!(Schedule::new(&one, delay), Schedule::new(&one, delay));
-    assert_ne!(Schedule::new(&one, delay), Schedule::new(&other, delay));
-}
-
-#[test]
 fn absurd_intervals_neither_spin_nor_overflow() {
     for delay in [Duration::ZERO, Duration::MAX] {
-        let schedule = Schedule::new(&member(1), delay);
+        let schedule = Schedule::new(place(1), delay);
         let start = schedule.first(Duration::from_secs(1 << 32));
         assert!(schedule.next(start, start) >= start + SHORTEST / 2);
     }
@@ -47,7 +40,7 @@ fn absurd_intervals_neither_spin_nor_overflow() {
 #[test]
 fn a_probe_that_takes_the_whole_interval_does_not_cost_the_next_one() {
     let delay = Duration::from_secs(1);
-    let schedule = Schedule::new(&member(1), delay);
+    let schedule = Schedule::new(place(1), delay);
     let first = schedule.next(Duration::ZERO, Duration::ZERO);
     // A timer is never early.
     let took = delay + Duration::from_millis(2);
@@ -71,9 +64,10 @@ proptest! {
         fall in 1u8..=10,
     ) {
         let delay = Duration::from_millis(delay);
-        let schedule = Schedule::new(&member(id), delay);
+        let schedule = Schedule::new(place(id), delay);
         let offset = schedule.next(Duration::ZERO, Duration::ZERO).as_nanos() % delay.as_nanos();
-        let mut machine = Machine::new(3, fall);
+        let pace = Pace { delay, timeout: delay, rise: 3, fall, damping: true };
+        let mut machine = Machine::default();
         let (mut now, mut started) = (Duration::from_millis(since), None);
         let mut failures = 0;
         let mut verdicts = Vec::new();
@@ -93,7 +87,7 @@ proptest! {
             (now, started) = (start + Duration::from_millis(took), Some(start));
             let answers = n < dies_after;
             failures += u32::from(!answers);
-            if let Some(verdict) = machine.take(answers) {
+            if let Some(verdict) = machine.take(now, &pace, answers) {
                 verdicts.push((verdict, failures));
             }
         }

@@ -1,16 +1,11 @@
 //! When to probe. Pure: moments are durations since an epoch that all members
 //! share.
 //!
-//! Each member has a place in the interval that follows from who it is, so
-//! that probes spread over the interval and keep their places when others come
-//! and go or the daemon is told the same again.
+//! Each member has a place in the interval that its owner derives from who it is,
+//! so that probes spread over the interval and keep their places when others come
+//! and go or the monitors are told the same again.
 
-use std::{
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    time::Duration,
-};
-
-use crate::compile::MemberKey;
+use std::time::Duration;
 
 /// The first probe comes within this, whatever the interval: nobody waits a
 /// minute to learn whether a new member answers.
@@ -24,22 +19,21 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A member's place in its interval.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     delay: Duration,
     /// In 2³² parts of the interval.
     place: u32,
 }
 
 impl Schedule {
-    /// The schedule of a member that is probed every `delay`.
-    pub(super) fn new(member: &MemberKey, delay: Duration) -> Self {
-        let mut hasher = DefaultHasher::new();
-        member.hash(&mut hasher);
-        Self { delay: delay.clamp(SHORTEST, LONGEST), place: (hasher.finish() >> 32) as u32 }
+    /// The schedule of a member that is probed every `delay`, at `place` (in 2³² parts
+    /// of the interval).
+    pub(crate) fn new(place: u32, delay: Duration) -> Self {
+        Self { delay: delay.clamp(SHORTEST, LONGEST), place }
     }
 
     /// When the first probe starts.
-    pub(super) fn first(&self, now: Duration) -> Duration {
+    pub(crate) fn first(&self, now: Duration) -> Duration {
         now + part(self.delay.min(FIRST), self.place)
     }
 
@@ -48,7 +42,7 @@ impl Schedule {
     /// start at the earliest. A probe that ends after the next one's place (a
     /// timeout as long as the interval does, every time) has that start at once
     /// if it is late by less than half an interval, and else leave it out.
-    pub(super) fn next(&self, started: Duration, now: Duration) -> Duration {
+    pub(crate) fn next(&self, started: Duration, now: Duration) -> Duration {
         let half = self.delay / 2;
         self.place_after((started + half).max(now.saturating_sub(half))).max(now)
     }

@@ -1,0 +1,97 @@
+//! What is kept of each member's probes for whoever looks: the last result, those before
+//! it, and the transitions. Bounded per member.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, SystemTime},
+};
+
+use crate::{machine::Verdict, outcome::Outcome, question::Question};
+
+/// Results kept of a member.
+pub(crate) const RESULTS: usize = 16;
+/// Transitions kept of a member.
+pub(crate) const TRANSITIONS: usize = 8;
+
+/// What came of one probe.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Result {
+    /// When it ended.
+    pub at: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// A change of the verdict, or the first one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transition {
+    /// When.
+    pub at: SystemTime,
+    /// To what.
+    pub verdict: Verdict,
+    /// What the probe met that decided it.
+    pub outcome: Outcome,
+}
+
+/// What is known of one member.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// What it is asked.
+    pub question: Question,
+    /// Up, down, or nothing yet.
+    pub verdict: Option<Verdict>,
+    /// Answers in a row that speak against the verdict.
+    pub against: u16,
+    /// Answers in a row needed for another verdict, damping included.
+    pub needed: u16,
+    /// How often the successes it needs to come up are doubled because it flaps.
+    pub damping: u8,
+    /// Whether a probe is under way.
+    pub asking: bool,
+    /// Probes that ended since it is watched.
+    pub probes: u64,
+    /// Of those, the ones that failed.
+    pub failures: u64,
+    /// The last results, newest first, 16 at most.
+    pub results: VecDeque<Result>,
+    /// The last transitions, newest first, 8 at most.
+    pub transitions: VecDeque<Transition>,
+}
+
+impl Record {
+    /// What came of the last probe.
+    #[must_use]
+    pub fn last(&self) -> Option<&Result> {
+        self.results.front()
+    }
+}
+
+/// How late probes started, since the monitors were started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lateness {
+    /// Probes that started.
+    pub probes: u64,
+    /// Of those, the ones late by more than 5 % of their delay.
+    pub late: u64,
+    /// The latest, in microseconds.
+    pub max_us: u64,
+    /// The latest, in thousandths of its delay.
+    pub max_per_mille: u64,
+}
+
+/// What the monitors as a whole are doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Workload {
+    /// Members watched.
+    pub members: usize,
+    /// Probes under way.
+    pub in_flight: usize,
+    /// Most probes that have been under way at once.
+    pub most_in_flight: usize,
+    /// Probes that did not start for something this host lacks.
+    pub not_asked: u64,
+    /// How late they start.
+    pub lateness: Lateness,
+}
