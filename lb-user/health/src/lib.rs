@@ -16,7 +16,7 @@
 //! makes a probe late.
 //!
 //! What must not be here: pools, weights, tables, or what follows from a finding.
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 mod engine;
 mod machine;
