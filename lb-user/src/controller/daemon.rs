@@ -325,7 +325,9 @@ impl Daemon {
                     }
                 }
                 _ = sweep.tick() => {
-                    block_in_place(|| self.controller.dataplane().sweep());
+                    if let Err(error) = block_in_place(|| self.controller.dataplane().sweep()) {
+                        tracing::warn!("free idle flows: {}; trying again later", chain(&error));
+                    }
                 }
             }
         };

@@ -1,6 +1,16 @@
 //! The pinned arrays, mapped.
+//!
+//! The kernel makes every page of a mapped array present at once, and counts it as
+//! memory of whoever has mapped it. So the flow tables, by far the largest, are
+//! mapped only while they are looked at, a window at a time; who needs all of them
+//! for longer asks for [`WholeArrays`].
 
-use std::{os::fd::AsFd, path::Path, sync::Arc};
+use std::{
+    ops::{Deref, Range},
+    os::fd::AsFd,
+    path::Path,
+    sync::Arc,
+};
 
 use aya::maps::MapData;
 use lb_common::{
@@ -16,14 +26,15 @@ use lb_common::{
     port::Port,
     vip::{Vip4Line, Vip6Line},
 };
-use lb_ebpf::host::Arrays;
+use lb_ebpf::host::{Arrays, FlowArrays};
 
 use super::{
     DataplaneError,
+    flows::{FlowMemory, Window},
     region::{Region, Shared},
 };
 
-/// Every array of the data path, shared with the kernel.
+/// Every array of the data path but the flow tables, shared with the kernel.
 #[derive(Debug)]
 pub(super) struct MappedArrays {
     config: Region<Config>,
@@ -37,10 +48,6 @@ pub(super) struct MappedArrays {
     pools: Region<Pool>,
     slots: Region<SlotLine>,
     members: Region<Member>,
-    flows4: Region<Flow4Line>,
-    flows6: Region<Flow6Line>,
-    returns4: Region<Return4>,
-    returns6: Region<Return6>,
     ports: Region<Port>,
     labels: Region<Label>,
 }
@@ -60,10 +67,6 @@ impl MappedArrays {
             pools: open(pin_path, names::POOLS)?,
             slots: open(pin_path, names::SLOTS)?,
             members: open(pin_path, names::MEMBERS)?,
-            flows4: open(pin_path, names::FLOWS4)?,
-            flows6: open(pin_path, names::FLOWS6)?,
-            returns4: open(pin_path, names::RETURNS4)?,
-            returns6: open(pin_path, names::RETURNS6)?,
             ports: open(pin_path, names::PORTS)?,
             labels: open(pin_path, names::LABELS)?,
         })
@@ -75,19 +78,128 @@ impl MappedArrays {
     }
 }
 
-fn open<T: Shared>(pin_path: &Path, name: &str) -> Result<Region<T>, DataplaneError> {
-    let path = pin_path.join(name);
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| DataplaneError::Kernel {
-        what: format!("map {}", path.display()),
-        source,
-    };
-    let map = MapData::from_pin(&path).map_err(|e| failed(Box::new(e)))?;
-    let info = map.info().map_err(|e| failed(Box::new(e)))?;
-    if info.value_size() as usize != size_of::<T>() {
-        let text = format!("its values have {} bytes, {} are expected", info.value_size(), size_of::<T>());
-        return Err(failed(text.into()));
+/// A pinned array of values of one type that is not mapped yet.
+#[derive(Debug)]
+struct Pinned {
+    name: &'static str,
+    map: MapData,
+    entries: u32,
+}
+
+impl Pinned {
+    fn open<T: Shared>(pin_path: &Path, name: &'static str) -> Result<Self, DataplaneError> {
+        let path = pin_path.join(name);
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| DataplaneError::Kernel {
+            what: format!("open {}", path.display()),
+            source,
+        };
+        let map = MapData::from_pin(&path).map_err(|e| failed(Box::new(e)))?;
+        let info = map.info().map_err(|e| failed(Box::new(e)))?;
+        if info.value_size() as usize != size_of::<T>() {
+            let text = format!("its values have {} bytes, {} are expected", info.value_size(), size_of::<T>());
+            return Err(failed(text.into()));
+        }
+        Ok(Self { name, map, entries: info.max_entries() })
     }
-    Region::map(map.fd().as_fd(), info.max_entries()).map_err(|e| failed(Box::new(e)))
+
+    fn map<T: Shared>(&self, window: Range<u32>) -> Result<Region<T>, DataplaneError> {
+        let region = Region::map(self.map.fd().as_fd(), window);
+        region.map_err(|e| DataplaneError::Kernel { what: format!("map {}", self.name), source: Box::new(e) })
+    }
+
+    fn whole<T: Shared>(&self) -> Result<Region<T>, DataplaneError> {
+        self.map(0..self.entries)
+    }
+}
+
+fn open<T: Shared>(pin_path: &Path, name: &'static str) -> Result<Region<T>, DataplaneError> {
+    Pinned::open::<T>(pin_path, name)?.whole()
+}
+
+/// The flow tables, open and not mapped.
+#[derive(Debug)]
+pub(super) struct PinnedFlows {
+    flows4: Pinned,
+    flows6: Pinned,
+    returns4: Pinned,
+    returns6: Pinned,
+}
+
+impl PinnedFlows {
+    /// Opens the flow tables pinned under a directory.
+    pub(super) fn open(pin_path: &Path) -> Result<Self, DataplaneError> {
+        Ok(Self {
+            flows4: Pinned::open::<Flow4Line>(pin_path, names::FLOWS4)?,
+            flows6: Pinned::open::<Flow6Line>(pin_path, names::FLOWS6)?,
+            returns4: Pinned::open::<Return4>(pin_path, names::RETURNS4)?,
+            returns6: Pinned::open::<Return6>(pin_path, names::RETURNS6)?,
+        })
+    }
+
+    /// All of them mapped, beside the other arrays, until that is dropped.
+    pub(super) fn whole(&self, others: Arc<MappedArrays>) -> Result<WholeArrays, DataplaneError> {
+        Ok(WholeArrays {
+            others,
+            flows4: self.flows4.whole()?,
+            flows6: self.flows6.whole()?,
+            returns4: self.returns4.whole()?,
+            returns6: self.returns6.whole()?,
+        })
+    }
+}
+
+impl FlowMemory for PinnedFlows {
+    fn flows4(&self, window: Range<u32>) -> Result<Window<'_, Flow4Line>, DataplaneError> {
+        self.flows4.map(window).map(Window::Mapped)
+    }
+
+    fn flows6(&self, window: Range<u32>) -> Result<Window<'_, Flow6Line>, DataplaneError> {
+        self.flows6.map(window).map(Window::Mapped)
+    }
+
+    fn returns4(&self, window: Range<u32>) -> Result<Window<'_, Return4>, DataplaneError> {
+        self.returns4.map(window).map(Window::Mapped)
+    }
+
+    fn returns6(&self, window: Range<u32>) -> Result<Window<'_, Return6>, DataplaneError> {
+        self.returns6.map(window).map(Window::Mapped)
+    }
+}
+
+/// Every array of the data path, flow tables included.
+#[derive(Debug)]
+pub(super) struct WholeArrays {
+    others: Arc<MappedArrays>,
+    flows4: Region<Flow4Line>,
+    flows6: Region<Flow6Line>,
+    returns4: Region<Return4>,
+    returns6: Region<Return6>,
+}
+
+impl Deref for WholeArrays {
+    type Target = MappedArrays;
+
+    fn deref(&self) -> &MappedArrays {
+        &self.others
+    }
+}
+
+impl FlowArrays for WholeArrays {
+    fn flows4(&self) -> &[Flow4Line] {
+        self.flows4.values()
+    }
+
+    fn flows6(&self) -> &[Flow6Line] {
+        self.flows6.values()
+    }
+
+    fn returns4(&self) -> &[Return4] {
+        self.returns4.values()
+    }
+
+    fn returns6(&self) -> &[Return6] {
+        self.returns6.values()
+    }
 }
 
 impl Arrays for MappedArrays {
@@ -134,22 +246,6 @@ impl Arrays for MappedArrays {
 
     fn members(&self) -> &[Member] {
         self.members.values()
-    }
-
-    fn flows4(&self) -> &[Flow4Line] {
-        self.flows4.values()
-    }
-
-    fn flows6(&self) -> &[Flow6Line] {
-        self.flows6.values()
-    }
-
-    fn returns4(&self) -> &[Return4] {
-        self.returns4.values()
-    }
-
-    fn returns6(&self) -> &[Return6] {
-        self.returns6.values()
     }
 
     fn ports(&self) -> &[Port] {

@@ -123,10 +123,16 @@ impl TableWriter {
                 Ok(())
             }
             Op::RemoveListener { id, vip, transport, port } => {
-                if !index::remove(arrays.listeners(), listener::key(vip.0, *transport, *port)) {
+                let key = listener::key(vip.0, *transport, *port);
+                let before = index::find(arrays.listeners(), key).map(|way| way.entry.load(Relaxed));
+                let Some(before) = before.filter(|_| index::remove(arrays.listeners(), key)) else {
                     return Err(refused("remove listener", format!("port {port}/{transport} is not there")));
+                };
+                if let Err(error) = flows.forget_listener(*id) {
+                    // Its id must not be another's while flows name it.
+                    index::put(arrays.listeners(), key, before).map_err(full("LISTENERS", MAX_LISTENERS))?;
+                    return Err(error);
                 }
-                flows.forget_listener(*id);
                 arrays.listener_keys()[usize::from(id.0)].key.store(0, Relaxed);
                 arrays.labels()[Labelled::Listener(id.0).index() as usize].clear();
                 Ok(())
@@ -152,7 +158,7 @@ impl TableWriter {
                 if !member.state().has(MemberState::RETIRED) {
                     return Err(refused("release member", format!("member {} is not retired", id.0)));
                 }
-                if self.is_in_use(*id, flows) {
+                if self.is_in_use(*id, flows)? {
                     return Err(DataplaneError::MemberInUse(*id));
                 }
                 member.state.store(0, Release);
@@ -163,13 +169,13 @@ impl TableWriter {
     }
 
     /// Whether a flow names a retired member.
-    fn is_in_use(&mut self, id: MemberId, flows: &Flows<'_>) -> bool {
+    fn is_in_use(&mut self, id: MemberId, flows: &Flows<'_>) -> Result<bool, DataplaneError> {
         self.named.take_if(|(since, _)| since.elapsed() > ANSWER);
-        let (_, named) = self.named.get_or_insert_with(|| {
-            let named = flows.named_members();
-            (Instant::now(), named)
-        });
-        named.get(usize::from(id.0)).copied().unwrap_or(true)
+        if self.named.is_none() {
+            self.named = Some((Instant::now(), flows.named_members()?));
+        }
+        let named = self.named.as_ref().and_then(|(_, named)| named.get(usize::from(id.0)));
+        Ok(named.copied().unwrap_or(true))
     }
 
     /// Writes a table aside and switches the pool to it.
@@ -184,7 +190,7 @@ impl TableWriter {
         let slot = arrays.pools().get(usize::from(id.0)).filter(|_| id.0 != NO_POOL);
         let pool = slot.ok_or_else(|| refused("put pool", format!("id {} is out of range", id.0)))?;
         for member in table {
-            if !member_of(arrays, *member).is_some_and(|m| m.state().has(MemberState::VALID)) {
+            if !is_valid_member(arrays, *member) {
                 return Err(refused("put pool", format!("member {} does not exist", member.0)));
             }
         }
@@ -255,6 +261,11 @@ fn pool_of(arrays: &impl Arrays, id: PoolId) -> Option<PoolEntry> {
 
 fn member_of<A: Arrays>(arrays: &A, id: MemberId) -> Option<&Member> {
     if id.0 == NO_MEMBER { None } else { arrays.members().get(usize::from(id.0)) }
+}
+
+/// Whether an id is a member's, by its state word's own account.
+pub(super) fn is_valid_member(arrays: &impl Arrays, id: MemberId) -> bool {
+    member_of(arrays, id).is_some_and(|member| member.state().has(MemberState::VALID))
 }
 
 /// Whether a table names a member.
