@@ -48,8 +48,10 @@ pub trait Arrays {
     fn listener_keys(&self) -> &[ListenerOf];
     /// `POOLS`.
     fn pools(&self) -> &[Pool];
-    /// `SLOTS`.
-    fn slots(&self) -> &[SlotLine];
+    /// How many lines `SLOTS` has.
+    fn slot_lines(&self) -> u32;
+    /// A line of `SLOTS`; `None` past its end, or where it is not to be had.
+    fn slot_line(&self, index: u32) -> Option<&SlotLine>;
     /// `MEMBERS`.
     fn members(&self) -> &[Member];
     /// `PORTS`.
@@ -206,8 +208,12 @@ impl Arrays for OwnedArrays {
         &self.pools
     }
 
-    fn slots(&self) -> &[SlotLine] {
-        &self.slots
+    fn slot_lines(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    fn slot_line(&self, index: u32) -> Option<&SlotLine> {
+        self.slots.get(index as usize)
     }
 
     fn members(&self) -> &[Member] {
@@ -367,8 +373,12 @@ impl<P: Deref<Target: Arrays>> Arrays for P {
         (**self).pools()
     }
 
-    fn slots(&self) -> &[SlotLine] {
-        (**self).slots()
+    fn slot_lines(&self) -> u32 {
+        (**self).slot_lines()
+    }
+
+    fn slot_line(&self, index: u32) -> Option<&SlotLine> {
+        (**self).slot_line(index)
     }
 
     fn members(&self) -> &[Member] {
@@ -457,7 +467,7 @@ impl<A: FlowArrays> Tables for HostTables<A> {
     }
 
     fn slot_line(&self, index: u32) -> Option<&SlotLine> {
-        self.arrays.slots().get(index as usize)
+        self.arrays.slot_line(index)
     }
 
     fn member(&self, id: u16) -> Option<&Member> {

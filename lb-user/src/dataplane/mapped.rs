@@ -3,13 +3,14 @@
 //! The kernel makes every page of a mapped array present at once, and counts it as
 //! memory of whoever has mapped it. So the flow tables, by far the largest, are
 //! mapped only while they are looked at, a window at a time; who needs all of them
-//! for longer asks for [`WholeArrays`].
+//! for longer asks for [`WholeArrays`]. Of the slots, which come next, those are
+//! mapped that tables have ever had.
 
 use std::{
     ops::{Deref, Range},
     os::fd::AsFd,
     path::Path,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use aya::maps::MapData;
@@ -33,6 +34,7 @@ use super::{
     flows::{FlowMemory, Window},
     region::{Region, Shared},
 };
+use crate::causes::chain;
 
 /// Every array of the data path but the flow tables, shared with the kernel.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ pub(super) struct MappedArrays {
     listeners: Region<ListenerLine>,
     listener_keys: Region<ListenerOf>,
     pools: Region<Pool>,
-    slots: Region<SlotLine>,
+    slots: Piecewise<SlotLine>,
     members: Region<Member>,
     ports: Region<Port>,
     labels: Region<Label>,
@@ -65,7 +67,7 @@ impl MappedArrays {
             listeners: open(pin_path, names::LISTENERS)?,
             listener_keys: open(pin_path, names::LISTENER_KEYS)?,
             pools: open(pin_path, names::POOLS)?,
-            slots: open(pin_path, names::SLOTS)?,
+            slots: Piecewise::open(pin_path, names::SLOTS)?,
             members: open(pin_path, names::MEMBERS)?,
             ports: open(pin_path, names::PORTS)?,
             labels: open(pin_path, names::LABELS)?,
@@ -114,6 +116,40 @@ impl Pinned {
 
 fn open<T: Shared>(pin_path: &Path, name: &'static str) -> Result<Region<T>, DataplaneError> {
     Pinned::open::<T>(pin_path, name)?.whole()
+}
+
+/// An array of which a piece is mapped when one of its entries is first asked for,
+/// and stays so.
+#[derive(Debug)]
+struct Piecewise<T> {
+    pinned: Pinned,
+    pieces: Box<[OnceLock<Region<T>>]>,
+}
+
+impl<T: Shared> Piecewise<T> {
+    /// Entries of a piece: as many as a mebibyte has room for.
+    const LENGTH: u32 = (1 << 20) / size_of::<T>() as u32;
+
+    fn open(pin_path: &Path, name: &'static str) -> Result<Self, DataplaneError> {
+        let pinned = Pinned::open::<T>(pin_path, name)?;
+        let pieces = (0..pinned.entries.div_ceil(Self::LENGTH)).map(|_| OnceLock::new()).collect();
+        Ok(Self { pinned, pieces })
+    }
+
+    /// An entry; `None` past the end, or when the kernel does not map it.
+    fn get(&self, index: u32) -> Option<&T> {
+        let piece = self.pieces.get((index / Self::LENGTH) as usize)?;
+        if piece.get().is_none() {
+            let start = index / Self::LENGTH * Self::LENGTH;
+            let window = start..start.saturating_add(Self::LENGTH).min(self.pinned.entries);
+            match self.pinned.map(window) {
+                // Whoever comes second drops what it has mapped.
+                Ok(region) => drop(piece.set(region)),
+                Err(error) => tracing::warn!("{}", chain(&error)),
+            }
+        }
+        piece.get()?.values().get((index % Self::LENGTH) as usize)
+    }
 }
 
 /// The flow tables, open and not mapped.
@@ -240,8 +276,12 @@ impl Arrays for MappedArrays {
         self.pools.values()
     }
 
-    fn slots(&self) -> &[SlotLine] {
-        self.slots.values()
+    fn slot_lines(&self) -> u32 {
+        self.slots.pinned.entries
+    }
+
+    fn slot_line(&self, index: u32) -> Option<&SlotLine> {
+        self.slots.get(index)
     }
 
     fn members(&self) -> &[Member] {

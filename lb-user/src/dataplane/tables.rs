@@ -199,8 +199,9 @@ impl TableWriter {
             return Err(DataplaneError::Full { table: "SLOTS", limit: MAX_TABLE_SLOTS });
         }
         let first = if table.is_empty() { 0 } else { self.free_slots(arrays, length)? };
-        let lines = &arrays.slots()[(first / SLOTS_PER_LINE) as usize..];
-        for (line, members) in lines.iter().zip(table.chunks(SLOTS_PER_LINE as usize)) {
+        for (line, members) in (first / SLOTS_PER_LINE..).zip(table.chunks(SLOTS_PER_LINE as usize)) {
+            let line = arrays.slot_line(line);
+            let line = line.ok_or_else(|| refused("put pool", "SLOTS cannot be mapped: is there memory left?"))?;
             for (pair, two) in members.chunks(2).enumerate() {
                 let slot = |at: usize| two.get(at).map_or(Slot::default(), |m| Slot::steady(m.0));
                 line.set_pair(pair as u32, slot(0), slot(1));
@@ -233,7 +234,7 @@ impl TableWriter {
     /// The first gap of `length` slots that no table has or has just left.
     fn free_slots(&mut self, arrays: &impl Arrays, length: u32) -> Result<u32, DataplaneError> {
         self.left.retain(|(since, _)| since.elapsed() < GRACE);
-        let total = arrays.slots().len() as u32 * SLOTS_PER_LINE;
+        let total = arrays.slot_lines() * SLOTS_PER_LINE;
         let mut used: Vec<Range<u32>> = self.left.iter().map(|(_, range)| range.clone()).collect();
         let tables = arrays.pools().iter().map(|p| PoolEntry(p.entry.load(Relaxed)));
         used.extend(tables.filter(|p| p.length() > 0).map(range_of));
@@ -276,7 +277,7 @@ fn is_named(arrays: &impl Arrays, id: MemberId) -> bool {
 
 fn table_of(arrays: &impl Arrays, pool: PoolEntry) -> Vec<MemberId> {
     (pool.first()..pool.first() + pool.length())
-        .filter_map(|slot| arrays.slots().get((slot / SLOTS_PER_LINE) as usize).map(|line| line.get(slot)))
+        .filter_map(|slot| arrays.slot_line(slot / SLOTS_PER_LINE).map(|line| line.get(slot)))
         .map(|slot| MemberId(slot.current()))
         .collect()
 }
