@@ -352,6 +352,7 @@ impl Daemon {
     async fn follow_network(&mut self) {
         let hops = self.hops.borrow_and_update().clone();
         self.controller.set_hops(&hops);
+        self.monitors.set_unreachable(&hops.missing);
         block_in_place(|| self.controller.converge());
         self.attach_where_changed(&hops).await;
         self.follow_pair();
