@@ -18,6 +18,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 pub mod addresses;
+pub mod backends;
 pub mod binaries;
 pub mod command;
 pub mod connections;
