@@ -37,20 +37,13 @@ impl Certificate {
         })
     }
 
-    fn make(
-        directory: &Path,
-        file: &str,
-        name: &str,
-        change: impl FnOnce(&mut CertificateParams),
-    ) -> Result<Self> {
+    fn make(directory: &Path, file: &str, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Result<Self> {
         let mut parameters = CertificateParams::new(vec![name.to_owned()]).context("name a certificate")?;
         change(&mut parameters);
         let key = KeyPair::generate().context("make a key")?;
         let certificate = parameters.self_signed(&key).context("sign a certificate")?;
-        let files = Self {
-            certificate: directory.join(format!("{file}.pem")),
-            key: directory.join(format!("{file}.key.pem")),
-        };
+        let files =
+            Self { certificate: directory.join(format!("{file}.pem")), key: directory.join(format!("{file}.key.pem")) };
         fs::write(&files.certificate, certificate.pem())
             .with_context(|| format!("write {}", files.certificate.display()))?;
         fs::write(&files.key, key.serialize_pem()).with_context(|| format!("write {}", files.key.display()))?;

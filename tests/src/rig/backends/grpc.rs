@@ -81,8 +81,7 @@ impl GrpcServer {
     /// When the address cannot be had.
     pub fn start(crowd: &Crowd, namespace: &NetNs, address: SocketAddr, manner: Manner) -> Result<Self> {
         let listener = crowd.listen(namespace, address)?;
-        let shared =
-            Arc::new(Shared { manner: Mutex::new(manner), asked: Mutex::default(), checks: Tally::default() });
+        let shared = Arc::new(Shared { manner: Mutex::new(manner), asked: Mutex::default(), checks: Tally::default() });
         let of_task = shared.clone();
         let task = Task::start(crowd, async move {
             let mut connections = JoinSet::new();
