@@ -22,7 +22,7 @@ const UNSAFE_FILES: &[&str] = &[
     "lb-ebpf/src/pass.rs",
     "lb-user/health/src/raw/sys.rs",
     "lb-user/src/dataplane/region.rs",
-    "lb-user/src/dataplane/sys.rs",
+    "lb-user/src/heap.rs",
     "tests/src/sys.rs",
     "vrrp/src/runner/sys.rs",
 ];
