@@ -19,6 +19,10 @@ use crate::{
     model::{Algorithm, LoadBalancer, Member, Model, Name, Pool, Topology, Weight},
 };
 
+mod panic;
+
+pub use panic::{Panic, panic_of};
+
 /// What identifies a member: its pool's label, its address, its port.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct MemberKey {
@@ -331,10 +335,28 @@ impl Inputs<'_> {
         if desired.pools.contains_key(&label) {
             return;
         }
-        let members: Vec<_> = pool
+        let mut standings: Vec<_> = pool
             .members
             .iter()
-            .map(|member| (MemberKey::of(lb, pool, member), self.member(lb, pool, member)))
+            .map(|member| {
+                let key = MemberKey::of(lb, pool, member);
+                let standing = Standing::of(pool, member, &key, self.overrides, self.health);
+                (member, key, standing)
+            })
+            .collect();
+        let panic = panic::among(pool, standings.iter().map(|(.., standing)| *standing)).is_some();
+        let members: Vec<_> = standings
+            .drain(..)
+            .map(|(member, key, standing)| {
+                let standing = Standing { panic, ..standing };
+                let desired = DesiredMember {
+                    label: lb.label_of_member(pool, member),
+                    flags: standing.flags(),
+                    weight: standing.weight,
+                    next_hop: self.hops.get(&member.address).copied(),
+                };
+                (key, desired)
+            })
             .collect();
         let chosen = in_table(&members, |(_, member)| Fitness {
             flags: member.flags,
@@ -357,29 +379,6 @@ impl Inputs<'_> {
         desired.pools.insert(label, DesiredPool { hash, members: named, table });
         desired.members.extend(members);
     }
-
-    fn member(&self, lb: &LoadBalancer, pool: &Pool, member: &Member) -> DesiredMember {
-        let key = MemberKey::of(lb, pool, member);
-        let change = self.overrides.get(&key).copied().unwrap_or_default();
-        let weight = change.weight.unwrap_or(member.weight).get();
-        let enabled = change.admin_state_up.unwrap_or(member.admin_state_up);
-        let monitored = pool.health_monitor.as_ref().is_some_and(|m| m.admin_state_up);
-        let unhealthy = monitored && self.health.get(&key) == Some(&Verdict::Down);
-        let standing = Standing {
-            enabled,
-            pool_enabled: pool.admin_state_up,
-            unhealthy,
-            drained: change.drain,
-            weight,
-            backup: member.backup,
-        };
-        DesiredMember {
-            label: lb.label_of_member(pool, member),
-            flags: standing.flags(),
-            weight,
-            next_hop: self.hops.get(&member.address).copied(),
-        }
-    }
 }
 
 /// What a member's flags follow from.
@@ -397,16 +396,35 @@ pub(crate) struct Standing {
     pub(crate) weight: u16,
     /// Whether it is a backup.
     pub(crate) backup: bool,
+    /// Whether so many of its pool are down that all of them count as up.
+    pub(crate) panic: bool,
 }
 
 impl Standing {
+    /// How a member stands, its pool's panic aside.
+    fn of(pool: &Pool, member: &Member, key: &MemberKey, overrides: &Overrides, health: &HealthView) -> Self {
+        let change = overrides.get(key).copied().unwrap_or_default();
+        let monitored = pool.health_monitor.as_ref().is_some_and(|m| m.admin_state_up);
+        Self {
+            enabled: change.admin_state_up.unwrap_or(member.admin_state_up),
+            pool_enabled: pool.admin_state_up,
+            unhealthy: monitored && health.get(key) == Some(&Verdict::Down),
+            drained: change.drain,
+            weight: change.weight.unwrap_or(member.weight).get(),
+            backup: member.backup,
+            panic: false,
+        }
+    }
+
     /// Flags of [`MemberState`].
     ///
     /// A draining member stays up, so that its flows stay. One that is switched
-    /// off or down is not up, so that UDP flows and unanswered SYNs leave it.
+    /// off or down is not up, so that UDP flows and unanswered SYNs leave it; in
+    /// a panic those that are down are up as well, and still seen to be down.
     pub(crate) fn flags(self) -> u64 {
+        let down = self.unhealthy && !self.panic;
         [
-            (MemberState::UP, self.enabled && self.pool_enabled && !self.unhealthy),
+            (MemberState::UP, self.enabled && self.pool_enabled && !down),
             (MemberState::DISABLED, !self.enabled),
             (MemberState::DRAINING, self.drained || self.weight == 0),
             (MemberState::UNHEALTHY, self.unhealthy),

@@ -12,7 +12,7 @@ fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-fn member(n: u8) -> Member {
+pub(super) fn member(n: u8) -> Member {
     Member {
         name: name(&format!("m{n}")),
         address: format!("10.0.0.{n}").parse().unwrap(),
@@ -69,7 +69,7 @@ fn load_balancer(pool: Pool) -> LoadBalancer {
     }
 }
 
-fn key(n: u8) -> MemberKey {
+pub(super) fn key(n: u8) -> MemberKey {
     MemberKey { pool: "web/app".to_owned(), address: format!("10.0.0.{n}").parse().unwrap(), port: 8080 }
 }
 
@@ -81,26 +81,32 @@ fn hops(members: &[u8]) -> NextHops {
     members.iter().map(|n| (key(*n).address, hop())).collect()
 }
 
-struct Given {
-    pool: Pool,
-    overrides: Overrides,
-    health: HealthView,
-    hops: NextHops,
+/// One pool, and all that is said about its members.
+#[derive(Clone)]
+pub(super) struct Given {
+    pub(super) pool: Pool,
+    pub(super) overrides: Overrides,
+    pub(super) health: HealthView,
+    pub(super) hops: NextHops,
 }
 
 impl Given {
-    fn members(members: Vec<Member>) -> Self {
+    pub(super) fn members(members: Vec<Member>) -> Self {
         let hops = members.iter().map(|m| (m.address, hop())).collect();
         Self { pool: pool(members), overrides: Overrides::default(), health: HealthView::new(), hops }
     }
 
-    fn compile(&self) -> Desired {
-        let model = Model::new(vec![load_balancer(self.pool.clone())]).unwrap();
+    pub(super) fn load_balancer(&self) -> LoadBalancer {
+        load_balancer(self.pool.clone())
+    }
+
+    pub(super) fn compile(&self) -> Desired {
+        let model = Model::new(vec![self.load_balancer()]).unwrap();
         compile(&model, &self.overrides, &self.health, &self.hops, &[])
     }
 
     /// Last octets of the members that the pool's table names.
-    fn in_table(&self) -> Vec<u8> {
+    pub(super) fn in_table(&self) -> Vec<u8> {
         let desired = self.compile();
         let pool = &desired.pools["web/app"];
         let mut named: Vec<u8> = pool
@@ -116,7 +122,7 @@ impl Given {
         named
     }
 
-    fn flags(&self, n: u8) -> u64 {
+    pub(super) fn flags(&self, n: u8) -> u64 {
         self.compile().members[&key(n)].flags
     }
 }

@@ -180,6 +180,7 @@ fn changed(before: &MemberRecord, change: &MemberChange, pool_enabled: bool, not
         drained,
         weight,
         backup: had(MemberState::BACKUP),
+        panic: had(MemberState::UNHEALTHY) && had(MemberState::UP),
     };
     let asks_for_flows = change.admin_state_up == Some(true)
         || change.drain == Some(false)

@@ -1,0 +1,45 @@
+//! When so many members are down at once that the monitor is the likelier one to
+//! be wrong: `panic_threshold`. Pure.
+//!
+//! What must not be here: what becomes of members then (that is
+//! [`super::Standing::flags`]).
+
+use super::{HealthView, MemberKey, Overrides, Standing};
+use crate::model::{LoadBalancer, Pool};
+
+/// That a pool keeps forwarding to all of its members, whatever its monitor found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Panic {
+    /// How many of the members that are on are down.
+    pub down: usize,
+    /// How many members are on.
+    pub of: usize,
+}
+
+/// Whether a pool is in panic: it has a threshold, and more than that share of
+/// its members that are on is down. On are those that could get new flows:
+/// switched on and not drained, by a weight of zero or by an operator; backups
+/// count like the others. A pool that is switched off is never in panic.
+#[must_use]
+pub fn panic_of(lb: &LoadBalancer, pool: &Pool, overrides: &Overrides, health: &HealthView) -> Option<Panic> {
+    // Most pools have none, and need no look at each member.
+    pool.panic_threshold?;
+    let mut key = MemberKey { pool: lb.label_of_pool(pool), address: [0; 4].into(), port: 0 };
+    let standings = pool.members.iter().map(|member| {
+        (key.address, key.port) = (member.address, member.protocol_port.get());
+        Standing::of(pool, member, &key, overrides, health)
+    });
+    among(pool, standings)
+}
+
+/// The same, from how the pool's members stand.
+pub(super) fn among(pool: &Pool, standings: impl Iterator<Item = Standing>) -> Option<Panic> {
+    let threshold = pool.panic_threshold.filter(|_| pool.admin_state_up)?;
+    let on = standings.filter(|standing| standing.enabled && !standing.drained && standing.weight > 0);
+    let (down, of) = on.fold((0, 0), |(down, of), standing| (down + usize::from(standing.unhealthy), of + 1));
+    (down * 100 > of * usize::from(threshold.get())).then_some(Panic { down, of })
+}
+
+#[cfg(test)]
+#[path = "panic_tests.rs"]
+mod tests;
