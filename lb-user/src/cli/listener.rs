@@ -59,10 +59,15 @@ fn list(found: &[ListenerView], screen: Screen) -> String {
             listener.operating_status.word().to_owned(),
             or_dash(listener.default_pool.as_ref()),
             or_dash(new),
-            if listener.in_dataplane { String::new() } else { "no packet meets it".to_owned() },
+            notes(listener),
         ]
     });
     listing(screen, ["NAME", "PROTOCOL", "ADDRESS", "STATUS", "POOL", "FLOWS NEW", "NOTE"], &["FLOWS NEW"], rows)
+}
+
+fn notes(listener: &ListenerView) -> String {
+    let missing = (!listener.in_dataplane).then(|| "no packet meets it".to_owned());
+    [missing, listener.status_reason.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn show(listener: &ListenerView, screen: Screen) -> String {
@@ -74,6 +79,8 @@ fn show(listener: &ListenerView, screen: Screen) -> String {
         ("default_pool", or_dash(listener.default_pool.as_ref())),
         ("admin_state_up", or_dash(listener.admin_state_up)),
         ("operating_status", listener.operating_status.word().to_owned()),
+        ("status_reason", or_dash(listener.status_reason.as_ref())),
+        ("status_since", or_dash(listener.status_since.as_ref())),
         ("in_dataplane", listener.in_dataplane.to_string()),
     ];
     facts(screen, known.into_iter().chain(traffic(listener.counters, listener.active_flows)))

@@ -55,9 +55,11 @@ fn list(found: &[LoadBalancerView], screen: Screen) -> String {
             role(lb.role),
             lb.listeners.len().to_string(),
             lb.pools.len().to_string(),
+            lb.status_reason.clone().unwrap_or_default(),
         ]
     });
-    listing(screen, ["NAME", "VIP", "STATUS", "ROLE", "LISTENERS", "POOLS"], &["LISTENERS", "POOLS"], rows)
+    let headings = ["NAME", "VIP", "STATUS", "ROLE", "LISTENERS", "POOLS", "NOTE"];
+    listing(screen, headings, &["LISTENERS", "POOLS"], rows)
 }
 
 fn show(lb: &LoadBalancerView, screen: Screen) -> String {
@@ -67,6 +69,8 @@ fn show(lb: &LoadBalancerView, screen: Screen) -> String {
             ("name", lb.name.clone()),
             ("vip_address", lb.vip_address.to_string()),
             ("operating_status", lb.operating_status.word().to_owned()),
+            ("status_reason", or_dash(lb.status_reason.as_ref())),
+            ("status_since", or_dash(lb.status_since.as_ref())),
             ("role", role(lb.role)),
             ("admin_state_up", or_dash(lb.admin_state_up)),
             ("listeners", joined(&lb.listeners)),

@@ -26,7 +26,7 @@ pub(super) fn run(session: &Session) -> Result<(), Failure> {
 fn show(status: &StatusView, now: u64, screen: Screen) -> String {
     let counts = &status.counts;
     let mut known = vec![
-        ("status", status.operating_status.word().to_owned()),
+        ("status", whole(status)),
         ("role", status.role.map_or_else(|| "none: no VIP is in the data path".to_owned(), |r| role(r).to_owned())),
     ];
     if let Some(daemon) = &status.daemon {
@@ -58,6 +58,14 @@ fn show(status: &StatusView, now: u64, screen: Screen) -> String {
     let why = if status.packets_dropped > 0 { "; `lbctl drops --nonzero` says why" } else { "" };
     known.push(("dropped", format!("{} packets{why}", count(status.packets_dropped))));
     facts(screen, known)
+}
+
+/// The status of everything, and the reason.
+fn whole(status: &StatusView) -> String {
+    match &status.status_reason {
+        Some(reason) => format!("{}: {reason}", status.operating_status.word()),
+        None => status.operating_status.word().to_owned(),
+    }
 }
 
 const fn role(role: Role) -> &'static str {
@@ -199,6 +207,7 @@ mod tests {
             source: "pinned maps".to_owned(),
             daemon: None,
             operating_status: OperatingStatus::Offline,
+            status_reason: None,
             role: None,
             counts: CountsView::default(),
             interfaces: Vec::new(),
