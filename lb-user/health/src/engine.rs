@@ -118,9 +118,10 @@ impl Monitors {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shared = Arc::new(Shared::default());
         let engine = Engine::new(Arc::clone(&shared));
-        let thread = std::thread::Builder::new()
-            .name("health".to_owned())
-            .spawn(move || LocalSet::new().block_on(&runtime, engine.run()))?;
+        let thread = std::thread::Builder::new().name("health".to_owned()).spawn(move || {
+            let _guard = DiesWithTheThread;
+            LocalSet::new().block_on(&runtime, engine.run());
+        })?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -170,13 +171,26 @@ impl Monitors {
     }
 }
 
+/// Ends the process when the thread panics. A balancer whose monitors are dead would keep
+/// sending to whoever was up last; one that is started again by its supervisor asks anew,
+/// and packets go on meanwhile.
+struct DiesWithTheThread;
+
+impl Drop for DiesWithTheThread {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the thread of the health monitors panicked, so lbd ends: please report this defect");
+            std::process::abort();
+        }
+    }
+}
+
 impl Drop for Monitors {
     fn drop(&mut self) {
         self.shared.tell(|mailbox| mailbox.end = true);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread of the health monitors has panicked: this is a defect, please report it");
+        // It cannot have panicked: the process would be no more.
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
 }

@@ -39,6 +39,7 @@ use crate::{
     },
     ha::{self, FlowSync, Pair, hook::Hooks},
     health::{self, HealthEvent, Monitors},
+    heap,
     net::{self, Hops, NetError, NextHopWatch},
     store::{self, StoreError},
 };
@@ -224,6 +225,8 @@ impl Daemon {
             told_behind: false,
         };
         this.watch_over(attachments).await;
+        // Before a pair locks what there is.
+        heap::give_back();
         this.form_pair().await;
         Ok(this)
     }
@@ -326,7 +329,10 @@ impl Daemon {
                     }
                 }
                 _ = sweep.tick() => {
-                    block_in_place(|| self.controller.dataplane().sweep());
+                    if let Err(error) = block_in_place(|| self.controller.dataplane().sweep()) {
+                        tracing::warn!("free idle flows: {}; trying again later", chain(&error));
+                    }
+                    block_in_place(heap::give_back);
                 }
             }
         };
