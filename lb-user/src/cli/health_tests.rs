@@ -19,10 +19,10 @@ fn listed(found: &HealthListView) -> String {
 fn members_are_listed_with_what_they_were_asked_and_answered_and_how_the_monitors_fare() {
     assert_eq!(
         listed(&sample::health_list()),
-        "NAME            TYPE  PROBED                       VERDICT    FOR  LAST RESULT                  TOOK  AGAINST  NOTE\n\
-         web/app/app-1   PING  198.51.100.11                UP       5m 0s  echoes                    0.31 ms   0 of 3  drained by an operator\n\
-         web/app/app-2   HTTP  198.51.100.12:9090/healthz   DOWN     5m 0s  status 503, expected 200  1.42 ms  1 of 16  flaps: needs 16 successes in a row\n\
-         web/app/app-10  HTTP  198.51.100.12:9090/healthz   -            -  -                               -   0 of 3\n\
+        "NAME            TYPE  PROBED                      VERDICT    FOR  LAST RESULT                  TOOK  AGAINST  NOTE\n\
+         web/app/app-1   PING  198.51.100.11               UP       5m 0s  echoes                    0.31 ms   0 of 3  drained by an operator\n\
+         web/app/app-2   HTTP  198.51.100.12:9090/healthz  DOWN     5m 0s  status 503, expected 200  1.42 ms  1 of 16  flaps: needs 16 successes in a row\n\
+         web/app/app-10  HTTP  198.51.100.12:9090/healthz  -            -  -                               -   0 of 3\n\
          \n\
          3 members watched: 1 up, 1 down, 1 not known yet, 1 of them flaps; 2 probes under way; none was late\n"
     );
@@ -80,7 +80,7 @@ fn a_member_is_shown_with_its_question_its_pace_and_its_last_results() {
          probes            1.2 k, of which 17 failed\n\
          next_hop          known\n\
          \n\
-         PROBE ENDED               AGO   RESULT      TOOK  WHAT IT MET\n\
+         PROBE ENDED               AGO  RESULT      TOOK  WHAT IT MET\n\
          2023-11-14T22:13:19.250Z   0s  FAILURE  1.42 ms  status 503, expected 200\n\
          2023-11-14T22:13:18.750Z   1s  SUCCESS   0.9 ms  status 200\n\
          \n\

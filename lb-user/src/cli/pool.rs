@@ -113,12 +113,15 @@ mod tests {
         empty.name = "web/spare".to_owned();
         (empty.protocol, empty.members_in_use, empty.table_slots) = (None, 0, 0);
         empty.listeners.clear();
+        empty.status_reason = Some("it has no members: every new flow is refused".to_owned());
         let text = list(&[empty, sample::pool()], Screen::default());
         assert_eq!(
             text,
             "NAME       PROTOCOL  STATUS    IN USE  ALGORITHM       MODE  LISTENERS  NOTE\n\
-             web/app    TCP       DEGRADED  1 of 2  SOURCE_IP_PORT  nat   web/http\n\
-             web/spare  -         DEGRADED  0 of 2  SOURCE_IP_PORT  nat   -          every new flow is refused\n"
+             web/app    TCP       DEGRADED  1 of 2  SOURCE_IP_PORT  nat   web/http   1 of 2 members is down: app-2 (connection \
+             refused)\n\
+             web/spare  -         DEGRADED  0 of 2  SOURCE_IP_PORT  nat   -          it has no members: every new flow is \
+             refused\n"
         );
     }
 
@@ -127,5 +130,7 @@ mod tests {
         let text = show(&sample::pool(), Screen::default());
         assert!(text.contains("health_monitor    TCP every 0.5s within 1s, up after 2, down after 3\n"), "{text}");
         assert!(text.contains("table_slots       211\n"), "{text}");
+        assert!(text.contains("status_reason     1 of 2 members is down: app-2 (connection refused)\n"), "{text}");
+        assert!(text.contains("status_since      2023-11-14T22:08:20.000Z\n"), "{text}");
     }
 }

@@ -176,7 +176,7 @@ mod tests {
         let text = show(&sample::status(), sample::NOW, Screen::default());
         assert_eq!(
             text,
-            "status      DEGRADED\n\
+            "status      DEGRADED: load balancer web: pool web/app: 1 of 2 members is down: app-2 (connection refused)\n\
              role        ACTIVE\n\
              lbd         0.1.0, pid 4242, up 3d 4h\n\
              pool file   /etc/krater/krater.toml, read 5m 0s ago, 2 reloads\n\

@@ -191,7 +191,8 @@ impl Survey<'_> {
         let panic = panic(lb, pool, self.intent.overrides, self.intent.health).filter(|_| off.is_none());
         let mut of_member = format!("{label}/");
         let bare = of_member.len();
-        let members = pool.members.iter().map(|member| {
+        let mut members = Vec::with_capacity(pool.members.len());
+        for member in &pool.members {
             let facts = self.member(&label, pool, member, off, panic.is_some());
             let (status, reason) = status::of_member(&facts);
             of_member.truncate(bare);
@@ -200,8 +201,8 @@ impl Survey<'_> {
             let because = reason.as_ref().map(|reason| reason as &dyn Display);
             let (object, down) = (Object::Member, facts.down);
             tell(&Sighting { object, label: &of_member, status, reason: because, down, panic: None });
-            MemberStatus { name: member.name.as_str(), status, reason }
-        });
+            members.push(MemberStatus { name: member.name.as_str(), status, reason });
+        }
         // With one member that works the table has somebody to name.
         let (status, reason) = status::of_pool(&PoolFacts { off, has_table: true, panic }, members);
         tell(&Sighting { panic, ..sighting(Object::Pool, &label, status, reason.as_ref()) });

@@ -223,10 +223,13 @@ fn every_type_of_monitor_is_told_in_the_pool_files_words() {
         }),
         (Kind::Grpc(Arc::new(grpc)), "GRPC", QuestionView { grpc_service: text("shop.Cart"), ..none() }),
     ] {
-        scene.pool(0).health_monitor.as_mut().unwrap().kind = kind.clone();
+        // Octavia has some of them for TCP and some for UDP only.
+        let (at, pool) = if matches!(kind, Kind::UdpConnect | Kind::Sctp) { (1, "web/names") } else { (0, "web/app") };
+        let monitor = Scene::empty().pool(0).health_monitor.clone().unwrap();
+        scene.pool(at).health_monitor = Some(HealthMonitor { kind: kind.clone(), ..monitor });
         scene.settle();
-        scene.monitors.records.insert(Scene::key("web/app", 1), record(kind, "10.0.0.1:8080", None, refused()));
-        let found = show(&scene, "web/app/m1").unwrap();
+        scene.monitors.records.insert(Scene::key(pool, 1), record(kind, "10.0.0.1:8080", None, refused()));
+        let found = show(&scene, &format!("{pool}/m1")).unwrap();
         assert_eq!((found.health_monitor.kind.as_str(), &found.health_monitor.question), (name, &expected));
         assert_eq!((found.member.monitor_port.is_none(), found.member.url_path), (name == "PING", None), "{name}");
     }
