@@ -28,7 +28,7 @@ use lb_common::{
 
 use crate::tables::{Direction, Tables, add};
 
-/// Where the arrays are. Slices are as long as the map has entries.
+/// Where the arrays are, flows aside. Slices are as long as the map has entries.
 pub trait Arrays {
     /// `CONFIG`.
     fn config(&self) -> &Config;
@@ -48,10 +48,22 @@ pub trait Arrays {
     fn listener_keys(&self) -> &[ListenerOf];
     /// `POOLS`.
     fn pools(&self) -> &[Pool];
-    /// `SLOTS`.
-    fn slots(&self) -> &[SlotLine];
+    /// How many lines `SLOTS` has.
+    fn slot_lines(&self) -> u32;
+    /// A line of `SLOTS`; `None` past its end, or where it is not to be had.
+    fn slot_line(&self, index: u32) -> Option<&SlotLine>;
     /// `MEMBERS`.
     fn members(&self) -> &[Member];
+    /// `PORTS`.
+    fn ports(&self) -> &[Port];
+    /// `LABELS`.
+    fn labels(&self) -> &[Label];
+}
+
+/// Where the flow tables are: the largest arrays, which not everybody has at hand
+/// who has the others. Slices are as long as the map has entries, unless they are
+/// a part of it.
+pub trait FlowArrays: Arrays {
     /// `FLOWS4`.
     fn flows4(&self) -> &[Flow4Line];
     /// `FLOWS6`.
@@ -60,10 +72,16 @@ pub trait Arrays {
     fn returns4(&self) -> &[Return4];
     /// `RETURNS6`.
     fn returns6(&self) -> &[Return6];
-    /// `PORTS`.
-    fn ports(&self) -> &[Port];
-    /// `LABELS`.
-    fn labels(&self) -> &[Label];
+
+    /// The number of the first line of either family that is here.
+    fn first_line(&self) -> u32 {
+        0
+    }
+
+    /// The number of the first return entry of either family that is here.
+    fn first_return(&self) -> u32 {
+        0
+    }
 }
 
 /// Arrays in ordinary memory, zeroed like those of a new data path.
@@ -190,14 +208,28 @@ impl Arrays for OwnedArrays {
         &self.pools
     }
 
-    fn slots(&self) -> &[SlotLine] {
-        &self.slots
+    fn slot_lines(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    fn slot_line(&self, index: u32) -> Option<&SlotLine> {
+        self.slots.get(index as usize)
     }
 
     fn members(&self) -> &[Member] {
         &self.members
     }
 
+    fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    fn labels(&self) -> &[Label] {
+        &self.labels
+    }
+}
+
+impl FlowArrays for OwnedArrays {
     fn flows4(&self) -> &[Flow4Line] {
         &self.flows4
     }
@@ -212,14 +244,6 @@ impl Arrays for OwnedArrays {
 
     fn returns6(&self) -> &[Return6] {
         &self.returns6
-    }
-
-    fn ports(&self) -> &[Port] {
-        &self.ports
-    }
-
-    fn labels(&self) -> &[Label] {
-        &self.labels
     }
 }
 
@@ -303,7 +327,7 @@ pub struct HostTables<A> {
     pub notes: Notes,
 }
 
-impl<A: Arrays> HostTables<A> {
+impl<A> HostTables<A> {
     /// Tables over arrays, with counters of zero.
     pub fn new(arrays: A, jiffies: u64) -> Self {
         let clock = Jiffies::default();
@@ -349,14 +373,28 @@ impl<P: Deref<Target: Arrays>> Arrays for P {
         (**self).pools()
     }
 
-    fn slots(&self) -> &[SlotLine] {
-        (**self).slots()
+    fn slot_lines(&self) -> u32 {
+        (**self).slot_lines()
+    }
+
+    fn slot_line(&self, index: u32) -> Option<&SlotLine> {
+        (**self).slot_line(index)
     }
 
     fn members(&self) -> &[Member] {
         (**self).members()
     }
 
+    fn ports(&self) -> &[Port] {
+        (**self).ports()
+    }
+
+    fn labels(&self) -> &[Label] {
+        (**self).labels()
+    }
+}
+
+impl<A: FlowArrays> FlowArrays for Arc<A> {
     fn flows4(&self) -> &[Flow4Line] {
         (**self).flows4()
     }
@@ -373,16 +411,21 @@ impl<P: Deref<Target: Arrays>> Arrays for P {
         (**self).returns6()
     }
 
-    fn ports(&self) -> &[Port] {
-        (**self).ports()
+    fn first_line(&self) -> u32 {
+        (**self).first_line()
     }
 
-    fn labels(&self) -> &[Label] {
-        (**self).labels()
+    fn first_return(&self) -> u32 {
+        (**self).first_return()
     }
 }
 
-impl<A: Arrays> Tables for HostTables<A> {
+/// The entry with this number among those that begin with `first`.
+fn numbered<T>(part: &[T], first: u32, index: u32) -> Option<&T> {
+    part.get(index.checked_sub(first)? as usize)
+}
+
+impl<A: FlowArrays> Tables for HostTables<A> {
     fn config(&self) -> Option<&Config> {
         Some(self.arrays.config())
     }
@@ -424,7 +467,7 @@ impl<A: Arrays> Tables for HostTables<A> {
     }
 
     fn slot_line(&self, index: u32) -> Option<&SlotLine> {
-        self.arrays.slots().get(index as usize)
+        self.arrays.slot_line(index)
     }
 
     fn member(&self, id: u16) -> Option<&Member> {
@@ -432,19 +475,19 @@ impl<A: Arrays> Tables for HostTables<A> {
     }
 
     fn flow4_line(&self, index: u32) -> Option<&Flow4Line> {
-        self.arrays.flows4().get(index as usize)
+        numbered(self.arrays.flows4(), self.arrays.first_line(), index)
     }
 
     fn flow6_line(&self, index: u32) -> Option<&Flow6Line> {
-        self.arrays.flows6().get(index as usize)
+        numbered(self.arrays.flows6(), self.arrays.first_line(), index)
     }
 
     fn return4(&self, index: u32) -> Option<&Return4> {
-        self.arrays.returns4().get(index as usize)
+        numbered(self.arrays.returns4(), self.arrays.first_return(), index)
     }
 
     fn return6(&self, index: u32) -> Option<&Return6> {
-        self.arrays.returns6().get(index as usize)
+        numbered(self.arrays.returns6(), self.arrays.first_return(), index)
     }
 
     fn port(&self, number: u16) -> Option<&Port> {

@@ -18,6 +18,7 @@ pub mod controller;
 pub mod dataplane;
 pub mod ha;
 pub mod health;
+mod heap;
 pub mod maglev;
 pub mod model;
 pub mod net;

@@ -5,12 +5,13 @@
 //!                                   │    ▲                stream  connections of the kernel's
 //!                                   │    └─ Outcome of each probe
 //!                                   ▼
-//!                     machine (rise, fall, damping) ─► Finding: a member came up or went down
-//!                     record  (last result, history) ─► whoever looks
+//!                     roster ─┬─ schedule (when)
+//!                             ├─ machine (rise, fall, damping) ─► Finding: came up, went down
+//!                             └─ record (last result, history) ─► whoever looks
 //! ```
 //!
-//! When to probe (`schedule`) and what a row of answers means (`machine`) is pure and
-//! takes the time as an argument. `raw` and `stream` meet the network. The engine joins
+//! Whom to probe when, and what a row of answers means (`roster`), is pure and takes the
+//! time as an argument. `raw` and `stream` meet the network. The engine joins
 //! them, on a thread with nothing else on it: neither a busy daemon nor a slow member
 //! makes a probe late.
 //!
@@ -23,6 +24,7 @@ mod outcome;
 mod question;
 mod raw;
 mod record;
+mod roster;
 mod schedule;
 mod stream;
 

@@ -55,6 +55,103 @@ fn lower_thresholds_count_from_the_next_answer_on() {
     assert_eq!(take(2, false), Some(Verdict::Down));
 }
 
+/// A member that is asked every second, and what it says.
+struct Flapping {
+    machine: Machine,
+    now: Duration,
+    pace: Pace,
+}
+
+impl Flapping {
+    fn new(rise: u8, fall: u8) -> Self {
+        Self { machine: Machine::default(), now: Duration::ZERO, pace: Pace { damping: true, ..pace(rise, fall) } }
+    }
+
+    fn take(&mut self, answers: bool) -> Option<Verdict> {
+        self.now += self.pace.delay;
+        self.machine.take(self.now, &self.pace, answers)
+    }
+
+    /// Answers of one kind until the verdict is another one, and how many that took.
+    fn until(&mut self, verdict: Verdict) -> u32 {
+        (1..).find(|_| self.take(verdict == Verdict::Up) == Some(verdict)).unwrap()
+    }
+
+    fn stay_up(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            assert_eq!(self.take(true), None);
+        }
+    }
+}
+
+#[test]
+fn a_member_that_flaps_needs_twice_as_many_successes_each_time_and_goes_down_as_fast_as_ever() {
+    let mut member = Flapping::new(2, 3);
+    member.until(Verdict::Up);
+    let rounds: Vec<_> = (0..8).map(|_| (member.until(Verdict::Down), member.until(Verdict::Up))).collect();
+    // The first time it goes down it had not come up before: that is no flapping.
+    let expected = [(3, 2), (3, 4), (3, 8), (3, 16), (3, 32), (3, 64), (3, 64), (3, 64)];
+    assert_eq!(rounds, expected);
+    assert_eq!(member.machine.damping(), MAX_DAMPING);
+}
+
+#[test]
+fn a_member_that_stays_up_is_forgiven_step_by_step() {
+    let mut member = Flapping::new(1, 1);
+    member.until(Verdict::Up);
+    for _ in 0..4 {
+        member.until(Verdict::Down);
+        member.until(Verdict::Up);
+    }
+    assert_eq!(member.machine.damping(), 3);
+    let quiet = member.pace.quiet_period();
+    let mut left = Vec::new();
+    for _ in 0..4 {
+        member.stay_up(quiet);
+        left.push(member.machine.damping());
+    }
+    assert_eq!(left, [2, 1, 0, 0]);
+    // Steady for long: when it goes down now, that is no flapping either.
+    assert_eq!((member.until(Verdict::Down), member.until(Verdict::Up)), (1, 1));
+}
+
+#[test]
+fn one_quiet_period_up_is_no_flapping_and_a_shorter_one_is() {
+    for (up, needed) in [(58, 2), (62, 1)] {
+        let mut member = Flapping::new(1, 1);
+        member.until(Verdict::Up);
+        member.until(Verdict::Down);
+        member.until(Verdict::Up);
+        member.stay_up(Duration::from_secs(up));
+        member.until(Verdict::Down);
+        assert_eq!(member.until(Verdict::Up), needed, "after {up} s");
+    }
+}
+
+#[test]
+fn quiet_is_reckoned_in_probes_where_they_are_rare() {
+    let rare = Pace { delay: Duration::from_secs(30), ..pace(1, 1) };
+    assert_eq!((pace(1, 1).quiet_period(), rare.quiet_period()), (Duration::from_secs(60), Duration::from_secs(600)));
+}
+
+#[test]
+fn without_damping_nothing_grows_and_switching_it_off_forgives_at_once() {
+    let mut member = Flapping::new(2, 1);
+    member.until(Verdict::Up);
+    for _ in 0..3 {
+        member.until(Verdict::Down);
+        member.until(Verdict::Up);
+    }
+    member.until(Verdict::Down);
+    assert_eq!(member.machine.needed(&member.pace), 16);
+    member.pace.damping = false;
+    assert_eq!(member.machine.needed(&member.pace), 2);
+    assert_eq!(member.until(Verdict::Up), 2);
+    member.pace.damping = true;
+    assert_eq!(member.machine.damping(), 0);
+}
+
 proptest! {
     /// The definition, read off the whole history each time.
     #[test]
@@ -78,6 +175,33 @@ proptest! {
             };
             verdict = changed.or(verdict);
             prop_assert_eq!(machine.take(Duration::ZERO, &pace, last), changed, "after {} answers", end);
+        }
+    }
+
+    /// Damping delays coming up, by a bounded number of answers, and nothing else.
+    #[test]
+    fn damping_only_delays_coming_up(
+        rise in 1u8..=10,
+        fall in 1u8..=10,
+        answers in proptest::collection::vec((any::<bool>(), 1usize..40), 1..40),
+    ) {
+        let mut damped = Flapping::new(rise, fall);
+        let mut row = 0u16;
+        let mut last = None;
+        for answer in answers.into_iter().flat_map(|(answer, times)| vec![answer; times]) {
+            row = if last == Some(answer) { row + 1 } else { 1 };
+            last = Some(answer);
+            let before = damped.machine.verdict();
+            let said = damped.take(answer);
+            match said {
+                Some(Verdict::Down) => prop_assert!(row >= u16::from(fall)),
+                Some(Verdict::Up) if before.is_some() => prop_assert!(row >= u16::from(rise)),
+                Some(Verdict::Up) => {}
+                None if before == Some(Verdict::Down) => {
+                    prop_assert!(!answer || row < u16::from(rise) << MAX_DAMPING);
+                }
+                None => prop_assert!(answer || row < u16::from(fall)),
+            }
         }
     }
 }

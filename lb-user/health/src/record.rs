@@ -3,13 +3,18 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use crate::{machine::Verdict, outcome::Outcome, question::Question};
+use crate::{
+    machine::{Pace, Verdict},
+    outcome::Outcome,
+    question::Question,
+};
 
 /// Results kept of a member.
-pub(crate) const RESULTS: usize = 16;
+pub(crate) const RESULTS: usize = 8;
 /// Transitions kept of a member.
 pub(crate) const TRANSITIONS: usize = 8;
 
@@ -39,7 +44,9 @@ pub struct Transition {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {
     /// What it is asked.
-    pub question: Question,
+    pub question: Arc<Question>,
+    /// How often, and how many answers make a verdict.
+    pub pace: Pace,
     /// Up, down, or nothing yet.
     pub verdict: Option<Verdict>,
     /// Answers in a row that speak against the verdict.
@@ -50,11 +57,11 @@ pub struct Record {
     pub damping: u8,
     /// Whether a probe is under way.
     pub asking: bool,
-    /// Probes that ended since it is watched.
+    /// Probes that said something about it since it is watched.
     pub probes: u64,
     /// Of those, the ones that failed.
     pub failures: u64,
-    /// The last results, newest first, 16 at most.
+    /// The last results, newest first, 8 at most.
     pub results: VecDeque<Result>,
     /// The last transitions, newest first, 8 at most.
     pub transitions: VecDeque<Transition>,

@@ -38,6 +38,7 @@ use crate::{
     },
     ha::{self, FlowSync, Pair, hook::Hooks},
     health::{self, HealthEvent, Monitors},
+    heap,
     net::{self, Hops, NetError, NextHopWatch},
     store::{self, StoreError},
 };
@@ -223,6 +224,8 @@ impl Daemon {
             told_behind: false,
         };
         this.watch_over(attachments).await;
+        // Before a pair locks what there is.
+        heap::give_back();
         this.form_pair().await;
         Ok(this)
     }
@@ -325,7 +328,10 @@ impl Daemon {
                     }
                 }
                 _ = sweep.tick() => {
-                    block_in_place(|| self.controller.dataplane().sweep());
+                    if let Err(error) = block_in_place(|| self.controller.dataplane().sweep()) {
+                        tracing::warn!("free idle flows: {}; trying again later", chain(&error));
+                    }
+                    block_in_place(heap::give_back);
                 }
             }
         };
@@ -346,6 +352,7 @@ impl Daemon {
     async fn follow_network(&mut self) {
         let hops = self.hops.borrow_and_update().clone();
         self.controller.set_hops(&hops);
+        self.monitors.set_unreachable(&hops.missing);
         block_in_place(|| self.controller.converge());
         self.attach_where_changed(&hops).await;
         self.follow_pair();

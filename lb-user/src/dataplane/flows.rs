@@ -1,7 +1,12 @@
 //! Looking through the flow table from userspace: listing, sweeping,
 //! forgetting. The rules are the data path's own code.
+//!
+//! The two halves of a flow lie anywhere in two large tables. Neither is mapped as
+//! a whole (see [`memory`]): a look goes through windows of the one, and sorts what
+//! it finds there by the windows of the other. In between, entries change hands;
+//! so what was noted is believed only where it still holds when it is used.
 
-use std::{net::IpAddr, sync::atomic::fence};
+use std::{net::IpAddr, ops::Range, sync::atomic::fence};
 
 use lb_common::{
     atomic::{
@@ -10,7 +15,6 @@ use lb_common::{
     },
     flow::{self, Ctl, Stage, idle_limit},
     listener,
-    member::MemberState,
     protocol::{Transport, vip_and_transport},
     time::tick_millis,
 };
@@ -20,16 +24,19 @@ use lb_ebpf::{
     host::{Arrays, HostTables},
 };
 
-use super::{FlowRecord, ListenerId, MemberId, tables::address_from_words};
+use super::{DataplaneError, FlowRecord, ListenerId, MemberId, tables::address_from_words};
+
+mod memory;
+
+pub(super) use memory::{FlowMemory, Window};
+use memory::{Look, Part, View, windows};
 
 /// A view of the flows at one moment.
 pub struct Flows<'a> {
-    tables: HostTables<&'a dyn ArraysObject>,
+    arrays: &'a dyn Arrays,
+    memory: &'a dyn FlowMemory,
+    jiffies: u64,
 }
-
-/// [`Arrays`] as an object, so that a view needs no type parameter.
-pub trait ArraysObject: Arrays {}
-impl<A: Arrays> ArraysObject for A {}
 
 impl std::fmt::Debug for Flows<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -37,39 +44,124 @@ impl std::fmt::Debug for Flows<'_> {
     }
 }
 
-/// A flow whose both halves were found.
+/// A flow whose both halves were looked for.
 struct Pair<'t, F: Family> {
     forward: (&'t F::Forward, Ctl),
     back: Option<(&'t F::Return, Ctl)>,
     transport: Transport,
 }
 
+/// An entry of a window, and the number of the other table's entry that is to be
+/// looked at for it. In order, they go through the other table once.
+type Errand = (u32, u32);
+
+/// The errands whose other entry lies in a window.
+fn errands_to<'e>(errands: &'e [Errand], window: &Range<u32>) -> &'e [Errand] {
+    let before = |place: u32| errands.partition_point(|(other, _)| *other < place);
+    &errands[before(window.start)..before(window.end)]
+}
+
+/// The way with this number among those of some lines.
+fn way_of<F: Family>(lines: &[F::Line], number: u32) -> Option<&F::Forward> {
+    let ways = F::ways(lines.first()?).len();
+    F::ways(lines.get(number as usize / ways)?).get(number as usize % ways)
+}
+
 impl<'a> Flows<'a> {
-    /// A view over arrays at a count of jiffies.
-    pub fn new(arrays: &'a dyn ArraysObject, jiffies: u64) -> Self {
-        Self { tables: HostTables::new(arrays, jiffies) }
+    /// A view over arrays and flow tables at a count of jiffies.
+    pub(super) fn new(arrays: &'a dyn Arrays, memory: &'a dyn FlowMemory, jiffies: u64) -> Self {
+        Self { arrays, memory, jiffies }
     }
 
-    fn moment(&self) -> Option<Moment<'_>> {
-        Moment::read(&self.tables)
+    /// The tables as the data path's code reads them, with no more of the flow
+    /// tables than these windows.
+    fn tables<'w, F: Look>(
+        &'w self,
+        lines: &'w Part<'_, F::Line>,
+        backs: &'w Part<'_, F::Return>,
+    ) -> HostTables<View<'w>> {
+        HostTables::new(F::view(self.arrays, lines, backs), self.jiffies)
     }
 
-    fn pairs<F: Family>(&self, each: &mut dyn FnMut(&Moment<'_>, Pair<'_, F>)) {
-        let Some(moment) = self.moment() else { return };
-        for line in 0..=F::line_mask(moment.config) {
-            let Some(line) = F::line(&self.tables, line) else { return };
-            for entry in F::ways(line) {
-                let ctl = flow::ctl(entry.ctl());
-                if !ctl.is_live() {
+    fn is_set(&self) -> bool {
+        self.arrays.config().is_set()
+    }
+
+    /// VIP id and transport of the listener in a key, as far as it is known.
+    fn listener_of<F: Family>(&self, key: F::Key) -> (u16, Transport) {
+        let (_, _, id) = F::key_parts(key);
+        let key = self.arrays.listener_keys().get(usize::from(id)).map_or(0, |l| l.key.load(Relaxed));
+        let (vip, transport) = listener::parts(key).map_or((0, Transport::Tcp), |(v, t, _)| (v, t));
+        (vip_and_transport(vip, transport), transport)
+    }
+
+    /// Where the return entry of a flow would lie.
+    fn place_of<F: Family>(&self, forward: Ctl, vip_and_transport: u16) -> u32 {
+        let Some(member) = self.arrays.members().get(usize::from(forward.member())) else { return 0 };
+        let address = F::from_words([member.address[0].load(Relaxed), member.address[1].load(Relaxed)]);
+        let ports = flow::return_ports(member.state().port(), vip_and_transport, forward.snat_port());
+        F::return_place(self.arrays.config(), address, ports)
+    }
+
+    /// Calls `each` for the flows with their forward entry in a window.
+    fn pairs_of<F: Look>(
+        &self,
+        lines: &Part<'_, F::Line>,
+        wanted: &dyn Fn(F::Key) -> bool,
+        each: &mut dyn FnMut(&Moment<'_>, Pair<'_, F>),
+    ) -> Result<(), DataplaneError> {
+        let mut errands: Vec<Errand> = Vec::new();
+        for (number, way) in (0..).zip(lines.values().iter().flat_map(F::ways)) {
+            let (ctl, key) = (flow::ctl(way.ctl()), way.key());
+            if ctl.is_live() && wanted(key) {
+                errands.push((self.place_of::<F>(ctl, self.listener_of::<F>(key).0), number));
+            }
+        }
+        errands.sort_unstable();
+        for window in windows::<F::Return>(F::return_mask(self.arrays.config())) {
+            let errands = errands_to(&errands, &window);
+            if errands.is_empty() {
+                continue;
+            }
+            let backs = Part::new(window.start, F::backs(self.memory, window)?);
+            let tables = self.tables::<F>(lines, &backs);
+            let Some(moment) = Moment::read(&tables) else { return Ok(()) };
+            for (place, number) in errands {
+                let Some(entry) = way_of::<F>(lines.values(), *number) else { continue };
+                let (ctl, key) = (flow::ctl(entry.ctl()), entry.key());
+                let (vip_and_transport, transport) = self.listener_of::<F>(key);
+                // Another flow may have the entry by now, whose other half is
+                // somewhere else.
+                if !ctl.is_live() || !wanted(key) || self.place_of::<F>(ctl, vip_and_transport) != *place {
                     continue;
                 }
-                let (_, _, id) = F::key_parts(entry.key());
-                let key = self.tables.arrays.listener_keys().get(usize::from(id)).map_or(0, |l| l.key.load(Relaxed));
-                let (vip, transport) = listener::parts(key).map_or((0, Transport::Tcp), |(v, t, _)| (v, t));
-                let back = back_of::<F, _>(&self.tables, &moment, entry.key(), ctl, vip_and_transport(vip, transport));
+                let back = back_of::<F, _>(&tables, &moment, key, ctl, vip_and_transport);
                 each(&moment, Pair { forward: (entry, ctl), back, transport });
             }
         }
+        Ok(())
+    }
+
+    fn pairs<F: Look>(
+        &self,
+        wanted: &dyn Fn(F::Key) -> bool,
+        each: &mut dyn FnMut(&Moment<'_>, Pair<'_, F>),
+    ) -> Result<(), DataplaneError> {
+        self.for_each_window::<F>(&mut |lines| self.pairs_of::<F>(lines, wanted, each))
+    }
+
+    /// Goes through the forward table a window at a time.
+    fn for_each_window<F: Look>(
+        &self,
+        look: &mut dyn FnMut(&Part<'_, F::Line>) -> Result<(), DataplaneError>,
+    ) -> Result<(), DataplaneError> {
+        if !self.is_set() {
+            return Ok(());
+        }
+        for window in windows::<F::Line>(F::line_mask(self.arrays.config())) {
+            look(&Part::new(window.start, F::lines(self.memory, window)?))?;
+        }
+        Ok(())
     }
 
     fn is_idle<F: Family>(moment: &Moment<'_>, pair: &Pair<'_, F>) -> bool {
@@ -93,97 +185,146 @@ impl<'a> Flows<'a> {
 
     /// Frees flows that have been idle for too long, and return entries without
     /// flow; says how many entries went.
-    #[must_use]
-    pub fn sweep(&self) -> u64 {
-        self.sweep_family::<V4>(self.tables.arrays.returns4()) + self.sweep_family::<V6>(self.tables.arrays.returns6())
+    ///
+    /// # Errors
+    /// When the tables cannot be looked at; what was freed until then stays so.
+    pub fn sweep(&self) -> Result<u64, DataplaneError> {
+        Ok(self.sweep_family::<V4>()? + self.sweep_family::<V6>()?)
     }
 
-    fn sweep_family<F: Family>(&self, returns: &[F::Return]) -> u64 {
+    fn sweep_family<F: Look>(&self) -> Result<u64, DataplaneError> {
         let mut freed = 0;
-        self.pairs::<F>(&mut |moment, pair| {
-            if Self::is_idle(moment, &pair) && Self::free(&pair) {
-                freed += 1;
+        self.for_each_window::<F>(&mut |lines| {
+            self.pairs_of::<F>(lines, &|_| true, &mut |moment, pair| {
+                if Self::is_idle(moment, &pair) && Self::free(&pair) {
+                    freed += 1;
+                }
+            })?;
+            freed += self.unclaim::<F>(lines);
+            Ok(())
+        })?;
+        if self.is_set() {
+            for window in windows::<F::Return>(F::return_mask(self.arrays.config())) {
+                freed += self.sweep_backs::<F>(&Part::new(window.start, F::backs(self.memory, window)?))?;
             }
-        });
-        let Some(moment) = self.moment() else { return freed };
-        freed += self.unclaim::<F>(&moment);
-        for entry in returns {
+        }
+        Ok(freed)
+    }
+
+    /// Frees the return entries of a window that serve nobody.
+    fn sweep_backs<F: Look>(&self, backs: &Part<'_, F::Return>) -> Result<u64, DataplaneError> {
+        let (config, nothing) = (self.arrays.config(), Part::default());
+        let line_of = |key| F::hash(config.seed.load(Relaxed), key) as u32 & F::line_mask(config);
+        let tables = self.tables::<F>(&nothing, backs);
+        let Some(moment) = Moment::read(&tables) else { return Ok(0) };
+        // An entry is alone for the moment between its publication and its
+        // forward half's; an old one has lost it.
+        let is_old = |ctl: Ctl| ctl.is_live() && moment.now.age(ctl.seen()) > moment.config.idle_limits().unconfirmed;
+        let mut freed = 0;
+        let mut errands: Vec<Errand> = Vec::new();
+        for (number, entry) in (0..).zip(backs.values()) {
             let ctl = flow::ctl(entry.ctl());
             if is_abandoned(&moment, ctl) && compare_and_swap(entry.ctl(), ctl.0, Ctl::FREE.0) {
                 freed += 1;
             }
-            // An entry is alone for the moment between its publication and its
-            // forward half's; an old one has lost it.
-            if !ctl.is_live() || moment.now.age(ctl.seen()) <= moment.config.idle_limits().unconfirmed {
-                continue;
-            }
-            let forward = find::<F, _>(&self.tables, &moment, entry.key());
-            if !forward.is_some_and(|f| f.ctl.same_flow(ctl)) && compare_and_swap(entry.ctl(), ctl.0, Ctl::FREE.0) {
-                freed += 1;
+            if is_old(ctl) {
+                errands.push((line_of(entry.key()), number));
             }
         }
-        freed
+        errands.sort_unstable();
+        for window in windows::<F::Line>(F::line_mask(config)) {
+            let errands = errands_to(&errands, &window);
+            if errands.is_empty() {
+                continue;
+            }
+            let lines = Part::new(window.start, F::lines(self.memory, window)?);
+            let tables = self.tables::<F>(&lines, backs);
+            for (line, number) in errands {
+                let Some(entry) = backs.values().get(*number as usize) else { continue };
+                let (ctl, key) = (flow::ctl(entry.ctl()), entry.key());
+                // Another flow may have the entry by now.
+                if !is_old(ctl) || line_of(key) != *line {
+                    continue;
+                }
+                let forward = find::<F, _>(&tables, &moment, key);
+                if !forward.is_some_and(|f| f.ctl.same_flow(ctl)) && compare_and_swap(entry.ctl(), ctl.0, Ctl::FREE.0) {
+                    freed += 1;
+                }
+            }
+        }
+        Ok(freed)
     }
 
-    /// Frees forward entries that a process claimed for a flow of another
-    /// balancer and never came back for.
-    fn unclaim<F: Family>(&self, moment: &Moment<'_>) -> u64 {
-        let lines = (0..=F::line_mask(moment.config)).map_while(|line| F::line(&self.tables, line));
-        let claims = lines.flat_map(F::ways).map(|way| (way.ctl(), flow::ctl(way.ctl())));
-        let abandoned = claims.filter(|(_, ctl)| is_abandoned(moment, *ctl));
+    /// Frees forward entries of a window that a process claimed for a flow of
+    /// another balancer and never came back for.
+    fn unclaim<F: Look>(&self, lines: &Part<'_, F::Line>) -> u64 {
+        let nothing = Part::default();
+        let tables = self.tables::<F>(lines, &nothing);
+        let Some(moment) = Moment::read(&tables) else { return 0 };
+        let claims = lines.values().iter().flat_map(F::ways).map(|way| (way.ctl(), flow::ctl(way.ctl())));
+        let abandoned = claims.filter(|(_, ctl)| is_abandoned(&moment, *ctl));
         abandoned.filter(|(word, ctl)| compare_and_swap(word, ctl.0, Ctl::FREE.0)).count() as u64
     }
 
     /// Frees every flow of a listener that has been taken out of the index.
-    pub fn forget_listener(&self, id: ListenerId) {
+    ///
+    /// # Errors
+    /// When the tables cannot be looked at; some of its flows may be left then.
+    pub fn forget_listener(&self, id: ListenerId) -> Result<(), DataplaneError> {
         // Whoever takes in a flow of another balancer publishes it and then
         // looks whether the listener is still there: either it sees that the
         // listener is gone, or the flow is seen here.
         fence(SeqCst);
-        self.forget_family::<V4>(id);
-        self.forget_family::<V6>(id);
+        self.forget_family::<V4>(id)?;
+        self.forget_family::<V6>(id)
     }
 
-    fn forget_family<F: Family>(&self, id: ListenerId) {
-        self.pairs::<F>(&mut |_, pair| {
-            if F::key_parts(pair.forward.0.key()).2 == id.0 {
-                Self::free(&pair);
-            }
-        });
+    fn forget_family<F: Look>(&self, id: ListenerId) -> Result<(), DataplaneError> {
+        self.pairs::<F>(&|key| F::key_parts(key).2 == id.0, &mut |_, pair| {
+            Self::free(&pair);
+        })
     }
 
     /// Which members are named by flows, by id. An idle flow counts until it is
     /// swept: its next packet would still find it.
-    #[must_use]
-    pub fn named_members(&self) -> Vec<bool> {
+    ///
+    /// # Errors
+    /// When the tables cannot be looked at.
+    pub fn named_members(&self) -> Result<Vec<bool>, DataplaneError> {
         // As in `forget_listener`, with a member that was retired.
         fence(SeqCst);
-        let mut named = vec![false; self.tables.arrays.members().len()];
-        self.name_members::<V4>(&mut named);
-        self.name_members::<V6>(&mut named);
-        named
+        let mut named = vec![false; self.arrays.members().len()];
+        self.name_members::<V4>(&mut named)?;
+        self.name_members::<V6>(&mut named)?;
+        Ok(named)
     }
 
-    fn name_members<F: Family>(&self, named: &mut [bool]) {
+    fn name_members<F: Look>(&self, named: &mut [bool]) -> Result<(), DataplaneError> {
         // The forward half alone: looking for the other one in a table of a
         // hundred thousand flows takes ten times as long.
-        let lines = (0..=F::line_mask(self.tables.arrays.config())).map_while(|line| F::line(&self.tables, line));
-        for ctl in lines.flat_map(F::ways).map(|entry| flow::ctl(entry.ctl())).filter(|ctl| ctl.is_live()) {
-            if let Some(named) = named.get_mut(usize::from(ctl.member())) {
-                *named = true;
+        self.for_each_window::<F>(&mut |lines| {
+            let ways = lines.values().iter().flat_map(F::ways);
+            for ctl in ways.map(|entry| flow::ctl(entry.ctl())).filter(|ctl| ctl.is_live()) {
+                if let Some(named) = named.get_mut(usize::from(ctl.member())) {
+                    *named = true;
+                }
             }
-        }
+            Ok(())
+        })
     }
 
     /// Calls `each` for every flow that is not idle for too long.
-    pub fn for_each(&self, each: &mut dyn FnMut(FlowRecord)) {
-        self.for_each_family::<V4>(each);
-        self.for_each_family::<V6>(each);
+    ///
+    /// # Errors
+    /// When the tables cannot be looked at.
+    pub fn for_each(&self, each: &mut dyn FnMut(FlowRecord)) -> Result<(), DataplaneError> {
+        self.for_each_family::<V4>(each)?;
+        self.for_each_family::<V6>(each)
     }
 
-    fn for_each_family<F: Family>(&self, each: &mut dyn FnMut(FlowRecord)) {
-        let tick = u64::from(tick_millis(self.tables.arrays.config().hz.load(Relaxed) as u32));
-        self.pairs::<F>(&mut |moment, pair| {
+    fn for_each_family<F: Look>(&self, each: &mut dyn FnMut(FlowRecord)) -> Result<(), DataplaneError> {
+        let tick = u64::from(tick_millis(self.arrays.config().hz.load(Relaxed) as u32));
+        self.pairs::<F>(&|_| true, &mut |moment, pair| {
             let (entry, forward) = pair.forward;
             let Some((_, back)) = pair.back else { return };
             if Self::is_idle(moment, &pair) {
@@ -192,7 +333,7 @@ impl<'a> Flows<'a> {
             let (client, client_port, listener) = F::key_parts(entry.key());
             let idle = moment.now.age(forward.seen()).min(moment.now.age(back.seen()));
             each(FlowRecord {
-                client: self.address::<F>(client),
+                client: Self::address::<F>(client),
                 client_port,
                 listener: ListenerId(listener),
                 member: MemberId(forward.member()),
@@ -202,16 +343,10 @@ impl<'a> Flows<'a> {
                 confirmed: forward.stage() >= Stage::Established || back.stage() == Stage::Established,
                 idle_millis: u64::from(idle) * tick,
             });
-        });
+        })
     }
 
-    fn address<F: Family>(&self, address: F::Address) -> IpAddr {
+    fn address<F: Family>(address: F::Address) -> IpAddr {
         address_from_words(F::words(address), F::IS_V6)
-    }
-
-    /// Whether a member is in use by the state word's own account.
-    #[must_use]
-    pub fn is_valid_member(&self, id: MemberId) -> bool {
-        self.tables.arrays.members().get(usize::from(id.0)).is_some_and(|m| m.state().has(MemberState::VALID))
     }
 }

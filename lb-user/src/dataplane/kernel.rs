@@ -4,6 +4,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use aya::{
@@ -31,10 +32,10 @@ use super::{
     clock::Clock,
     exchange::KernelExchange,
     flows::Flows,
-    mapped::MappedArrays,
+    mapped::{MappedArrays, PinnedFlows},
     memory::{configure, flow_sizes},
     pins::{self, PROGRAM_PIN, check_adoptable, link_pin, linked_interfaces, pinned_version, wrong_version},
-    tables::{TableWriter, observe},
+    tables::{TableWriter, is_valid_member, observe},
 };
 use crate::causes::chain;
 
@@ -71,7 +72,8 @@ pub enum Origin {
 /// The data plane in the kernel.
 pub struct KernelDataplane {
     pin_path: PathBuf,
-    arrays: MappedArrays,
+    arrays: Arc<MappedArrays>,
+    flows: Arc<PinnedFlows>,
     clock: Clock,
     listener_counts: PerCpuArray<MapData, [u64; TRAFFIC_WORDS]>,
     member_counts: PerCpuArray<MapData, [u64; TRAFFIC_WORDS]>,
@@ -208,7 +210,8 @@ impl KernelDataplane {
         let per_cpu = |name: &str| Ok::<_, DataplaneError>(Map::PerCpuArray(pinned(name)?));
         Ok(Self {
             pin_path: pin_path.to_owned(),
-            arrays,
+            arrays: Arc::new(arrays),
+            flows: Arc::new(PinnedFlows::open(pin_path)?),
             clock,
             listener_counts: per_cpu(names::LISTENER_COUNTERS)?.try_into().map_err(wrong(names::LISTENER_COUNTERS))?,
             member_counts: per_cpu(names::MEMBER_COUNTERS)?.try_into().map_err(wrong(names::MEMBER_COUNTERS))?,
@@ -232,8 +235,15 @@ impl KernelDataplane {
     /// Frees forward and return entries of flows that have been idle for too
     /// long; returns how many. Call it every few seconds: the program reclaims
     /// in place only what it needs.
-    pub fn sweep(&self) -> u64 {
-        self.clock.jiffies().map_or(0, |jiffies| Flows::new(&self.arrays, jiffies).sweep())
+    ///
+    /// # Errors
+    /// When the clock or the flow tables cannot be looked at.
+    pub fn sweep(&self) -> Result<u64, DataplaneError> {
+        self.flows()?.sweep()
+    }
+
+    fn flows(&self) -> Result<Flows<'_>, DataplaneError> {
+        Ok(Flows::new(&self.arrays, &*self.flows, self.clock.jiffies()?))
     }
 
     /// Changes what can be changed about a loaded data path: its SNAT ports and
@@ -242,7 +252,7 @@ impl KernelDataplane {
         let config = self.arrays.config();
         let (seed, hz) = (config.seed.load(Relaxed), config.hz.load(Relaxed) as u32);
         let kept = KernelOptions { hash_seed: seed, ..options.clone() };
-        configure(&self.arrays, &kept, flow_sizes(&self.arrays), hz);
+        configure(&*self.arrays, &kept, flow_sizes(&*self.arrays), hz);
     }
 
     /// The seed that flows are hashed with.
@@ -258,12 +268,13 @@ impl KernelDataplane {
     }
 
     /// The flows, for whoever carries them to another balancer: a handle of its
-    /// own, for whichever thread.
+    /// own, for whichever thread. As long as it is there, the whole of the flow
+    /// tables is mapped.
     ///
     /// # Errors
     /// When what is pinned cannot be opened.
     pub fn exchange(&self) -> Result<KernelExchange, DataplaneError> {
-        KernelExchange::open(&self.pin_path)
+        KernelExchange::open(&self.pin_path, self.flows.whole(Arc::clone(&self.arrays))?)
     }
 
     /// Detaches every interface and removes every pin of the data path under
@@ -298,7 +309,7 @@ impl KernelDataplane {
         super::clock::run_frame(xdp, frame)
     }
 
-    /// The tables, for whoever runs the pipeline over them on the host.
+    /// The tables, flows aside.
     #[must_use]
     pub fn arrays(&self) -> &impl Arrays {
         &self.arrays
@@ -359,19 +370,19 @@ fn total(values: &[[u64; TRAFFIC_WORDS]]) -> TrafficCounters {
 
 impl Dataplane for KernelDataplane {
     fn observe(&self) -> Result<Observed, DataplaneError> {
-        Ok(observe(&self.arrays))
+        Ok(observe(&*self.arrays))
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
         match op {
-            Op::PutMember { id, .. } if !Flows::new(&self.arrays, 0).is_valid_member(*id) => {
+            Op::PutMember { id, .. } if !is_valid_member(&self.arrays, *id) => {
                 Self::reset_counters(&mut self.member_counts, id.0)?;
             }
             Op::RemoveListener { id, .. } => Self::reset_counters(&mut self.listener_counts, id.0)?,
             _ => {}
         }
         let jiffies = self.clock.jiffies()?;
-        self.writer.apply(&self.arrays, op, &Flows::new(&self.arrays, jiffies))
+        self.writer.apply(&*self.arrays, op, &Flows::new(&self.arrays, &*self.flows, jiffies))
     }
 }
 
@@ -391,8 +402,7 @@ impl Statistics for KernelDataplane {
     }
 
     fn for_each_flow(&self, each: &mut dyn FnMut(FlowRecord)) -> Result<(), DataplaneError> {
-        Flows::new(&self.arrays, self.clock.jiffies()?).for_each(each);
-        Ok(())
+        self.flows()?.for_each(each)
     }
 }
 
@@ -427,8 +437,8 @@ impl Describe for KernelDataplane {
             program_id: program.id(),
             jited_bytes: program.size_jitted(),
             verified_instructions: program.verified_instruction_count().unwrap_or(0),
-            max_flows: flow_sizes(&self.arrays).flows(),
-            snat_ports: observe(&self.arrays).snat_ports,
+            max_flows: flow_sizes(&*self.arrays).flows(),
+            snat_ports: observe(&*self.arrays).snat_ports,
             attachments: self.attachments()?,
             maps,
         })

@@ -1,6 +1,17 @@
 //! The pinned arrays, mapped.
+//!
+//! The kernel makes every page of a mapped array present at once, and counts it as
+//! memory of whoever has mapped it. So the flow tables, by far the largest, are
+//! mapped only while they are looked at, a window at a time; who needs all of them
+//! for longer asks for [`WholeArrays`]. Of the slots, which come next, those are
+//! mapped that tables have ever had.
 
-use std::{os::fd::AsFd, path::Path, sync::Arc};
+use std::{
+    ops::{Deref, Range},
+    os::fd::AsFd,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use aya::maps::MapData;
 use lb_common::{
@@ -16,14 +27,16 @@ use lb_common::{
     port::Port,
     vip::{Vip4Line, Vip6Line},
 };
-use lb_ebpf::host::Arrays;
+use lb_ebpf::host::{Arrays, FlowArrays};
 
 use super::{
     DataplaneError,
+    flows::{FlowMemory, Window},
     region::{Region, Shared},
 };
+use crate::causes::chain;
 
-/// Every array of the data path, shared with the kernel.
+/// Every array of the data path but the flow tables, shared with the kernel.
 #[derive(Debug)]
 pub(super) struct MappedArrays {
     config: Region<Config>,
@@ -35,12 +48,8 @@ pub(super) struct MappedArrays {
     listeners: Region<ListenerLine>,
     listener_keys: Region<ListenerOf>,
     pools: Region<Pool>,
-    slots: Region<SlotLine>,
+    slots: Piecewise<SlotLine>,
     members: Region<Member>,
-    flows4: Region<Flow4Line>,
-    flows6: Region<Flow6Line>,
-    returns4: Region<Return4>,
-    returns6: Region<Return6>,
     ports: Region<Port>,
     labels: Region<Label>,
 }
@@ -58,12 +67,8 @@ impl MappedArrays {
             listeners: open(pin_path, names::LISTENERS)?,
             listener_keys: open(pin_path, names::LISTENER_KEYS)?,
             pools: open(pin_path, names::POOLS)?,
-            slots: open(pin_path, names::SLOTS)?,
+            slots: Piecewise::open(pin_path, names::SLOTS)?,
             members: open(pin_path, names::MEMBERS)?,
-            flows4: open(pin_path, names::FLOWS4)?,
-            flows6: open(pin_path, names::FLOWS6)?,
-            returns4: open(pin_path, names::RETURNS4)?,
-            returns6: open(pin_path, names::RETURNS6)?,
             ports: open(pin_path, names::PORTS)?,
             labels: open(pin_path, names::LABELS)?,
         })
@@ -75,19 +80,162 @@ impl MappedArrays {
     }
 }
 
-fn open<T: Shared>(pin_path: &Path, name: &str) -> Result<Region<T>, DataplaneError> {
-    let path = pin_path.join(name);
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| DataplaneError::Kernel {
-        what: format!("map {}", path.display()),
-        source,
-    };
-    let map = MapData::from_pin(&path).map_err(|e| failed(Box::new(e)))?;
-    let info = map.info().map_err(|e| failed(Box::new(e)))?;
-    if info.value_size() as usize != size_of::<T>() {
-        let text = format!("its values have {} bytes, {} are expected", info.value_size(), size_of::<T>());
-        return Err(failed(text.into()));
+/// A pinned array of values of one type that is not mapped yet.
+#[derive(Debug)]
+struct Pinned {
+    name: &'static str,
+    map: MapData,
+    entries: u32,
+}
+
+impl Pinned {
+    fn open<T: Shared>(pin_path: &Path, name: &'static str) -> Result<Self, DataplaneError> {
+        let path = pin_path.join(name);
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| DataplaneError::Kernel {
+            what: format!("open {}", path.display()),
+            source,
+        };
+        let map = MapData::from_pin(&path).map_err(|e| failed(Box::new(e)))?;
+        let info = map.info().map_err(|e| failed(Box::new(e)))?;
+        if info.value_size() as usize != size_of::<T>() {
+            let text = format!("its values have {} bytes, {} are expected", info.value_size(), size_of::<T>());
+            return Err(failed(text.into()));
+        }
+        Ok(Self { name, map, entries: info.max_entries() })
     }
-    Region::map(map.fd().as_fd(), info.max_entries()).map_err(|e| failed(Box::new(e)))
+
+    fn map<T: Shared>(&self, window: Range<u32>) -> Result<Region<T>, DataplaneError> {
+        let region = Region::map(self.map.fd().as_fd(), window);
+        region.map_err(|e| DataplaneError::Kernel { what: format!("map {}", self.name), source: Box::new(e) })
+    }
+
+    fn whole<T: Shared>(&self) -> Result<Region<T>, DataplaneError> {
+        self.map(0..self.entries)
+    }
+}
+
+fn open<T: Shared>(pin_path: &Path, name: &'static str) -> Result<Region<T>, DataplaneError> {
+    Pinned::open::<T>(pin_path, name)?.whole()
+}
+
+/// An array of which a piece is mapped when one of its entries is first asked for,
+/// and stays so.
+#[derive(Debug)]
+struct Piecewise<T> {
+    pinned: Pinned,
+    pieces: Box<[OnceLock<Region<T>>]>,
+}
+
+impl<T: Shared> Piecewise<T> {
+    /// Entries of a piece: as many as a mebibyte has room for.
+    const LENGTH: u32 = (1 << 20) / size_of::<T>() as u32;
+
+    fn open(pin_path: &Path, name: &'static str) -> Result<Self, DataplaneError> {
+        let pinned = Pinned::open::<T>(pin_path, name)?;
+        let pieces = (0..pinned.entries.div_ceil(Self::LENGTH)).map(|_| OnceLock::new()).collect();
+        Ok(Self { pinned, pieces })
+    }
+
+    /// An entry; `None` past the end, or when the kernel does not map it.
+    fn get(&self, index: u32) -> Option<&T> {
+        let piece = self.pieces.get((index / Self::LENGTH) as usize)?;
+        if piece.get().is_none() {
+            let start = index / Self::LENGTH * Self::LENGTH;
+            let window = start..start.saturating_add(Self::LENGTH).min(self.pinned.entries);
+            match self.pinned.map(window) {
+                // Whoever comes second drops what it has mapped.
+                Ok(region) => drop(piece.set(region)),
+                Err(error) => tracing::warn!("{}", chain(&error)),
+            }
+        }
+        piece.get()?.values().get((index % Self::LENGTH) as usize)
+    }
+}
+
+/// The flow tables, open and not mapped.
+#[derive(Debug)]
+pub(super) struct PinnedFlows {
+    flows4: Pinned,
+    flows6: Pinned,
+    returns4: Pinned,
+    returns6: Pinned,
+}
+
+impl PinnedFlows {
+    /// Opens the flow tables pinned under a directory.
+    pub(super) fn open(pin_path: &Path) -> Result<Self, DataplaneError> {
+        Ok(Self {
+            flows4: Pinned::open::<Flow4Line>(pin_path, names::FLOWS4)?,
+            flows6: Pinned::open::<Flow6Line>(pin_path, names::FLOWS6)?,
+            returns4: Pinned::open::<Return4>(pin_path, names::RETURNS4)?,
+            returns6: Pinned::open::<Return6>(pin_path, names::RETURNS6)?,
+        })
+    }
+
+    /// All of them mapped, beside the other arrays, until that is dropped.
+    pub(super) fn whole(&self, others: Arc<MappedArrays>) -> Result<WholeArrays, DataplaneError> {
+        Ok(WholeArrays {
+            others,
+            flows4: self.flows4.whole()?,
+            flows6: self.flows6.whole()?,
+            returns4: self.returns4.whole()?,
+            returns6: self.returns6.whole()?,
+        })
+    }
+}
+
+impl FlowMemory for PinnedFlows {
+    fn flows4(&self, window: Range<u32>) -> Result<Window<'_, Flow4Line>, DataplaneError> {
+        self.flows4.map(window).map(Window::Mapped)
+    }
+
+    fn flows6(&self, window: Range<u32>) -> Result<Window<'_, Flow6Line>, DataplaneError> {
+        self.flows6.map(window).map(Window::Mapped)
+    }
+
+    fn returns4(&self, window: Range<u32>) -> Result<Window<'_, Return4>, DataplaneError> {
+        self.returns4.map(window).map(Window::Mapped)
+    }
+
+    fn returns6(&self, window: Range<u32>) -> Result<Window<'_, Return6>, DataplaneError> {
+        self.returns6.map(window).map(Window::Mapped)
+    }
+}
+
+/// Every array of the data path, flow tables included.
+#[derive(Debug)]
+pub(super) struct WholeArrays {
+    others: Arc<MappedArrays>,
+    flows4: Region<Flow4Line>,
+    flows6: Region<Flow6Line>,
+    returns4: Region<Return4>,
+    returns6: Region<Return6>,
+}
+
+impl Deref for WholeArrays {
+    type Target = MappedArrays;
+
+    fn deref(&self) -> &MappedArrays {
+        &self.others
+    }
+}
+
+impl FlowArrays for WholeArrays {
+    fn flows4(&self) -> &[Flow4Line] {
+        self.flows4.values()
+    }
+
+    fn flows6(&self) -> &[Flow6Line] {
+        self.flows6.values()
+    }
+
+    fn returns4(&self) -> &[Return4] {
+        self.returns4.values()
+    }
+
+    fn returns6(&self) -> &[Return6] {
+        self.returns6.values()
+    }
 }
 
 impl Arrays for MappedArrays {
@@ -128,28 +276,16 @@ impl Arrays for MappedArrays {
         self.pools.values()
     }
 
-    fn slots(&self) -> &[SlotLine] {
-        self.slots.values()
+    fn slot_lines(&self) -> u32 {
+        self.slots.pinned.entries
+    }
+
+    fn slot_line(&self, index: u32) -> Option<&SlotLine> {
+        self.slots.get(index)
     }
 
     fn members(&self) -> &[Member] {
         self.members.values()
-    }
-
-    fn flows4(&self) -> &[Flow4Line] {
-        self.flows4.values()
-    }
-
-    fn flows6(&self) -> &[Flow6Line] {
-        self.flows6.values()
-    }
-
-    fn returns4(&self) -> &[Return4] {
-        self.returns4.values()
-    }
-
-    fn returns6(&self) -> &[Return6] {
-        self.returns6.values()
     }
 
     fn ports(&self) -> &[Port] {

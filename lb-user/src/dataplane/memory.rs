@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use lb_common::{atomic::Ordering::Relaxed, config::ABI_VERSION, time::shift_for_hz};
-use lb_ebpf::host::{Arrays, FlowSizes, HostTables, OwnedArrays};
+use lb_ebpf::{
+    family::{Family as _, V4, V6},
+    host::{Arrays, FlowSizes, HostTables, OwnedArrays},
+};
 
 use super::{
     Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics,
@@ -44,12 +47,14 @@ pub(super) fn configure(arrays: &impl Arrays, options: &KernelOptions, sizes: Fl
     config.version.store(version, lb_common::atomic::Ordering::Release);
 }
 
-/// The sizes of the flow tables.
+/// The sizes of the flow tables, once `CONFIG` has been filled in.
 pub(super) fn flow_sizes(arrays: &impl Arrays) -> FlowSizes {
+    let config = arrays.config();
+    let entries = |mask: u32| mask.saturating_add(1);
     FlowSizes {
-        flow4_lines: arrays.flows4().len() as u32,
-        flow6_lines: arrays.flows6().len() as u32,
-        returns: arrays.returns4().len() as u32,
+        flow4_lines: entries(V4::line_mask(config)),
+        flow6_lines: entries(V6::line_mask(config)),
+        returns: entries(V4::return_mask(config)),
     }
 }
 
@@ -87,7 +92,12 @@ impl MemoryDataplane {
 
     /// Frees flows that have been idle for too long.
     pub fn sweep(&self) -> u64 {
-        Flows::new(&self.tables.arrays, self.tables.jiffies.get()).sweep()
+        // Memory that is there can be looked at.
+        self.flows().sweep().unwrap_or_default()
+    }
+
+    fn flows(&self) -> Flows<'_> {
+        Flows::new(&self.tables.arrays, &*self.tables.arrays, self.tables.jiffies.get())
     }
 }
 
@@ -108,8 +118,9 @@ impl Dataplane for MemoryDataplane {
             Some(left) => self.fail_in = Some(left - 1),
             None => {}
         }
-        let flows = Flows::new(&self.tables.arrays, self.tables.jiffies.get());
-        self.writer.apply(&self.tables.arrays, op, &flows)
+        let arrays = &self.tables.arrays;
+        let flows = Flows::new(arrays, &**arrays, self.tables.jiffies.get());
+        self.writer.apply(arrays, op, &flows)
     }
 }
 
@@ -127,8 +138,7 @@ impl Statistics for MemoryDataplane {
     }
 
     fn for_each_flow(&self, each: &mut dyn FnMut(FlowRecord)) -> Result<(), DataplaneError> {
-        Flows::new(&self.tables.arrays, self.tables.jiffies.get()).for_each(each);
-        Ok(())
+        self.flows().for_each(each)
     }
 }
 

@@ -1,12 +1,7 @@
 //! Mapped memory of a BPF array: a slice that the kernel reads and writes too.
 #![allow(unsafe_code)]
 
-use std::{
-    io,
-    num::NonZeroUsize,
-    os::fd::{AsFd, BorrowedFd},
-    ptr::NonNull,
-};
+use std::{io, num::NonZeroUsize, ops::Range, os::fd::BorrowedFd, ptr::NonNull};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -46,7 +41,7 @@ shared!(
     lb_common::label::Label,
 );
 
-/// A mapped array.
+/// A mapped array, or a part of one.
 #[derive(Debug)]
 pub(super) struct Region<T> {
     start: NonNull<T>,
@@ -60,13 +55,15 @@ unsafe impl<T: Shared> Send for Region<T> {}
 unsafe impl<T: Shared> Sync for Region<T> {}
 
 impl<T: Shared> Region<T> {
-    /// Maps a memory-mappable BPF array with `entries` values of type `T`.
-    pub(super) fn map(fd: BorrowedFd<'_>, entries: u32) -> io::Result<Self> {
-        let entries = entries as usize;
+    /// Maps values of a memory-mappable BPF array of type `T`. The first lies at
+    /// the start of a page, the kernel refuses those past the end of the array.
+    pub(super) fn map(fd: BorrowedFd<'_>, window: Range<u32>) -> io::Result<Self> {
+        let entries = window.len();
         let length = NonZeroUsize::new(entries * size_of::<T>()).ok_or(io::ErrorKind::InvalidInput)?;
+        let offset = i64::from(window.start) * i64::try_from(size_of::<T>()).map_err(io::Error::other)?;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a fresh mapping at an address of the kernel's choice.
-        let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd.as_fd(), 0) }?;
+        let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd, offset) }?;
         Ok(Self { start: start.cast(), entries })
     }
 

@@ -123,10 +123,16 @@ impl TableWriter {
                 Ok(())
             }
             Op::RemoveListener { id, vip, transport, port } => {
-                if !index::remove(arrays.listeners(), listener::key(vip.0, *transport, *port)) {
+                let key = listener::key(vip.0, *transport, *port);
+                let before = index::find(arrays.listeners(), key).map(|way| way.entry.load(Relaxed));
+                let Some(before) = before.filter(|_| index::remove(arrays.listeners(), key)) else {
                     return Err(refused("remove listener", format!("port {port}/{transport} is not there")));
+                };
+                if let Err(error) = flows.forget_listener(*id) {
+                    // Its id must not be another's while flows name it.
+                    index::put(arrays.listeners(), key, before).map_err(full("LISTENERS", MAX_LISTENERS))?;
+                    return Err(error);
                 }
-                flows.forget_listener(*id);
                 arrays.listener_keys()[usize::from(id.0)].key.store(0, Relaxed);
                 arrays.labels()[Labelled::Listener(id.0).index() as usize].clear();
                 Ok(())
@@ -152,7 +158,7 @@ impl TableWriter {
                 if !member.state().has(MemberState::RETIRED) {
                     return Err(refused("release member", format!("member {} is not retired", id.0)));
                 }
-                if self.is_in_use(*id, flows) {
+                if self.is_in_use(*id, flows)? {
                     return Err(DataplaneError::MemberInUse(*id));
                 }
                 member.state.store(0, Release);
@@ -163,13 +169,13 @@ impl TableWriter {
     }
 
     /// Whether a flow names a retired member.
-    fn is_in_use(&mut self, id: MemberId, flows: &Flows<'_>) -> bool {
+    fn is_in_use(&mut self, id: MemberId, flows: &Flows<'_>) -> Result<bool, DataplaneError> {
         self.named.take_if(|(since, _)| since.elapsed() > ANSWER);
-        let (_, named) = self.named.get_or_insert_with(|| {
-            let named = flows.named_members();
-            (Instant::now(), named)
-        });
-        named.get(usize::from(id.0)).copied().unwrap_or(true)
+        if self.named.is_none() {
+            self.named = Some((Instant::now(), flows.named_members()?));
+        }
+        let named = self.named.as_ref().and_then(|(_, named)| named.get(usize::from(id.0)));
+        Ok(named.copied().unwrap_or(true))
     }
 
     /// Writes a table aside and switches the pool to it.
@@ -184,7 +190,7 @@ impl TableWriter {
         let slot = arrays.pools().get(usize::from(id.0)).filter(|_| id.0 != NO_POOL);
         let pool = slot.ok_or_else(|| refused("put pool", format!("id {} is out of range", id.0)))?;
         for member in table {
-            if !member_of(arrays, *member).is_some_and(|m| m.state().has(MemberState::VALID)) {
+            if !is_valid_member(arrays, *member) {
                 return Err(refused("put pool", format!("member {} does not exist", member.0)));
             }
         }
@@ -193,8 +199,9 @@ impl TableWriter {
             return Err(DataplaneError::Full { table: "SLOTS", limit: MAX_TABLE_SLOTS });
         }
         let first = if table.is_empty() { 0 } else { self.free_slots(arrays, length)? };
-        let lines = &arrays.slots()[(first / SLOTS_PER_LINE) as usize..];
-        for (line, members) in lines.iter().zip(table.chunks(SLOTS_PER_LINE as usize)) {
+        for (line, members) in (first / SLOTS_PER_LINE..).zip(table.chunks(SLOTS_PER_LINE as usize)) {
+            let line = arrays.slot_line(line);
+            let line = line.ok_or_else(|| refused("put pool", "SLOTS cannot be mapped: is there memory left?"))?;
             for (pair, two) in members.chunks(2).enumerate() {
                 let slot = |at: usize| two.get(at).map_or(Slot::default(), |m| Slot::steady(m.0));
                 line.set_pair(pair as u32, slot(0), slot(1));
@@ -227,7 +234,7 @@ impl TableWriter {
     /// The first gap of `length` slots that no table has or has just left.
     fn free_slots(&mut self, arrays: &impl Arrays, length: u32) -> Result<u32, DataplaneError> {
         self.left.retain(|(since, _)| since.elapsed() < GRACE);
-        let total = arrays.slots().len() as u32 * SLOTS_PER_LINE;
+        let total = arrays.slot_lines() * SLOTS_PER_LINE;
         let mut used: Vec<Range<u32>> = self.left.iter().map(|(_, range)| range.clone()).collect();
         let tables = arrays.pools().iter().map(|p| PoolEntry(p.entry.load(Relaxed)));
         used.extend(tables.filter(|p| p.length() > 0).map(range_of));
@@ -257,6 +264,11 @@ fn member_of<A: Arrays>(arrays: &A, id: MemberId) -> Option<&Member> {
     if id.0 == NO_MEMBER { None } else { arrays.members().get(usize::from(id.0)) }
 }
 
+/// Whether an id is a member's, by its state word's own account.
+pub(super) fn is_valid_member(arrays: &impl Arrays, id: MemberId) -> bool {
+    member_of(arrays, id).is_some_and(|member| member.state().has(MemberState::VALID))
+}
+
 /// Whether a table names a member.
 fn is_named(arrays: &impl Arrays, id: MemberId) -> bool {
     let pools = arrays.pools().iter().map(|p| PoolEntry(p.entry.load(Relaxed)));
@@ -265,7 +277,7 @@ fn is_named(arrays: &impl Arrays, id: MemberId) -> bool {
 
 fn table_of(arrays: &impl Arrays, pool: PoolEntry) -> Vec<MemberId> {
     (pool.first()..pool.first() + pool.length())
-        .filter_map(|slot| arrays.slots().get((slot / SLOTS_PER_LINE) as usize).map(|line| line.get(slot)))
+        .filter_map(|slot| arrays.slot_line(slot / SLOTS_PER_LINE).map(|line| line.get(slot)))
         .map(|slot| MemberId(slot.current()))
         .collect()
 }

@@ -12,7 +12,7 @@ use lb_common::{
     protocol::Transport::{self, Tcp, Udp},
     time::Tick,
 };
-use lb_ebpf::host::Arrays as _;
+use lb_ebpf::host::{Arrays as _, FlowArrays as _};
 use lb_user::dataplane::{
     Dataplane as _, Op,
     exchange::{AdoptRefusal, Adopted, FlowExchange as _, SharedFlow},

@@ -13,7 +13,7 @@ use lb_common::{
 use lb_ebpf::{
     family::{Family, ForwardEntry, ReturnEntry, V4, V6},
     flow::{Moment, back_of, find},
-    host::Arrays,
+    host::{Arrays, FlowArrays as _},
     tables::Verdict,
 };
 use lb_user::dataplane::{

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use lb_common::{atomic::Ordering::Relaxed, config::IdleLimits, counters::EVENTS, mac::Mac};
 use lb_ebpf::{
-    host::{Arrays, HostTables, OwnedArrays},
+    host::{Arrays, FlowArrays as _, HostTables, OwnedArrays},
     packet::Packet,
     pipeline,
     tables::Verdict,

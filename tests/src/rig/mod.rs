@@ -18,11 +18,13 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 pub mod addresses;
+pub mod backends;
 pub mod binaries;
 pub mod command;
 pub mod connections;
 pub mod duo;
 pub mod echo;
+pub mod health;
 pub mod http;
 pub mod icmp;
 pub mod keepalived;
@@ -215,6 +217,23 @@ impl Rig {
         self.members.iter().find(|m| m.addresses().contains(&address))
     }
 
+    /// Pulls a member's cable, at the switch: the member keeps its addresses and
+    /// routes, and nothing reaches it.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn unplug(&self, index: usize) -> Result<()> {
+        self.switch.ip_batch(&format!("link set {} down\n", self.member(index).name()))
+    }
+
+    /// The contrary of [`Rig::unplug`].
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn plug_in(&self, index: usize) -> Result<()> {
+        self.switch.ip_batch(&format!("link set {} up\n", self.member(index).name()))
+    }
+
     /// Leaves everything up when this process ends; `krater-rig down` removes it.
     ///
     /// # Errors
@@ -314,7 +333,7 @@ impl Rig {
 }
 
 /// Begins the record of a rig, after what is needed for any rig was looked for.
-fn begin() -> Result<Recorder> {
+pub(crate) fn begin() -> Result<Recorder> {
     if !nix::unistd::geteuid().is_root() {
         bail!("the rig makes network namespaces: run it as root");
     }
@@ -338,8 +357,15 @@ fn silence_addresses(namespace: &NetNs) -> Result<()> {
 
 /// The directory of pins. Dropping it removes them, which detaches the data path.
 #[derive(Debug)]
-struct Pins {
+pub(crate) struct Pins {
     path: PathBuf,
+}
+
+impl Pins {
+    /// That directory, there already or not.
+    pub(crate) const fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
 }
 
 impl Drop for Pins {

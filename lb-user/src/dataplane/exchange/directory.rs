@@ -16,7 +16,7 @@ use lb_common::{
     vip::VipEntry,
 };
 use lb_ebpf::{
-    host::{Arrays, HostTables},
+    host::{Arrays, FlowArrays, HostTables},
     lookup,
 };
 
@@ -90,7 +90,7 @@ impl Vips {
     }
 
     /// The address of a VIP.
-    pub(super) fn find<A: Arrays>(&self, tables: &HostTables<A>, id: u16) -> Option<IpAddr> {
+    pub(super) fn find<A: FlowArrays>(&self, tables: &HostTables<A>, id: u16) -> Option<IpAddr> {
         let known = || {
             let address = *self.addresses.borrow().get(&id)?;
             let entry = match address {

@@ -11,7 +11,7 @@ use lb_common::{counters::Event, flow_note::FlowNote, names};
 use lb_ebpf::host::HostTables;
 
 use super::{
-    super::{DataplaneError, clock::Clock, kernel::kernel, mapped::MappedArrays},
+    super::{DataplaneError, clock::Clock, kernel::kernel, mapped::WholeArrays},
     Adopted, ArrivalPath, Drained, FlowExchange, ScanCursor, SharedFlow,
     over::{Exchange, Source},
 };
@@ -20,11 +20,11 @@ use super::{
 /// reading is a system call.
 const READING: Duration = Duration::from_millis(50);
 
-/// The flows of a pinned data path. It has everything opened and mapped anew, so
-/// it can be given to another thread. Only one of them may drain at a time: notes
+/// The flows of a pinned data path. It shares nothing but mapped memory with the
+/// data plane it came from, so it can be given to another thread. Only one of them may drain at a time: notes
 /// are read once.
 #[derive(Debug)]
-pub struct KernelExchange(Exchange<MappedArrays, Pinned>);
+pub struct KernelExchange(Exchange<WholeArrays, Pinned>);
 
 /// What is pinned beside the arrays.
 struct Pinned {
@@ -41,8 +41,8 @@ impl std::fmt::Debug for Pinned {
 }
 
 impl KernelExchange {
-    /// Opens what is pinned.
-    pub(in super::super) fn open(pin_path: &Path) -> Result<Self, DataplaneError> {
+    /// Opens what is pinned beside these arrays.
+    pub(in super::super) fn open(pin_path: &Path, arrays: WholeArrays) -> Result<Self, DataplaneError> {
         let pinned = |name: &str| {
             MapData::from_pin(pin_path.join(name)).map_err(kernel(format!("open map {name} at {}", pin_path.display())))
         };
@@ -53,7 +53,7 @@ impl KernelExchange {
             notes: Map::RingBuf(pinned(names::FLOW_NOTES)?).try_into().map_err(wrong(names::FLOW_NOTES))?,
             events: Map::PerCpuArray(pinned(names::EVENTS)?).try_into().map_err(wrong(names::EVENTS))?,
         };
-        let tables = HostTables::new(MappedArrays::open(pin_path)?, source.clock.jiffies()?);
+        let tables = HostTables::new(arrays, source.clock.jiffies()?);
         Ok(Self(Exchange::new(tables, source)))
     }
 }

@@ -18,7 +18,7 @@ use lb_ebpf::{
         adopt::{Foreign, Taken, adopt, is_confirmed},
         back_at, back_of, find, is_over,
     },
-    host::{Arrays, HostTables},
+    host::{FlowArrays, HostTables},
     lookup,
     tables::Tables as _,
 };
@@ -51,7 +51,7 @@ pub(super) struct Exchange<A, S> {
     noted: Vec<FlowNote>,
 }
 
-impl<A: Arrays, S: Source> Exchange<A, S> {
+impl<A: FlowArrays, S: Source> Exchange<A, S> {
     pub(super) fn new(tables: HostTables<A>, source: S) -> Self {
         let (members, vips) = (Members::default(), Vips::default());
         Self { tables, source, members, vips, seen: HashSet::new(), noted: Vec::new() }
@@ -189,7 +189,7 @@ impl<A: Arrays, S: Source> Exchange<A, S> {
     }
 }
 
-impl<A: Arrays + Send, S: Source> FlowExchange for Exchange<A, S> {
+impl<A: FlowArrays + Send, S: Source> FlowExchange for Exchange<A, S> {
     fn drain(&mut self, limit: usize, each: &mut dyn FnMut(SharedFlow)) -> Drained {
         self.look_at_the_clock();
         self.vips.begin();

@@ -1,0 +1,374 @@
+//! Whom to probe, when, and what came of it. Pure: moments are durations since an epoch
+//! of the caller's, and nothing here meets the network.
+//!
+//! Call order: [`Roster::set`] whenever targets change; [`Roster::start_due`] until it
+//! gives nobody, and begin a probe for each it gives; [`Roster::end`] for each probe that
+//! ended; then [`Roster::take_findings`]; sleep until [`Roster::next_due`].
+//!
+//! Invariant others rely on: a slot has at most one probe under way, and a probe that
+//! nobody waits for any more (another ticket) changes nothing.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::{
+    engine::{Finding, MAX_IN_FLIGHT, Target, TargetId},
+    machine::{Machine, Pace},
+    outcome::{Failure, Outcome},
+    question::Question,
+    raw::Slot,
+    record::{Lateness, RESULTS, Record, Result, TRANSITIONS, Transition, Workload},
+    schedule::Schedule,
+};
+
+/// How long an address has to be out of reach before that is held against its member: a
+/// first look-up, or one anew after an interface came back, is given that much time.
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
+
+/// A probe starts late when it starts later than this many thousandths of its delay.
+const LATE_PER_MILLE: u64 = 50;
+
+/// A moment by three clocks: the caller's epoch, and those that others reckon by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) since_epoch: Duration,
+    pub(crate) instant: Instant,
+    pub(crate) wall: SystemTime,
+}
+
+/// Names one probe of one member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ticket {
+    pub(crate) slot: Slot,
+    serial: u64,
+}
+
+/// A probe to begin.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    pub(crate) ticket: Ticket,
+    pub(crate) question: Arc<Question>,
+    pub(crate) patience: Duration,
+}
+
+/// Everybody who is probed.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    members: Vec<Option<Member>>,
+    free: Vec<Slot>,
+    slots: HashMap<TargetId, Slot>,
+    /// Starts to come. An entry whose member has another plan meanwhile is passed over.
+    plan: BinaryHeap<Reverse<(Duration, Slot, u64)>>,
+    unreachable: BTreeMap<IpAddr, Unreachable>,
+    findings: BTreeMap<TargetId, Finding>,
+    workload: Workload,
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Unreachable {
+    why: Arc<str>,
+    since: Duration,
+}
+
+#[derive(Debug)]
+struct Member {
+    id: TargetId,
+    address: IpAddr,
+    question: Arc<Question>,
+    pace: Pace,
+    schedule: Schedule,
+    machine: Machine,
+    /// When its next probe starts; meaningless while one is under way.
+    due: Duration,
+    /// Of the plan's entry, or of the probe under way.
+    serial: u64,
+    asked_at: Option<Duration>,
+    asked_before: Option<Duration>,
+    /// Whether it was said that it cannot be asked.
+    complained: bool,
+    probes: u64,
+    failures: u64,
+    results: VecDeque<Result>,
+    transitions: VecDeque<Transition>,
+}
+
+impl Roster {
+    /// Replaces whom to probe. Returns the slots whose probe under way nobody waits for
+    /// any more.
+    pub(crate) fn set(&mut self, now: Duration, targets: Vec<Target>) -> Vec<Slot> {
+        let mut abandoned = Vec::new();
+        let mut gone: HashMap<TargetId, Slot> = self.slots.clone();
+        for target in targets {
+            match gone.remove(&target.id) {
+                Some(slot) => abandoned.extend(self.change(now, slot, target)),
+                None if self.slots.contains_key(&target.id) => {
+                    tracing::warn!(id = target.id.0, "a member is to be probed twice under one number");
+                }
+                None => self.add(now, target),
+            }
+        }
+        for (id, slot) in gone {
+            self.slots.remove(&id);
+            self.findings.remove(&id);
+            if let Some(member) = self.members[slot as usize].take()
+                && member.asked_at.is_some()
+            {
+                self.workload.in_flight -= 1;
+                abandoned.push(slot);
+            }
+            self.free.push(slot);
+        }
+        self.workload.members = self.slots.len();
+        abandoned
+    }
+
+    fn add(&mut self, now: Duration, target: Target) {
+        let Target { id, member: address, question, pace, place } = target;
+        let schedule = Schedule::new(place, pace.delay);
+        let member = Member {
+            id,
+            address,
+            question: Arc::new(question),
+            pace,
+            schedule,
+            machine: Machine::default(),
+            due: Duration::ZERO,
+            serial: 0,
+            asked_at: None,
+            asked_before: None,
+            complained: false,
+            probes: 0,
+            failures: 0,
+            results: VecDeque::new(),
+            transitions: VecDeque::new(),
+        };
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.members.push(None);
+            (self.members.len() - 1) as Slot
+        });
+        self.members[slot as usize] = Some(member);
+        self.slots.insert(id, slot);
+        self.schedule(slot, schedule.first(now));
+    }
+
+    /// Takes what a member is to be asked from now on. Returns its slot when the probe
+    /// under way asks something else.
+    fn change(&mut self, now: Duration, slot: Slot, target: Target) -> Option<Slot> {
+        let member = self.members[slot as usize].as_mut()?;
+        let same_question = *member.question == target.question;
+        if same_question && member.pace == target.pace && member.address == target.member {
+            return None;
+        }
+        member.address = target.member;
+        member.pace = target.pace;
+        member.schedule = Schedule::new(target.place, target.pace.delay);
+        let first = member.schedule.first(now);
+        if !same_question {
+            member.question = Arc::new(target.question);
+            member.machine = Machine::default();
+            (member.probes, member.failures) = (0, 0);
+            member.results.clear();
+            member.transitions.clear();
+            self.findings.remove(&target.id);
+            let abandoned = member.asked_at.take().is_some();
+            self.workload.in_flight -= usize::from(abandoned);
+            self.schedule(slot, first);
+            return abandoned.then_some(slot);
+        }
+        if member.asked_at.is_none() {
+            let due = member.asked_before.map_or(first, |started| member.schedule.next(started, now));
+            self.schedule(slot, due);
+        }
+        None
+    }
+
+    /// Replaces the addresses that frames cannot reach.
+    pub(crate) fn set_unreachable(&mut self, now: Duration, addresses: BTreeMap<IpAddr, Arc<str>>) {
+        let mut before = std::mem::take(&mut self.unreachable);
+        let entry = |(address, why)| {
+            let since = before.remove(&address).map_or(now, |before: Unreachable| before.since);
+            (address, Unreachable { why, since })
+        };
+        self.unreachable = addresses.into_iter().map(entry).collect();
+    }
+
+    fn schedule(&mut self, slot: Slot, due: Duration) {
+        self.serial += 1;
+        if let Some(member) = self.members[slot as usize].as_mut() {
+            (member.due, member.serial) = (due, self.serial);
+            self.plan.push(Reverse((due, slot, self.serial)));
+        }
+        // Entries that are passed over may be due hours from now.
+        if self.plan.len() > 2 * self.members.len() + 64 {
+            let mut plan = std::mem::take(&mut self.plan).into_vec();
+            plan.retain(|Reverse((_, slot, serial))| self.is_planned(*slot, *serial));
+            self.plan = plan.into();
+        }
+    }
+
+    /// When somebody is to be asked next. `None`: nobody is, or nobody can be before a
+    /// probe under way has ended.
+    pub(crate) fn next_due(&mut self) -> Option<Duration> {
+        if self.workload.in_flight >= MAX_IN_FLIGHT {
+            return None;
+        }
+        while let Some(Reverse((due, slot, serial))) = self.plan.peek() {
+            if self.is_planned(*slot, *serial) {
+                return Some(*due);
+            }
+            self.plan.pop();
+        }
+        None
+    }
+
+    fn is_planned(&self, slot: Slot, serial: u64) -> bool {
+        let member = self.members.get(slot as usize).and_then(Option::as_ref);
+        member.is_some_and(|member| member.serial == serial && member.asked_at.is_none())
+    }
+
+    /// The next member that is to be asked now; its probe is under way from here on.
+    pub(crate) fn start_due(&mut self, now: Duration) -> Option<Start> {
+        if self.next_due()? > now {
+            return None;
+        }
+        let Reverse((due, slot, serial)) = self.plan.pop()?;
+        let member = self.members[slot as usize].as_mut()?;
+        member.asked_at = Some(now);
+        self.workload.in_flight += 1;
+        self.workload.most_in_flight = self.workload.most_in_flight.max(self.workload.in_flight);
+        self.workload.lateness.note(now.saturating_sub(due), member.pace.delay);
+        let question = Arc::clone(&member.question);
+        Some(Start { ticket: Ticket { slot, serial }, question, patience: member.pace.timeout })
+    }
+
+    /// The ticket of the probe that a slot has under way.
+    pub(crate) fn ticket(&self, slot: Slot) -> Option<Ticket> {
+        let member = self.members.get(slot as usize)?.as_ref()?;
+        member.asked_at.map(|_| Ticket { slot, serial: member.serial })
+    }
+
+    /// Takes what came of a probe.
+    pub(crate) fn end(&mut self, now: Now, ticket: Ticket, outcome: Outcome) {
+        if self.ticket(ticket.slot) != Some(ticket) {
+            return;
+        }
+        let Some(member) = self.members[ticket.slot as usize].as_mut() else { return };
+        let Some(started) = member.asked_at.take() else { return };
+        self.workload.in_flight -= 1;
+        member.asked_before = Some(started);
+
+        let unreachable = self.unreachable.get(&member.address);
+        let held_against = unreachable.filter(|one| now.since_epoch.saturating_sub(one.since) >= GRACE);
+        let outcome = held_against.map_or(outcome, |one| Outcome::Fails(Failure::NextHop(Arc::clone(&one.why))));
+        if let Some(finding) = member.take(now, started, outcome, &mut self.workload) {
+            self.findings.insert(member.id, finding);
+        }
+        let due = member.schedule.next(started, now.since_epoch);
+        self.schedule(ticket.slot, due);
+    }
+
+    /// What was found since the last call: of each member the latest.
+    pub(crate) fn take_findings(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.findings).into_values().collect()
+    }
+
+    /// Whether something was found.
+    pub(crate) fn has_findings(&self) -> bool {
+        !self.findings.is_empty()
+    }
+
+    /// What is known of a member.
+    pub(crate) fn record(&self, id: TargetId) -> Option<Record> {
+        let slot = *self.slots.get(&id)?;
+        self.members[slot as usize].as_ref().map(Member::record)
+    }
+
+    /// What is known of everybody.
+    pub(crate) fn records(&self) -> BTreeMap<TargetId, Record> {
+        self.members.iter().flatten().map(|member| (member.id, member.record())).collect()
+    }
+
+    /// What the monitors as a whole are doing.
+    pub(crate) const fn workload(&self) -> Workload {
+        self.workload
+    }
+}
+
+impl Member {
+    fn take(&mut self, now: Now, started: Duration, outcome: Outcome, workload: &mut Workload) -> Option<Finding> {
+        let at = now.wall;
+        let answers = match &outcome {
+            Outcome::Answers(_) => Some(true),
+            Outcome::Fails(_) => Some(false),
+            Outcome::NotAsked(why) => {
+                workload.not_asked += 1;
+                // Running out of something of our own is told once, not once a probe.
+                if !std::mem::replace(&mut self.complained, true) {
+                    tracing::warn!(%why, to = %self.question.to, "cannot probe a member, its last verdict stays");
+                }
+                None
+            }
+        };
+        keep(&mut self.results, RESULTS, || Result {
+            at,
+            took: now.since_epoch.saturating_sub(started),
+            outcome: outcome.clone(),
+        });
+        let answers = answers?;
+        self.complained = false;
+        self.probes += 1;
+        self.failures += u64::from(!answers);
+        let verdict = self.machine.take(now.since_epoch, &self.pace, answers)?;
+        keep(&mut self.transitions, TRANSITIONS, || Transition { at, verdict, outcome: outcome.clone() });
+        Some(Finding { id: self.id, verdict, outcome, at, decided: now.instant })
+    }
+
+    fn record(&self) -> Record {
+        Record {
+            question: Arc::clone(&self.question),
+            pace: self.pace,
+            verdict: self.machine.verdict(),
+            against: self.machine.against(),
+            needed: self.machine.needed(&self.pace),
+            damping: self.machine.damping(),
+            asking: self.asked_at.is_some(),
+            probes: self.probes,
+            failures: self.failures,
+            results: self.results.clone(),
+            transitions: self.transitions.clone(),
+        }
+    }
+}
+
+/// Puts a value before the others, and lets the oldest go. Room is made for all of them
+/// at once, and never more.
+fn keep<T>(kept: &mut VecDeque<T>, most: usize, value: impl FnOnce() -> T) {
+    if kept.len() >= most {
+        kept.pop_back();
+    } else if kept.capacity() == 0 {
+        kept.reserve_exact(most);
+    }
+    kept.push_front(value());
+}
+
+impl Lateness {
+    fn note(&mut self, late: Duration, delay: Duration) {
+        let late_us = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
+        let delay_us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX).max(1);
+        let per_mille = late_us.saturating_mul(1000) / delay_us;
+        self.probes += 1;
+        self.late += u64::from(per_mille > LATE_PER_MILLE);
+        self.max_us = self.max_us.max(late_us);
+        self.max_per_mille = self.max_per_mille.max(per_mille);
+    }
+}
+
+#[cfg(test)]
+#[path = "roster_tests.rs"]
+mod tests;
