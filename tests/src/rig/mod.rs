@@ -314,7 +314,7 @@ impl Rig {
 }
 
 /// Begins the record of a rig, after what is needed for any rig was looked for.
-fn begin() -> Result<Recorder> {
+pub(crate) fn begin() -> Result<Recorder> {
     if !nix::unistd::geteuid().is_root() {
         bail!("the rig makes network namespaces: run it as root");
     }
@@ -338,8 +338,15 @@ fn silence_addresses(namespace: &NetNs) -> Result<()> {
 
 /// The directory of pins. Dropping it removes them, which detaches the data path.
 #[derive(Debug)]
-struct Pins {
+pub(crate) struct Pins {
     path: PathBuf,
+}
+
+impl Pins {
+    /// That directory, there already or not.
+    pub(crate) const fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
 }
 
 impl Drop for Pins {
