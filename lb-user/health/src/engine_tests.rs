@@ -224,7 +224,7 @@ async fn a_thousand_members_are_asked_without_a_descriptor_for_each() {
     let monitors = Monitors::start().unwrap();
     let service = Service::anywhere();
     let (_listener, _queued, black_hole) = black_hole();
-    let member = |id| Target {
+    let member = |id: u32| Target {
         pace: Pace { delay: Duration::from_millis(200), timeout: LONG, ..target(0, Handshake::Half, black_hole).pace },
         place: id.wrapping_mul(0x9e37_79b9),
         ..target(id, Handshake::Half, if id % 10 == 0 { black_hole } else { service.address })

@@ -16,7 +16,7 @@
 //! makes a probe late.
 //!
 //! What must not be here: pools, weights, tables, or what follows from a finding.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod engine;
 mod machine;

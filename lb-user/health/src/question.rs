@@ -264,18 +264,24 @@ pub enum ExpectedCodes {
 }
 
 impl ExpectedCodes {
+    /// Longest text in bytes, as in Octavia's database.
+    pub const MAX_BYTES: usize = 64;
+
     /// Reads codes as Octavia writes them: three digits each, separated by commas with
     /// blanks around them, or two with a hyphen.
     ///
     /// # Errors
-    /// When they are written otherwise, or a range runs backwards.
+    /// When they are written otherwise or too long, or a range runs backwards.
     pub fn new(text: &str) -> Result<Self, QuestionError> {
         let code =
             |text: &str| (text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok());
         let error = QuestionError {
             what: "expected_codes",
-            must_be: "codes of three digits: one (200), a list (200, 202) or a range (200-204)",
+            must_be: "codes of three digits in at most 64 characters: one (200), a list (200, 202) or a range (200-204)",
         };
+        if text.len() > Self::MAX_BYTES {
+            return Err(error);
+        }
         let read = match text.split_once('-') {
             Some((first, last)) => {
                 let range = code(first).flatten().zip(code(last).flatten());

@@ -8,27 +8,25 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     num::NonZeroU16,
-    time::Duration,
 };
 
 use vrrp::Family;
 
 use super::{
     fields::{
-        BACKUP, CARRIER, DEFAULT_POOL, DELAY, FORWARD_MODE, HEALTHMONITOR, LB_ALGORITHM, LB_NAME, LB_UP, LISTENER,
-        LISTENER_NAME, LISTENER_PORT, LISTENER_PROTOCOL, LISTENER_UP, LOADBALANCER, MAX_RETRIES, MAX_RETRIES_DOWN,
-        MEMBER, MEMBER_ADDRESS, MEMBER_NAME, MEMBER_PORT, MEMBER_UP, MONITOR_ADDRESS, MONITOR_PORT, MONITOR_UP, POOL,
-        POOL_NAME, POOL_PROTOCOL, POOL_UP, TIMEOUT, TOPOLOGY, TYPE, VIP_ADDRESS, WEIGHT,
+        BACKUP, CARRIER, DEFAULT_POOL, FORWARD_MODE, LB_ALGORITHM, LB_NAME, LB_UP, LISTENER, LISTENER_NAME,
+        LISTENER_PORT, LISTENER_PROTOCOL, LISTENER_UP, LOADBALANCER, MEMBER, MEMBER_ADDRESS, MEMBER_NAME, MEMBER_PORT,
+        MEMBER_UP, MONITOR_ADDRESS, MONITOR_PORT, POOL, POOL_NAME, POOL_PROTOCOL, POOL_UP, TOPOLOGY, VIP_ADDRESS,
+        WEIGHT,
     },
     mistake::Complaints,
+    monitor,
     reader::{Reader, Spot},
     schema::Field,
 };
-use lb_health::Handshake;
-
 use crate::model::{
-    Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, ModelError, MonitorKind, Name,
-    OnMemberDown, Place, Pool, ProbePath, Topology, Transport, Weight,
+    Algorithm, ForwardMode, Listener, LoadBalancer, Member, Model, ModelError, Name, Place, Pool, Topology, Transport,
+    Weight,
 };
 
 const TRANSPORTS: [(&str, Transport); 2] = [("TCP", Transport::Tcp), ("UDP", Transport::Udp)];
@@ -50,6 +48,7 @@ struct Spots {
 struct PoolSpots {
     pool: Spot,
     members: Vec<Spot>,
+    monitor: Option<Spot>,
 }
 
 /// Every load balancer of a file, and where all of it was.
@@ -193,7 +192,8 @@ fn pool(complaints: &Complaints, table: Reader<'_>) -> (Pool, PoolSpots) {
     let forward_mode = table.word(&FORWARD_MODE, &[("nat", ForwardMode::Nat)]).unwrap_or(ForwardMode::Nat);
     let admin_state_up = table.flag(&POOL_UP);
     let (members, member_spots): (Vec<_>, Vec<_>) = table.tables(&MEMBER).into_iter().map(member).unzip();
-    let health_monitor = table.table(&HEALTHMONITOR).map(|table| health_monitor(complaints, table));
+    let (health_monitor, monitor_spot) = monitor::of_pool(&table).unzip();
+    let (on_member_down, panic_threshold) = monitor::consequences(&table, protocol, health_monitor.is_some());
     let pool = Pool {
         name,
         protocol,
@@ -202,12 +202,11 @@ fn pool(complaints: &Complaints, table: Reader<'_>) -> (Pool, PoolSpots) {
         admin_state_up,
         members,
         health_monitor,
-        on_member_down: OnMemberDown::Keep,
-        panic_threshold: None,
+        on_member_down,
+        panic_threshold,
     };
-    let spots = PoolSpots { pool: table.spot(), members: member_spots };
-    warn_of_udp_ports_probed_over_tcp(complaints, &pool, &spots);
-    (pool, spots)
+    monitor::warn_of_other_ports(complaints, &pool, &member_spots);
+    (pool, PoolSpots { pool: table.spot(), members: member_spots, monitor: monitor_spot })
 }
 
 fn member(table: Reader<'_>) -> (Member, Spot) {
@@ -224,37 +223,6 @@ fn member(table: Reader<'_>) -> (Member, Spot) {
         monitor_port: table.port(&MONITOR_PORT),
     };
     (member, table.spot())
-}
-
-fn health_monitor(complaints: &Complaints, table: Reader<'_>) -> HealthMonitor {
-    let tcp = MonitorKind::Tcp(Handshake::Half);
-    let kind = table.word(&TYPE, &[("TCP", tcp.clone())]).unwrap_or(tcp);
-    let delay = table.seconds(&DELAY);
-    let timeout = table.seconds(&TIMEOUT);
-    let monitor = HealthMonitor {
-        kind,
-        delay: delay.unwrap_or(Duration::ZERO),
-        timeout: timeout.unwrap_or(Duration::ZERO),
-        max_retries: table.integer(&MAX_RETRIES).unwrap_or(1),
-        max_retries_down: table.integer(&MAX_RETRIES_DOWN).unwrap_or(1),
-        flap_damping: true,
-        probe_path: ProbePath::Member,
-        admin_state_up: table.flag(&MONITOR_UP),
-    };
-    let spot = table.spot();
-    if let (Some(delay), Some(timeout)) = (delay, timeout)
-        && timeout > delay
-    {
-        let text = format!(
-            "{}: timeout: {} s is longer than the {} s from one probe to the next, so that a silent member is noticed \
-             late; give a timeout of at most the delay",
-            spot.place,
-            timeout.as_secs_f64(),
-            delay.as_secs_f64()
-        );
-        complaints.warning(spot.line(Some(TIMEOUT.key)), text);
-    }
-    monitor
 }
 
 /// A name that has to be there.
@@ -310,6 +278,7 @@ fn spot_at(spots: &[Spots], place: Place) -> Option<&Spot> {
         Place::Listener(lb, listener) => spots.get(lb)?.listeners.get(listener),
         Place::Pool(lb, pool) => spots.get(lb)?.pools.get(pool).map(|pool| &pool.pool),
         Place::Member(lb, pool, member) => spots.get(lb)?.pools.get(pool)?.members.get(member),
+        Place::Monitor(lb, pool) => spots.get(lb)?.pools.get(pool)?.monitor.as_ref(),
     }
 }
 
@@ -322,22 +291,5 @@ fn warn_of_idle_pools(complaints: &Complaints, listeners: &[Listener], pools: &[
             spots.pool.place, pool.name
         );
         complaints.warning(spots.pool.line(Some(POOL_NAME.key)), text);
-    }
-}
-
-/// A server that speaks UDP at a port seldom answers TCP at the same one.
-fn warn_of_udp_ports_probed_over_tcp(complaints: &Complaints, pool: &Pool, spots: &PoolSpots) {
-    let probed_over_tcp = pool.health_monitor.as_ref().is_some_and(|m| matches!(m.kind, MonitorKind::Tcp(_)));
-    if pool.protocol != Transport::Udp || !probed_over_tcp {
-        return;
-    }
-    for (member, spot) in pool.members.iter().zip(&spots.members).filter(|(m, _)| m.monitor_port.is_none()) {
-        let port = member.protocol_port;
-        let text = format!(
-            "{}: it is probed over TCP at port {port}, where it serves UDP; write monitor_port = and a port that \
-             answers TCP (monitor_port = {port} if this one does)",
-            spot.place
-        );
-        complaints.warning(spot.line(Some(MEMBER_PORT.key)), text);
     }
 }

@@ -1,4 +1,5 @@
-//! Every table and field of the pool file.
+//! Every table and field of the pool file but those of [`failover`](super::failover)
+//! and [`monitor`](super::monitor), which have theirs beside them.
 
 use lb_common::{
     limits::{
@@ -11,6 +12,7 @@ use lb_common::{
 use super::{
     DEFAULT_SOCKET, DEFAULT_STATE_DIR,
     failover::fields::{MAX_ROUTERS, SYNC, VRRP},
+    monitor::fields::{HEALTHMONITOR, ON_MEMBER_DOWN, PANIC_THRESHOLD},
     schema::{Fallback, Field, Kind, Table},
 };
 use crate::model::Weight;
@@ -32,8 +34,8 @@ const MAX_SOCKET_PATH: usize = 107;
 
 const PORT: Kind = Kind::Integer { min: 1, max: u16::MAX as u64 };
 const IDLE: Kind = Kind::Integer { min: 1, max: MAX_IDLE_SECONDS };
-const RETRIES: Kind = Kind::Integer { min: 1, max: 10 };
-const ON: Fallback = Fallback::Flag(true);
+/// What `admin_state_up` is unless something else is written.
+pub(super) const ON: Fallback = Fallback::Flag(true);
 
 /// The file as a whole.
 pub(super) static FILE: Table = Table {
@@ -296,7 +298,7 @@ pub(super) static POOL: Table = Table {
     key: "pool",
     header: "[[loadbalancer.pool]]",
     about: "Members that share an algorithm and a health monitor.",
-    fields: &[&POOL_NAME, &POOL_PROTOCOL, &LB_ALGORITHM, &FORWARD_MODE, &POOL_UP],
+    fields: &[&POOL_NAME, &POOL_PROTOCOL, &LB_ALGORITHM, &FORWARD_MODE, &ON_MEMBER_DOWN, &PANIC_THRESHOLD, &POOL_UP],
     tables: &[&MEMBER, &HEALTHMONITOR],
     later: &["session_persistence"],
 };
@@ -425,74 +427,6 @@ pub(super) static MONITOR_PORT: Field = Field {
     default: Fallback::None("`protocol_port`"),
     example: "8081",
     meaning: "The port it is probed at instead.",
-};
-
-/// `[loadbalancer.pool.healthmonitor]`.
-pub(super) static HEALTHMONITOR: Table = Table {
-    key: "healthmonitor",
-    header: "[loadbalancer.pool.healthmonitor]",
-    about: "How the pool's members are watched. Without it they are taken to be healthy.",
-    fields: &[&TYPE, &DELAY, &TIMEOUT, &MAX_RETRIES, &MAX_RETRIES_DOWN, &MONITOR_UP],
-    tables: &[],
-    later: &["domain_name", "expected_codes", "http_method", "http_version", "url_path"],
-};
-
-pub(super) static TYPE: Field = Field {
-    key: "type",
-    kind: Kind::Word { now: &["TCP"], later: &["PING", "HTTP", "HTTPS", "TLS-HELLO", "UDP-CONNECT", "SCTP"] },
-    default: Fallback::Required,
-    example: "\"TCP\"",
-    meaning: "What a probe does. `TCP` opens a connection and closes it again. Members of a UDP pool need a \
-              `monitor_port` where something answers it.",
-};
-
-pub(super) static DELAY: Field = Field {
-    key: "delay",
-    kind: Kind::Seconds {
-        min: 0.05,
-        max: 3600.0,
-        why: "probes closer than 0.05 s load the members more than they tell, and further apart than an hour they \
-              tell nothing",
-    },
-    default: Fallback::Required,
-    example: "5",
-    meaning: "From the start of one probe of a member to the start of the next.",
-};
-
-pub(super) static TIMEOUT: Field = Field {
-    key: "timeout",
-    kind: Kind::Seconds {
-        min: 0.01,
-        max: 3600.0,
-        why: "a healthy member may need 0.01 s to answer, and one that needs an hour is not healthy",
-    },
-    default: Fallback::Required,
-    example: "3",
-    meaning: "How long a probe may take. More than `delay` is allowed, with a warning.",
-};
-
-pub(super) static MAX_RETRIES: Field = Field {
-    key: "max_retries",
-    kind: RETRIES,
-    default: Fallback::Required,
-    example: "2",
-    meaning: "Successes in a row that bring a member up.",
-};
-
-pub(super) static MAX_RETRIES_DOWN: Field = Field {
-    key: "max_retries_down",
-    kind: RETRIES,
-    default: Fallback::Integer(3),
-    example: "2",
-    meaning: "Failures in a row that take a member down.",
-};
-
-pub(super) static MONITOR_UP: Field = Field {
-    key: "admin_state_up",
-    kind: Kind::Flag,
-    default: ON,
-    example: "false",
-    meaning: "`false`: members are taken to be healthy.",
 };
 
 /// How much a file can hold, for the page.

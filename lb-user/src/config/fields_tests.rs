@@ -7,43 +7,84 @@ use crate::config::{
     schema::{Fallback, Field, Kind, Table},
 };
 
-/// Fields that cannot stand side by side, as `table.field`: a file of examples
-/// has all fields but some of these, and there is a file with each.
-const SCENES: [&[&str]; 2] = [
-    // Version 3 of IPv4, signed with a key from this file.
-    &["vrrp.password", "vrrp.link_local", "hmac_key.secret_file", "sync.secret_file"],
-    // Version 2, with a password. No example of a path is that of a file here.
-    &[
-        "vrrp.version",
-        "vrrp.link_local",
-        "vrrp.hmac_mode",
-        "vrrp.hmac_send",
-        "vrrp.hmac_freshness",
-        "vrrp.learned_interval_limit_ms",
-        "vrrp.hmac_key",
-        "hmac_key.id",
-        "hmac_key.secret",
-        "hmac_key.secret_file",
-        "sync.secret_file",
-    ],
+/// Fields that cannot stand side by side: a file of examples has all fields but
+/// some of these, and there is a file with each.
+struct Scene {
+    /// What is left out, as `table.field`.
+    without: &'static [&'static str],
+    /// What is written beside the examples: a line of a table.
+    with: &'static [(&'static str, &'static str)],
+}
+
+const SCENES: [Scene; 3] = [
+    // Version 3 of IPv4, signed with a key from this file. A TCP monitor.
+    Scene {
+        without: &[
+            "vrrp.password",
+            "vrrp.link_local",
+            "hmac_key.secret_file",
+            "sync.secret_file",
+            "healthmonitor.http_method",
+            "healthmonitor.http_version",
+            "healthmonitor.url_path",
+            "healthmonitor.expected_codes",
+            "healthmonitor.domain_name",
+            "healthmonitor.grpc_service",
+        ],
+        with: &[],
+    },
+    // Version 2, with a password. No example of a path is that of a file here. An HTTP monitor.
+    Scene {
+        without: &[
+            "vrrp.version",
+            "vrrp.link_local",
+            "vrrp.hmac_mode",
+            "vrrp.hmac_send",
+            "vrrp.hmac_freshness",
+            "vrrp.learned_interval_limit_ms",
+            "vrrp.hmac_key",
+            "hmac_key.id",
+            "hmac_key.secret",
+            "hmac_key.secret_file",
+            "sync.secret_file",
+            "healthmonitor.type",
+            "healthmonitor.grpc_service",
+            "healthmonitor.tcp_handshake",
+        ],
+        with: &[("vrrp", "version = 2"), ("healthmonitor", "type = \"HTTP\"")],
+    },
+    // A gRPC monitor, and no pair.
+    Scene {
+        without: &[
+            "vrrp",
+            "sync",
+            "loadbalancer.topology",
+            "loadbalancer.vrrp",
+            "healthmonitor.type",
+            "healthmonitor.http_method",
+            "healthmonitor.http_version",
+            "healthmonitor.url_path",
+            "healthmonitor.expected_codes",
+            "healthmonitor.tcp_handshake",
+        ],
+        with: &[("healthmonitor", "type = \"GRPC\"")],
+    },
 ];
-/// What is written beside the examples in the second scene.
-const VERSION_2: &str = "version = 2";
 
 /// A valid file in which every field of the page is written with its example,
 /// but for some.
-fn every_example(table: &Table, without: &[&str], text: &mut String) {
-    let out = |key: &str| without.contains(&format!("{}.{key}", table.key).as_str());
+fn every_example(table: &Table, scene: &Scene, text: &mut String) {
+    let out = |key: &str| scene.without.contains(&format!("{}.{key}", table.key).trim_start_matches('.'));
     if !table.header.is_empty() {
         text.push_str(&format!("{}\n", table.header));
     }
     for field in table.fields.iter().filter(|field| !out(field.key)) {
         text.push_str(&format!("{} = {}\n", field.key, field.example));
     }
-    if table.key == "vrrp" && out("version") {
-        text.push_str(&format!("{VERSION_2}\n"));
+    for (_, line) in scene.with.iter().filter(|(key, _)| *key == table.key) {
+        text.push_str(&format!("{line}\n"));
     }
-    table.tables.iter().filter(|table| !out(table.key)).for_each(|table| every_example(table, without, text));
+    table.tables.iter().filter(|table| !out(table.key)).for_each(|table| every_example(table, scene, text));
 }
 
 fn tables<'t>(table: &'t Table, all: &mut Vec<&'t Table>) {
@@ -55,14 +96,14 @@ fn tables<'t>(table: &'t Table, all: &mut Vec<&'t Table>) {
 fn scenes() -> Vec<(String, Vec<(usize, &'static Field)>)> {
     let mut all = Vec::new();
     tables(&FILE, &mut all);
-    let scene = |without: &&[&str]| {
+    let scene = |scene: &Scene| {
         let mut text = String::new();
-        every_example(&FILE, without, &mut text);
+        every_example(&FILE, scene, &mut text);
         let mut found = Vec::new();
         for table in all.iter().filter(|table| !table.header.is_empty()) {
             let Some(header) = text.lines().position(|line| line == table.header) else { continue };
             let lines = text.lines().enumerate().skip(header + 1).take_while(|(_, line)| !line.starts_with('['));
-            for (at, line) in lines.filter(|(_, line)| *line != VERSION_2) {
+            for (at, line) in lines.filter(|(_, line)| !scene.with.iter().any(|(_, with)| with == line)) {
                 let key = line.split(' ').next().unwrap();
                 found.push((at, *table.fields.iter().find(|field| field.key == key).unwrap()));
             }
@@ -112,7 +153,7 @@ fn every_field_of_the_page_is_read() {
 fn is_needed(field: &Field) -> bool {
     // One of two is required, or several interfaces leave a choice, or
     // something else in the scene rests on it.
-    ["interface", "secret", "name", "unicast_peers", "topology"].contains(&field.key)
+    ["interface", "secret", "name", "unicast_peers", "topology", "http_version"].contains(&field.key)
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod daemon;
 mod failover;
 mod fields;
 mod mistake;
+mod monitor;
 mod nearest;
 mod page;
 mod reader;

@@ -7,6 +7,7 @@ use lb_common::limits::{LABEL_BYTES, MAX_TABLE_SLOTS};
 use super::{
     MAX_FILE_BYTES,
     fields::{COUNTS, FILE, MAX_INTERFACES, MIN_SNAT_PORT, MIN_SNAT_PORTS},
+    monitor::fields::types_of,
     schema::{Fallback, Field, Kind, Table},
 };
 use crate::{maglev::slots_for, model::Name};
@@ -14,7 +15,7 @@ use crate::{maglev::slots_for, model::Name};
 const BEGINNING: &str = "\
 # The pool file
 
-<!-- Written by a test from the tables in lb-user/src/config/fields.rs. To write it again:
+<!-- Written by a test from the tables of fields in lb-user/src/config. To write it again:
      KRATER_BLESS=1 cargo test -p lb-user pool_file_page -->
 
 lbd reads one file, in [TOML](https://toml.io), that says what it balances, in the words of OpenStack's Octavia.
@@ -29,10 +30,11 @@ beside an amphora of Octavia.
   refused as *not available yet*.
 - Whatever is not written has its default. A **required** field has none.
 - Words count as they are written here: `TCP` is one, `tcp` is not.
-- Warnings name what is allowed and probably not meant: a file without load balancer, a `timeout` above the `delay`, a
-  pool that no listener uses, a UDP member that is probed over TCP at the port where it serves UDP; a virtual router
-  that moves nothing, `[sync]` without one, a peer whose adverts are not allowed, more addresses than an advert names, a
-  secret that everybody on the host can read, a program for `notify` that is not there.
+- Warnings name what is allowed and probably not meant: a file without load balancer; a pool that no listener uses; a
+  `timeout` above the `delay`, a `UDP-CONNECT` monitor with a `delay` below 3 s, codes that no answer has, a UDP member
+  that is probed over TCP at the port where it serves UDP, `on_member_down` or `panic_threshold` where they do nothing; a
+  virtual router that moves nothing, `[sync]` without one, a peer whose adverts are not allowed, more addresses than an
+  advert names, a secret that everybody on the host can read, a program for `notify` that is not there.
 
 ";
 
@@ -116,7 +118,15 @@ fn write_table(page: &mut String, table: &Table) {
     let _ = writeln!(page, "## `{}`\n\n{}\n", table.header, table.about);
     page.push_str("| field | what can be written | default | meaning |\n|---|---|---|---|\n");
     for field in table.fields {
-        let _ = writeln!(page, "| `{}` | {} | {} | {} |", field.key, values(field), default(field), field.meaning);
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {}{} |",
+            field.key,
+            values(field),
+            default(field),
+            of(field),
+            field.meaning
+        );
     }
     page.push('\n');
     for field in table.fields {
@@ -134,6 +144,11 @@ fn write_table(page: &mut String, table: &Table) {
     }
 }
 
+/// Which types of health monitor have a field, where not all do.
+fn of(field: &Field) -> String {
+    types_of(field).map(|types| format!("Of {}. ", code(types))).unwrap_or_default()
+}
+
 fn values(field: &Field) -> String {
     match field.kind {
         Kind::Flag => "`true` or `false`".to_owned(),
@@ -141,6 +156,8 @@ fn values(field: &Field) -> String {
         Kind::Signed { min, max } => format!("{min} to {max}"),
         Kind::Seconds { min, max, .. } => format!("seconds, {min} to {max}, with or without decimals"),
         Kind::Word { now, .. } => code(now),
+        Kind::Version { now } => format!("{}, in quotes or as a number", code(now)),
+        Kind::Text { can_be, .. } => can_be.to_owned(),
         Kind::Name => "a [name](#names)".to_owned(),
         Kind::Address => "an IPv4 or IPv6 [address](#addresses)".to_owned(),
         Kind::Addresses { max } => {

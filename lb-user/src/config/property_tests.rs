@@ -1,16 +1,18 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fmt::Write as _, net::IpAddr, num::NonZeroU16, time::Duration};
+use std::{fmt::Write as _, net::IpAddr, num::NonZeroU16};
 
 use lb_common::config::IdleLimits;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
-use super::*;
-use crate::model::{
-    Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, OnMemberDown,
-    Pool, ProbePath, Topology, Transport, Weight,
+use super::{
+    monitor::samples::{monitor, monitor_lines},
+    *,
 };
-use lb_health::Handshake;
+use crate::model::{
+    Algorithm, ForwardMode, Listener, LoadBalancer, Member, Model, Name, OnMemberDown, Percent, Pool, Topology,
+    Transport, Weight,
+};
 
 /// Files in order, with no secret in a file that is not here.
 const EXAMPLES: [&str; 3] = [
@@ -134,10 +136,6 @@ fn address(ipv6: bool) -> impl Strategy<Value = IpAddr> {
     })
 }
 
-fn milliseconds(from: u64) -> impl Strategy<Value = Duration> {
-    (from..=3_600_000u64).prop_map(Duration::from_millis)
-}
-
 prop_compose! {
     fn member(ipv6: bool)(
         name in name(), address in address(ipv6), protocol_port in port(), weight in 0..=256u16, backup: bool,
@@ -148,23 +146,27 @@ prop_compose! {
     }
 }
 
-prop_compose! {
-    fn monitor()(
-        delay in milliseconds(50), timeout in milliseconds(10), max_retries in 1..=10u8, max_retries_down in 1..=10u8,
-        admin_state_up: bool,
-    ) -> HealthMonitor {
-        HealthMonitor { kind: MonitorKind::Tcp(Handshake::Half), delay, timeout, max_retries, max_retries_down, admin_state_up, flap_damping: true, probe_path: ProbePath::Member }
-    }
+fn pool(ipv6: bool) -> impl Strategy<Value = Pool> {
+    select(&[Transport::Tcp, Transport::Udp][..]).prop_flat_map(move |protocol| pool_of(protocol, ipv6))
 }
 
 prop_compose! {
-    fn pool(ipv6: bool)(
-        name in name(), protocol in select(&[Transport::Tcp, Transport::Udp][..]),
-        lb_algorithm in select(&[Algorithm::SourceIp, Algorithm::SourceIpPort][..]), admin_state_up: bool,
-        members in vec(member(ipv6), 0..5), health_monitor in option::of(monitor()),
+    fn pool_of(protocol: Transport, ipv6: bool)(
+        name in name(), lb_algorithm in select(&[Algorithm::SourceIp, Algorithm::SourceIpPort][..]), admin_state_up: bool,
+        members in vec(member(ipv6), 0..5), health_monitor in option::of(monitor(protocol)),
+        on_member_down in select(&[OnMemberDown::Keep, OnMemberDown::Reset][..]), panic_threshold in option::of(1..=99u8),
     ) -> Pool {
-        let forward_mode = ForwardMode::Nat;
-        Pool { name, protocol, lb_algorithm, forward_mode, admin_state_up, members, health_monitor, on_member_down: OnMemberDown::Keep, panic_threshold: None }
+        Pool {
+            name,
+            protocol,
+            lb_algorithm,
+            forward_mode: ForwardMode::Nat,
+            admin_state_up,
+            members,
+            health_monitor,
+            on_member_down,
+            panic_threshold: panic_threshold.and_then(Percent::new),
+        }
     }
 }
 
@@ -245,6 +247,10 @@ fn written(dataplane: &DataplaneConfig, control: &ControlConfig, model: &Model) 
             };
             line(format_args!("lb_algorithm = \"{algorithm}\"\nforward_mode = \"nat\""));
             line(format_args!("admin_state_up = {}", pool.admin_state_up));
+            line(format_args!("on_member_down = \"{}\"", format!("{:?}", pool.on_member_down).to_lowercase()));
+            if let Some(percent) = pool.panic_threshold {
+                line(format_args!("panic_threshold = {}", percent.get()));
+            }
             for member in &pool.members {
                 line(format_args!("[[loadbalancer.pool.member]]\nname = \"{}\"", member.name));
                 line(format_args!("address = \"{}\"\nprotocol_port = {}", member.address, member.protocol_port));
@@ -258,12 +264,7 @@ fn written(dataplane: &DataplaneConfig, control: &ControlConfig, model: &Model) 
                 }
             }
             if let Some(monitor) = &pool.health_monitor {
-                line(format_args!("[loadbalancer.pool.healthmonitor]\ntype = \"TCP\""));
-                line(format_args!("delay = {:?}", monitor.delay.as_secs_f64()));
-                line(format_args!("timeout = {:?}", monitor.timeout.as_secs_f64()));
-                line(format_args!("max_retries = {}", monitor.max_retries));
-                line(format_args!("max_retries_down = {}", monitor.max_retries_down));
-                line(format_args!("admin_state_up = {}", monitor.admin_state_up));
+                line(format_args!("[loadbalancer.pool.healthmonitor]\n{}", monitor_lines(monitor)));
             }
         }
     }

@@ -289,6 +289,43 @@ impl<'a> Reader<'a> {
         meaning
     }
 
+    /// One of some versions, in quotes or as a number; `meanings` has each.
+    pub(super) fn version<T: Clone>(&self, field: &'static Field, meanings: &[(&str, T)]) -> Option<T> {
+        let Kind::Version { now } = field.kind else { return None };
+        let same = |text: &str| meanings.iter().find(|(word, _)| *word == text).map(|(_, meaning)| meaning.clone());
+        let number = |text: &str| {
+            let number: f64 = text.parse().ok()?;
+            let found = meanings.iter().find(|(word, _)| word.parse() == Ok(number));
+            found.map(|(_, meaning)| meaning.clone())
+        };
+        let (meaning, shown) = match (self.written(field), &field.default) {
+            (Some(DeValue::String(text)), _) => (same(text), quoted(text)),
+            (Some(DeValue::Float(written)), _) => (number(written.as_str()), plain(written.as_str())),
+            (Some(DeValue::Integer(written)), _) => (number(written.as_str()), plain(written.as_str())),
+            (Some(other), _) => return self.wrong_type(field, other),
+            (None, Fallback::Text(text)) => return same(text),
+            (None, _) => return None,
+        };
+        if meaning.is_none() {
+            self.mistake(field.key, format!("{shown} is not known; use one of {}", now.join(", ")));
+        }
+        meaning
+    }
+
+    /// A text that `check` takes, or else says what it must be.
+    pub(super) fn checked<T>(
+        &self,
+        field: &'static Field,
+        check: impl FnOnce(&str) -> Result<T, &'static str>,
+    ) -> Option<T> {
+        let text = self.text(field)?;
+        let refuse = |must_be| {
+            let example = format!("{} = {}", field.key, field.example);
+            self.mistake(field.key, format!("{} must be {must_be}; write for example {example}", quoted(text)));
+        };
+        check(text).map_err(refuse).ok()
+    }
+
     /// A name.
     pub(super) fn name(&self, field: &'static Field) -> Option<Name> {
         let text = self.text(field)?;

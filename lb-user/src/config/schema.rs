@@ -66,6 +66,18 @@ pub(super) enum Kind {
         /// Those that exist and cannot be chosen yet.
         later: &'static [&'static str],
     },
+    /// One of some versions, as a word or as a number.
+    Version {
+        /// Those that can be chosen, as words.
+        now: &'static [&'static str],
+    },
+    /// A text that whoever reads it checks.
+    Text {
+        /// What it is, for somebody who wrote no text.
+        what: &'static str,
+        /// What it can be, for the page.
+        can_be: &'static str,
+    },
     /// A [`crate::model::Name`].
     Name,
     /// An IP address.
@@ -146,6 +158,8 @@ impl Kind {
             Self::Integer { .. } | Self::Signed { .. } => "a whole number",
             Self::Seconds { .. } => "a number of seconds",
             Self::Word { .. } => "a word in quotes",
+            Self::Version { .. } => "a version",
+            Self::Text { what, .. } => what,
             Self::Name => "a name in quotes",
             Self::Address => "an IP address in quotes",
             Self::Addresses { .. } => "a list of IP addresses",

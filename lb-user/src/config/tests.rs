@@ -325,7 +325,6 @@ fn what_only_a_later_version_has_is_refused_as_that() {
     for (from, to, words) in [
         ("\"SOURCE_IP\"", "\"ROUND_ROBIN\"", "ROUND_ROBIN is not available yet; use one of SOURCE_IP_PORT"),
         ("\"SOURCE_IP\"", "\"LEAST_CONNECTIONS\"", "LEAST_CONNECTIONS is not available yet"),
-        ("type = \"TCP\"", "type = \"PING\"", "PING is not available yet; use TCP"),
         ("protocol = \"TCP\"\nprotocol_port", "protocol = \"TERMINATED_HTTPS\"\nprotocol_port", "not available yet"),
         ("protocol = \"UDP\"", "protocol = \"sctp\"", "SCTP is not available yet"),
         ("protocol = \"TCP\"\nlb_", "protocol = \"HTTP\"\nlb_", "HTTP is not available yet"),
@@ -487,14 +486,6 @@ fn a_file_without_a_load_balancer_is_taken_with_a_warning() {
     let config = parse(half, "pools.toml").unwrap();
     let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
     assert!(warning.text.contains("no [[loadbalancer]]"), "{warning}");
-}
-
-#[test]
-fn a_udp_port_that_is_probed_over_tcp_is_taken_with_a_warning() {
-    let udp = GOOD.replace("\"TCP\"\nprotocol_port", "\"UDP\"\nprotocol_port").replace("\"TCP\"\nlb_", "\"UDP\"\nlb_");
-    let config = parse(&udp, "pools.toml").unwrap();
-    let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
-    assert!(warning.text.contains("member \"second\": it is probed over TCP at port 8080"), "{warning}");
 }
 
 #[test]

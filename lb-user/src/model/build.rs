@@ -13,7 +13,7 @@ use std::{
 
 use lb_common::limits::{LABEL_BYTES, MAX_LISTENERS, MAX_MEMBERS, MAX_POOLS, MAX_SLOTS, MAX_VIPS, SLOTS_PER_LINE};
 
-use super::{LoadBalancer, Member, Name, Pool, Transport};
+use super::{LoadBalancer, Member, Name, Pool, Transport, monitor};
 use crate::maglev::slots_for;
 
 /// Where in the model something is wrong, as indices.
@@ -27,6 +27,8 @@ pub enum Place {
     Pool(usize, usize),
     /// A member of a pool of a load balancer.
     Member(usize, usize, usize),
+    /// The health monitor of a pool of a load balancer.
+    Monitor(usize, usize),
 }
 
 /// What is wrong, and what to do about it.
@@ -155,6 +157,25 @@ pub enum ModelErrorKind {
         /// Its place.
         at: Place,
     },
+    /// A type of health monitor that pools of the transport cannot have.
+    #[error("a pool that speaks {pool} has no {kind} monitor; use one of {}", monitor::monitors_of(*.pool).join(", "))]
+    MonitorOfOtherProtocol {
+        /// The type.
+        kind: &'static str,
+        /// What the pool speaks.
+        pool: Transport,
+    },
+    /// A name to ask for, and a version of HTTP that cannot.
+    #[error(
+        "it goes into the Host header, which comes with HTTP/1.1; write http_version = \"1.1\" beside it, or remove it"
+    )]
+    HostOfHttp10,
+    /// Probes to the VIP on members that do not have it.
+    #[error(
+        "members of a nat pool do not hold the VIP, so that none could answer for it; write probe_path = \"member\", \
+         or remove this"
+    )]
+    VipIsNotOnMembers,
     /// The names on the way to something are too long together.
     #[error("\"{label}\" has {} characters, and at most {LABEL_BYTES} can be kept; shorten its names", .label.len())]
     LabelTooLong {
@@ -261,6 +282,9 @@ impl ModelError {
             | ModelErrorKind::MemberUnusable { .. }
             | ModelErrorKind::MemberIsVip { .. } => Some("address"),
             ModelErrorKind::MonitorUnusable { .. } | ModelErrorKind::MonitorIsVip { .. } => Some("monitor_address"),
+            ModelErrorKind::MonitorOfOtherProtocol { .. } => Some("type"),
+            ModelErrorKind::HostOfHttp10 => Some("domain_name"),
+            ModelErrorKind::VipIsNotOnMembers => Some("probe_path"),
             ModelErrorKind::TooMany { .. } | ModelErrorKind::TooManySlots { .. } => None,
         }
     }
@@ -301,6 +325,9 @@ impl ModelError {
             ModelErrorKind::MemberTaken { .. } => {
                 &[(Some(self.place), "protocol_port"), (other, "address"), (other, "protocol_port")]
             }
+            ModelErrorKind::MonitorOfOtherProtocol { .. } => &[(self.place.pool(), "protocol")],
+            ModelErrorKind::HostOfHttp10 => &[(Some(self.place), "type"), (Some(self.place), "http_version")],
+            ModelErrorKind::VipIsNotOnMembers => &[(self.place.pool(), "forward_mode")],
             _ => &[],
         };
         own.into_iter().chain(more.iter().filter_map(|(place, field)| Some(((*place)?, *field)))).collect()
@@ -312,9 +339,20 @@ impl Place {
     #[must_use]
     pub const fn load_balancer(self) -> Option<Self> {
         match self {
-            Self::LoadBalancer(lb) | Self::Listener(lb, _) | Self::Pool(lb, _) | Self::Member(lb, _, _) => {
-                Some(Self::LoadBalancer(lb))
-            }
+            Self::LoadBalancer(lb)
+            | Self::Listener(lb, _)
+            | Self::Pool(lb, _)
+            | Self::Member(lb, _, _)
+            | Self::Monitor(lb, _) => Some(Self::LoadBalancer(lb)),
+        }
+    }
+
+    /// The pool it belongs to or is.
+    #[must_use]
+    pub const fn pool(self) -> Option<Self> {
+        match self {
+            Self::Pool(lb, pool) | Self::Member(lb, pool, _) | Self::Monitor(lb, pool) => Some(Self::Pool(lb, pool)),
+            Self::LoadBalancer(_) | Self::Listener(..) => None,
         }
     }
 }
@@ -394,6 +432,9 @@ fn pools(at: usize, lb: &LoadBalancer, vips: &Firsts<IpAddr>, errors: &mut Error
             }
             addresses(place, lb, member, vips, errors);
         }
+        if let Some(health_monitor) = &pool.health_monitor {
+            monitor::check(Place::Monitor(at, index), pool, health_monitor, errors);
+        }
     }
 }
 
@@ -458,10 +499,11 @@ fn room(load_balancers: &[LoadBalancer], errors: &mut Errors) {
     }
 }
 
-struct Errors(Vec<ModelError>);
+/// What was found so far.
+pub(super) struct Errors(Vec<ModelError>);
 
 impl Errors {
-    fn add(&mut self, place: Place, kind: ModelErrorKind) {
+    pub(super) fn add(&mut self, place: Place, kind: ModelErrorKind) {
         self.0.push(ModelError { place, kind });
     }
 

@@ -10,9 +10,11 @@ pub use lb_common::protocol::Transport;
 pub use lb_health::Kind as MonitorKind;
 
 mod build;
+mod monitor;
 mod name;
 
 pub use build::{AddressFlaw, ModelError, ModelErrorKind, Place};
+pub use monitor::monitors_of;
 pub use name::{Name, NameError};
 
 /// Everything one balancer serves. Build it with [`Model::new`].
@@ -240,7 +242,8 @@ impl Model {
     /// Checks what only shows with everything together: names and VIPs are
     /// unique, ports of one protocol on one VIP too, listeners name existing
     /// pools of their protocol, members have the VIP's address family and are
-    /// not there twice, and every limit of [`lb_common::limits`] holds.
+    /// not there twice, health monitors suit their pools, and every limit of
+    /// [`lb_common::limits`] holds.
     ///
     /// # Errors
     /// Every violation, each with its place.

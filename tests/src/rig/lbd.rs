@@ -41,6 +41,8 @@ pub struct MemberStatus {
     pub effective_weight: u64,
     /// Octavia's word.
     pub operating_status: String,
+    /// Why it is not `ONLINE`.
+    pub status_reason: Option<String>,
     /// Its share of new flows.
     pub share_percent: f64,
     /// How frames reach it; `null` when that is unknown.

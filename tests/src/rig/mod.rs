@@ -18,11 +18,13 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 pub mod addresses;
+pub mod backends;
 pub mod binaries;
 pub mod command;
 pub mod connections;
 pub mod duo;
 pub mod echo;
+pub mod health;
 pub mod http;
 pub mod icmp;
 pub mod keepalived;
@@ -213,6 +215,23 @@ impl Rig {
     #[must_use]
     pub fn member_at(&self, address: IpAddr) -> Option<&Member> {
         self.members.iter().find(|m| m.addresses().contains(&address))
+    }
+
+    /// Pulls a member's cable, at the switch: the member keeps its addresses and
+    /// routes, and nothing reaches it.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn unplug(&self, index: usize) -> Result<()> {
+        self.switch.ip_batch(&format!("link set {} down\n", self.member(index).name()))
+    }
+
+    /// The contrary of [`Rig::unplug`].
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn plug_in(&self, index: usize) -> Result<()> {
+        self.switch.ip_batch(&format!("link set {} up\n", self.member(index).name()))
     }
 
     /// Leaves everything up when this process ends; `krater-rig down` removes it.

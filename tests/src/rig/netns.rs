@@ -73,6 +73,21 @@ impl NetNs {
             Ok(())
         })
     }
+
+    /// Makes the kernel doubt what it knows of neighbours at an interface, and find
+    /// out, within a few seconds instead of a minute.
+    ///
+    /// # Errors
+    /// When there is no such interface.
+    pub fn hurry_neighbours(&self, interface: &str) -> Result<()> {
+        let parameters = ["ipv4", "ipv6"].into_iter().flat_map(|family| {
+            [("base_reachable_time_ms", "1000"), ("delay_first_probe_time", "1"), ("retrans_time_ms", "200")]
+                .map(|(name, value)| (format!("{family}/neigh/{interface}/{name}"), value))
+        });
+        let parameters: Vec<_> = parameters.collect();
+        let parameters: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        self.set_parameters(&parameters)
+    }
 }
 
 impl Drop for NetNs {

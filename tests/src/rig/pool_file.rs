@@ -226,6 +226,12 @@ pub struct Pool {
     pub protocol: String,
     /// `SOURCE_IP_PORT` or `SOURCE_IP`.
     pub lb_algorithm: String,
+    /// `keep` or `reset`; the first if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_member_down: Option<String>,
+    /// Per cent; never if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub panic_threshold: Option<u8>,
     /// Its members.
     pub member: Vec<Member>,
     /// Its health monitor.
@@ -247,15 +253,18 @@ pub struct Member {
     pub backup: bool,
     /// On or off.
     pub admin_state_up: bool,
+    /// Where it is probed; its address if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitor_address: Option<IpAddr>,
     /// The port it is probed at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monitor_port: Option<u16>,
 }
 
-/// `[loadbalancer.pool.healthmonitor]`.
+/// `[loadbalancer.pool.healthmonitor]`. What is absent is as lbd thinks best.
 #[derive(Clone, Debug, Serialize)]
 pub struct HealthMonitor {
-    /// `TCP`.
+    /// `TCP`, `HTTP`, and so on.
     #[serde(rename = "type")]
     pub kind: String,
     /// Seconds between probes.
@@ -266,6 +275,33 @@ pub struct HealthMonitor {
     pub max_retries: u8,
     /// Failures in a row that take a member down.
     pub max_retries_down: u8,
+    /// `GET` and eight others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_method: Option<String>,
+    /// `1.0` or `1.1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_version: Option<String>,
+    /// What is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url_path: Option<String>,
+    /// `200`, `200,202` or `200-204`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_codes: Option<String>,
+    /// Whom is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain_name: Option<String>,
+    /// Which service of a gRPC server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc_service: Option<String>,
+    /// `half` or `full`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_handshake: Option<String>,
+    /// Whether a member that flaps needs more successes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flap_damping: Option<bool>,
+    /// Whether it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_state_up: Option<bool>,
 }
 
 impl PoolFile {
@@ -377,7 +413,9 @@ impl LoadBalancer {
 }
 
 impl Listener {
-    fn new(name: &str, protocol: &str, port: u16, pool: &str) -> Self {
+    /// A listener at a port of the VIP, in front of a pool.
+    #[must_use]
+    pub fn new(name: &str, protocol: &str, port: u16, pool: &str) -> Self {
         Self {
             name: name.to_owned(),
             protocol: protocol.to_owned(),
@@ -387,33 +425,70 @@ impl Listener {
     }
 }
 
+impl HealthMonitor {
+    /// One that asks five times a second, is patient for as long, and believes
+    /// the second failure and the first success.
+    #[must_use]
+    pub fn of(kind: &str) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            delay: 0.2,
+            timeout: 0.2,
+            max_retries: 1,
+            max_retries_down: 2,
+            http_method: None,
+            http_version: None,
+            url_path: None,
+            expected_codes: None,
+            domain_name: None,
+            grpc_service: None,
+            tcp_handshake: None,
+            flap_damping: None,
+            admin_state_up: None,
+        }
+    }
+}
+
+impl Member {
+    /// A member with a weight of one that is probed where it serves.
+    #[must_use]
+    pub fn new(name: &str, address: IpAddr, port: u16) -> Self {
+        Self {
+            name: name.to_owned(),
+            address,
+            protocol_port: port,
+            weight: 1,
+            backup: false,
+            admin_state_up: true,
+            monitor_address: None,
+            monitor_port: None,
+        }
+    }
+}
+
 impl Pool {
-    fn for_rig(topology: Topology, family: Family, name: &str, protocol: &str, port: u16) -> Self {
+    /// A pool of these members.
+    #[must_use]
+    pub fn new(name: &str, protocol: &str, member: Vec<Member>, healthmonitor: Option<HealthMonitor>) -> Self {
         Self {
             name: name.to_owned(),
             protocol: protocol.to_owned(),
             lb_algorithm: "SOURCE_IP_PORT".to_owned(),
-            member: (0..addresses::MEMBERS)
-                .map(|index| Member {
-                    name: addresses::member_name(index),
-                    address: topology.member(family, index),
-                    protocol_port: port,
-                    weight: 1,
-                    backup: false,
-                    admin_state_up: true,
-                    // The members' UDP servers answer no TCP probe, and their echo has more to do: their web server
-                    // stands for all.
-                    monitor_port: (port != HTTP_PORT).then_some(HTTP_PORT),
-                })
-                .collect(),
-            healthmonitor: Some(HealthMonitor {
-                kind: "TCP".to_owned(),
-                delay: 0.2,
-                timeout: 0.2,
-                max_retries: 1,
-                max_retries_down: 2,
-            }),
+            on_member_down: None,
+            panic_threshold: None,
+            member,
+            healthmonitor,
         }
+    }
+
+    fn for_rig(topology: Topology, family: Family, name: &str, protocol: &str, port: u16) -> Self {
+        let member = (0..addresses::MEMBERS).map(|index| Member {
+            // The members' UDP servers answer no TCP probe, and their echo has more to do: their web server stands
+            // for all.
+            monitor_port: (port != HTTP_PORT).then_some(HTTP_PORT),
+            ..Member::new(&addresses::member_name(index), topology.member(family, index), port)
+        });
+        Self::new(name, protocol, member.collect(), Some(HealthMonitor::of("TCP")))
     }
 }
 

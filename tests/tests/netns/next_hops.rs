@@ -62,13 +62,7 @@ impl Cable {
 
     /// Makes the kernel doubt and find out within a few seconds.
     fn hurry(&self) -> Result<()> {
-        let parameters = ["ipv4", "ipv6"].into_iter().flat_map(|family| {
-            [("base_reachable_time_ms", "1000"), ("delay_first_probe_time", "1"), ("retrans_time_ms", "200")]
-                .map(|(name, value)| (format!("{family}/neigh/eth1/{name}"), value))
-        });
-        let parameters: Vec<_> = parameters.collect();
-        let parameters: Vec<_> = parameters.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-        self.lb.set_parameters(&parameters)
+        self.lb.hurry_neighbours("eth1")
     }
 
     /// Plays a test in the balancer's namespace. One thread does everything, so

@@ -10,10 +10,10 @@ pub(super) const HOST: &str = "host";
 
 /// Cheapest first. A test program of the tests crate that is not in this list
 /// is a tier too and runs last.
-const ORDER: &[&str] = &[HOST, "prog", "netns", "vrrp", "ha", "api", "cli"];
+const ORDER: &[&str] = &[HOST, "prog", "netns", "vrrp", "ha", "health", "api", "cli"];
 
 /// The tiers that load BPF programs or make namespaces.
-const KERNEL: &[&str] = &["prog", "netns", "vrrp", "ha"];
+const KERNEL: &[&str] = &["prog", "netns", "vrrp", "ha", "health"];
 
 /// A set of tests that run together.
 #[derive(Clone, Debug, PartialEq, Eq)]

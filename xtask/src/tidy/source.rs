@@ -20,6 +20,7 @@ const UNSAFE_FILES: &[&str] = &[
     "lb-ebpf/src/maps.rs",
     "lb-ebpf/src/packet.rs",
     "lb-ebpf/src/pass.rs",
+    "lb-user/health/src/raw/sys.rs",
     "lb-user/src/dataplane/region.rs",
     "lb-user/src/heap.rs",
     "tests/src/sys.rs",

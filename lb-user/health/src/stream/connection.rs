@@ -150,3 +150,7 @@ pub(super) fn broken(error: &io::Error, before: &'static str) -> Outcome {
         _ => Outcome::Fails(Failure::Closed(before)),
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -17,7 +17,7 @@ use crate::{
 /// Far longer than anything takes that is answered.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// For what is never answered.
-pub(super) const BRIEF: Duration = Duration::from_millis(300);
+pub(super) const BRIEF: Duration = Duration::from_secs(1);
 
 /// A server that takes one connection, and what it makes of it.
 pub(super) struct Server<T> {

@@ -34,7 +34,7 @@ fn where_no_syn_is_answered_there_is_no_connection() {
     let hole = BlackHole::new();
     let outcome = ask(KIND, hole.to, BRIEF);
     assert_eq!(outcome, Outcome::Fails(Failure::Timeout { patience: BRIEF, missing: "connection" }));
-    assert_eq!(outcome.to_string(), "no connection within 0.3 s");
+    assert_eq!(outcome.to_string(), "no connection within 1 s");
 }
 
 #[test]

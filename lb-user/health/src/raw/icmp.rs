@@ -1,0 +1,76 @@
+//! PING: an echo request to send, and what answers it. Pure, and total over bytes.
+//!
+//! An answer counts when it carries the random bytes of the request, which only who
+//! received the request knows.
+
+use super::checksum::Sum;
+
+/// A header and the random bytes.
+pub(super) const ECHO_LEN: usize = 24;
+
+/// What the bytes after the header begin with, for whoever reads a capture.
+const MARK: &[u8; 8] = b"krater\0\0";
+
+/// Types of ICMP (RFC 792) and ICMPv6 (RFC 4443).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Types {
+    request: u8,
+    /// An echo reply.
+    pub(super) reply: u8,
+}
+
+/// Those of ICMP.
+pub(super) const V4: Types = Types { request: 8, reply: 0 };
+/// Those of ICMPv6.
+pub(super) const V6: Types = Types { request: 128, reply: 129 };
+
+/// An echo, from either side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Echo {
+    /// Which prober.
+    pub(super) identifier: u16,
+    /// Which probe.
+    pub(super) sequence: u16,
+    /// The random bytes; of a request that was cut off on its way back, none.
+    pub(super) cookie: Option<u64>,
+}
+
+/// An echo request, with the checksum of ICMP; in that of ICMPv6, the pseudo header is
+/// missing, which the kernel adds.
+pub(super) fn request(types: Types, identifier: u16, sequence: u16, cookie: u64) -> [u8; ECHO_LEN] {
+    let mut echo = [0; ECHO_LEN];
+    echo[0] = types.request;
+    echo[4..6].copy_from_slice(&identifier.to_be_bytes());
+    echo[6..8].copy_from_slice(&sequence.to_be_bytes());
+    echo[8..16].copy_from_slice(MARK);
+    echo[16..24].copy_from_slice(&cookie.to_be_bytes());
+    let checksum = Sum::default().bytes(&echo).folded();
+    echo[2..4].copy_from_slice(&checksum.to_be_bytes());
+    echo
+}
+
+/// Reads an echo reply. `None` when it is none, or none to a request of ours.
+pub(super) fn read(types: Types, bytes: &[u8]) -> Option<Echo> {
+    read_type(types.reply, bytes).filter(|echo| echo.cookie.is_some())
+}
+
+/// Reads the request that an ICMP message brings back, the random bytes if they are there.
+pub(super) fn read_sent(types: Types, bytes: &[u8]) -> Option<Echo> {
+    read_type(types.request, bytes)
+}
+
+fn read_type(wanted: u8, bytes: &[u8]) -> Option<Echo> {
+    let header: &[u8; 8] = bytes.first_chunk()?;
+    if header[0] != wanted || header[1] != 0 {
+        return None;
+    }
+    let cookie = bytes.get(8..ECHO_LEN).and_then(|data| {
+        let cookie = data.strip_prefix(MARK.as_slice())?;
+        Some(u64::from_be_bytes(cookie.try_into().ok()?))
+    });
+    Some(Echo {
+        identifier: u16::from_be_bytes([header[4], header[5]]),
+        sequence: u16::from_be_bytes([header[6], header[7]]),
+        cookie,
+    })
+}

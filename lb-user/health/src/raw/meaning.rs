@@ -1,0 +1,98 @@
+//! What a packet that has come, or one that came back, says of which probe. Pure, and total
+//! over bytes: the last word has whoever compares the number with that of the probe.
+
+use std::net::SocketAddr;
+
+use super::{
+    icmp,
+    net::{Family, Key, Protocol, ipv4_payload, plain},
+    sctp,
+    sockets::{Line, PORTS, types},
+    tcp,
+};
+use crate::outcome::{Answer, Failure, Outcome};
+
+/// What a packet says.
+#[derive(Debug)]
+pub(super) struct Meaning {
+    /// Of which probe.
+    pub(super) key: Key,
+    /// The number it must have for that.
+    pub(super) token: u64,
+    /// What comes of it.
+    pub(super) outcome: Outcome,
+    /// What to send back, so that the member keeps nothing.
+    pub(super) farewell: Option<[u8; sctp::ABORT_LEN]>,
+}
+
+/// The meaning of a packet that has arrived.
+pub(super) fn of_packet(line: &Line, from: SocketAddr, bytes: &[u8]) -> Option<Meaning> {
+    let from = plain(from);
+    let key = |port, lane| Key { protocol: line.protocol, ip: from.ip(), port, lane };
+    let payload = match (line.protocol, line.family) {
+        (Protocol::Udp, _) | (_, Family::V6) => bytes,
+        (protocol, Family::V4) => ipv4_payload(bytes, protocol.number(Family::V4))?,
+    };
+    let refused = Outcome::Fails(Failure::Kernel(libc::ECONNREFUSED));
+    Some(match line.protocol {
+        Protocol::Tcp => {
+            let segment = tcp::read(payload)?;
+            let outcome = if segment.accepts { Outcome::Answers(Answer::Accepts) } else { refused };
+            let key = key(segment.from, lane(line, segment.to)?);
+            Meaning { key, token: segment.acknowledged.into(), outcome, farewell: None }
+        }
+        Protocol::Udp => Meaning {
+            key: key(from.port(), line.first),
+            token: 0,
+            outcome: Outcome::Answers(Answer::Datagram),
+            farewell: None,
+        },
+        Protocol::Icmp => {
+            let echo = icmp::read(types(line.family), payload).filter(|echo| echo.identifier == line.first)?;
+            Meaning {
+                key: key(0, echo.sequence),
+                token: echo.cookie?,
+                outcome: Outcome::Answers(Answer::Echo),
+                farewell: None,
+            }
+        }
+        Protocol::Sctp => {
+            let answer = sctp::read(payload)?;
+            let outcome = if answer.accepts.is_some() { Outcome::Answers(Answer::InitAck) } else { refused };
+            Meaning {
+                key: key(answer.from, lane(line, answer.to)?),
+                token: answer.tag.into(),
+                outcome,
+                farewell: answer.accepts.map(|tag| sctp::abort(answer.to, answer.from, tag)),
+            }
+        }
+    })
+}
+
+/// Of which probe a packet was that came back, and its number, if that came back too.
+/// What is long enough to have it must have it.
+pub(super) fn of_error(line: &Line, to: SocketAddr, bytes: &[u8]) -> Option<(Key, Option<u64>)> {
+    let to = plain(to);
+    let key = |port, lane| Key { protocol: line.protocol, ip: to.ip(), port, lane };
+    Some(match line.protocol {
+        Protocol::Tcp => {
+            let sent = tcp::read_sent(bytes)?;
+            (key(sent.to, lane(line, sent.from)?), Some(sent.sequence.wrapping_add(1).into()))
+        }
+        // The kernel has found the socket by the ports.
+        Protocol::Udp => (key(to.port(), line.first), None),
+        Protocol::Icmp => {
+            let echo = icmp::read_sent(types(line.family), bytes).filter(|echo| echo.identifier == line.first)?;
+            (key(0, echo.sequence), echo.cookie)
+        }
+        Protocol::Sctp => {
+            let sent = sctp::read_sent(bytes)?;
+            // Without a tag it could be anybody's word (RFC 9260 §10).
+            (key(sent.to, lane(line, sent.from)?), Some(sent.tag?.into()))
+        }
+    })
+}
+
+fn lane(line: &Line, port: u16) -> Option<u16> {
+    port.checked_sub(line.first).filter(|lane| *lane < PORTS)
+}

@@ -1,0 +1,216 @@
+//! The sockets that probes are sent by and answered to, and the local ports they have.
+//!
+//! A few serve all members. The kernel does not know of connections here: it answers a
+//! SYN-ACK with RST by itself, so that the member keeps nothing.
+
+use std::{io, ops::RangeInclusive, os::fd::AsFd};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol as Number, SockAddr, Socket, Type};
+
+use super::Slot;
+use super::{
+    filter::Filter,
+    icmp,
+    net::{Dice, Family, Protocol},
+    sys::{Name, Outgoing},
+    tcp,
+};
+
+/// Local ports in a row for TCP and for SCTP, per family: as many pools can have the same
+/// member and probe it at once.
+pub(super) const PORTS: u16 = 32;
+
+/// Sockets of UDP per family, for the same reason.
+const UDP_SOCKETS: u16 = 16;
+
+/// How often a row of free ports is looked for.
+const ROWS_TRIED: usize = 64;
+
+/// What may arrive before it is looked at: answers to all probes that can be under way,
+/// with what the kernel counts for each.
+const RECEIVE_BUFFER: usize = 8 << 20;
+
+/// What may wait to be sent: packets to members that do not answer ARP wait in the kernel
+/// for seconds, and must not keep those to others from being sent.
+const SEND_BUFFER: usize = 16 << 20;
+
+/// A socket, and what goes through it.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// What its probes are made of.
+    pub(super) protocol: Protocol,
+    /// Of which family.
+    pub(super) family: Family,
+    /// The socket.
+    pub(super) socket: Socket,
+    /// TCP, SCTP: the first of its local ports. PING: its identifier. UDP: its lane.
+    pub(super) first: u16,
+    /// Packets that wait for the end of a batch, and whose they are.
+    pub(super) outbox: Vec<Outgoing>,
+    /// In the same order.
+    pub(super) slots: Vec<Option<Slot>>,
+    /// They hold the ports, and do nothing else.
+    _reserved: Vec<Socket>,
+}
+
+impl Line {
+    /// How many probes to one place it can tell apart (for UDP: all sockets together).
+    pub(super) const fn lanes(protocol: Protocol) -> u32 {
+        match protocol {
+            Protocol::Tcp | Protocol::Sctp => PORTS as u32,
+            Protocol::Udp => UDP_SOCKETS as u32,
+            Protocol::Icmp => 1 << 16,
+        }
+    }
+
+    /// Puts a packet into the batch.
+    pub(super) fn push(&mut self, slot: Option<Slot>, packet: Outgoing) {
+        self.slots.push(slot);
+        self.outbox.push(packet);
+    }
+}
+
+/// Opens the sockets of a protocol and a family.
+///
+/// # Errors
+/// When the kernel refuses, above all for want of `CAP_NET_RAW`.
+pub(super) fn open(protocol: Protocol, family: Family, dice: &mut Dice) -> io::Result<Vec<Line>> {
+    if protocol == Protocol::Udp {
+        return (0..UDP_SOCKETS).map(|lane| open_udp(family, lane)).collect();
+    }
+    let socket = new(family, Type::RAW, Some(Number::from(i32::from(protocol.number(family)))))?;
+    let (first, reserved) = match protocol {
+        Protocol::Tcp => reserve(family)?,
+        // The lowest bits are a port's place in the row.
+        Protocol::Sctp => (49_152 | (low_half(dice.roll()) & 0x3fe0), Vec::new()),
+        Protocol::Icmp | Protocol::Udp => (low_half(dice.roll()), Vec::new()),
+    };
+    let filter = match protocol {
+        Protocol::Tcp => Filter::tcp(family, &row(first)),
+        Protocol::Sctp => Filter::sctp(family, &row(first)),
+        Protocol::Icmp | Protocol::Udp => Filter::icmp(family, types(family), first),
+    };
+    socket.attach_filter(&filter.program())?;
+    if (protocol, family) == (Protocol::Tcp, Family::V6) {
+        let at = i32::try_from(tcp::CHECKSUM_AT).unwrap_or_default();
+        setsockopt(&socket, ChecksumAt, &at)?;
+    }
+    Ok(vec![line(protocol, family, socket, first, reserved)])
+}
+
+/// The types of echoes of a family.
+pub(super) const fn types(family: Family) -> icmp::Types {
+    match family {
+        Family::V4 => icmp::V4,
+        Family::V6 => icmp::V6,
+    }
+}
+
+fn row(first: u16) -> RangeInclusive<u16> {
+    first..=first.saturating_add(PORTS - 1)
+}
+
+fn low_half(number: u64) -> u16 {
+    u16::try_from(number & 0xffff).unwrap_or_default()
+}
+
+fn line(protocol: Protocol, family: Family, socket: Socket, first: u16, reserved: Vec<Socket>) -> Line {
+    Line { protocol, family, socket, first, outbox: Vec::new(), slots: Vec::new(), _reserved: reserved }
+}
+
+fn open_udp(family: Family, lane: u16) -> io::Result<Line> {
+    let socket = new(family, Type::DGRAM, None)?;
+    if family == Family::V6 {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&any(family, 0))?;
+    Ok(line(Protocol::Udp, family, socket, lane, Vec::new()))
+}
+
+/// A socket that does not block, hears of ICMP errors and has large buffers.
+fn new(family: Family, kind: Type, protocol: Option<Number>) -> io::Result<Socket> {
+    let domain = match family {
+        Family::V4 => Domain::IPV4,
+        Family::V6 => Domain::IPV6,
+    };
+    let socket = Socket::new(domain, kind.nonblocking().cloexec(), protocol)?;
+    match family {
+        Family::V4 => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
+        Family::V6 => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
+    }
+    // Above the limit of the system with CAP_NET_ADMIN, else up to it.
+    if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    }
+    if setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+    }
+    Ok(socket)
+}
+
+fn any(family: Family, port: u16) -> SockAddr {
+    match family {
+        Family::V4 => std::net::SocketAddr::from(([0; 4], port)).into(),
+        Family::V6 => std::net::SocketAddr::from(([0u16; 8], port)).into(),
+    }
+}
+
+/// Takes a row of ports of TCP, so that the kernel gives them to nobody. The row begins at
+/// a multiple of its length.
+fn reserve(family: Family) -> io::Result<(u16, Vec<Socket>)> {
+    let bound = |port| -> io::Result<Socket> {
+        let domain = if family == Family::V4 { Domain::IPV4 } else { Domain::IPV6 };
+        let socket = Socket::new(domain, Type::STREAM.cloexec(), None)?;
+        if family == Family::V6 {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&any(family, port))?;
+        Ok(socket)
+    };
+    // Those that were of no use are kept until one was, or the kernel would offer them again.
+    let mut refused = Vec::new();
+    for _ in 0..ROWS_TRIED {
+        // Which one it offers is its own choice: it knows which are set apart.
+        let offered = bound(0)?;
+        let port = offered.local_addr()?.as_socket().map_or(0, |address| address.port());
+        let first = port - port % PORTS;
+        let others = row(first).filter(|other| *other != port).map(bound);
+        match others.collect::<io::Result<Vec<_>>>() {
+            Ok(mut sockets) => {
+                sockets.push(offered);
+                return Ok((first, sockets));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => refused.push(offered),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}
+
+nix::setsockopt_impl!(ChecksumAt, libc::IPPROTO_IPV6, libc::IPV6_CHECKSUM, i32, sockopt::SetStruct<'_, i32>);
+
+/// Where IPv6 has a checksum that the kernel makes and checks (RFC 3542 §3.1).
+#[derive(Clone, Copy, Debug)]
+struct ChecksumAt;
+
+/// The name that a raw socket sends to: it has no port.
+pub(super) fn raw_name(ip: std::net::IpAddr, scope: u32) -> Name {
+    named(ip, 0, scope)
+}
+
+/// The name of an address, a port and a scope.
+pub(super) fn named(ip: std::net::IpAddr, port: u16, scope: u32) -> Name {
+    use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+    Name::of_ip(match ip {
+        IpAddr::V4(_) => SocketAddr::new(ip, port),
+        IpAddr::V6(v6) => SocketAddrV6::new(v6, port, 0, scope).into(),
+    })
+}
+
+/// What the socket of a line is, for whoever waits for it.
+impl AsFd for Line {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

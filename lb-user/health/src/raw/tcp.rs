@@ -1,0 +1,112 @@
+//! TCP half-open: a SYN to send, and what answers it. Pure, and total over bytes.
+//!
+//! What the member answers is checked against the sequence number of the SYN, which
+//! nobody else knows (RFC 9293 §3.10.7.3). Checksums of what arrives are not: over a veth
+//! they are unfinished, and 32 bits that match are proof enough.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::checksum::Sum;
+
+/// A header with one option.
+pub(super) const SYN_LEN: usize = 24;
+
+/// Where the checksum is in a header.
+pub(super) const CHECKSUM_AT: usize = 16;
+
+/// What a host that has nothing special offers to receive.
+const WINDOW: u16 = 64_240;
+
+/// The largest segment over Ethernet is this less the headers of IP and TCP.
+const MTU: u16 = 1500;
+
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
+/// The ends of a pseudo header that the checksum is made with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ends {
+    /// IPv4: from, to.
+    V4(Ipv4Addr, Ipv4Addr),
+    /// IPv6: from, to.
+    V6(Ipv6Addr, Ipv6Addr),
+    /// IPv6, and the kernel fills the checksum in.
+    Kernel,
+}
+
+/// A SYN.
+pub(super) fn syn(ends: Ends, source_port: u16, port: u16, sequence: u32) -> [u8; SYN_LEN] {
+    let mut syn = [0; SYN_LEN];
+    syn[..2].copy_from_slice(&source_port.to_be_bytes());
+    syn[2..4].copy_from_slice(&port.to_be_bytes());
+    syn[4..8].copy_from_slice(&sequence.to_be_bytes());
+    syn[12] = 6 << 4;
+    syn[13] = SYN;
+    syn[14..16].copy_from_slice(&WINDOW.to_be_bytes());
+    // The option of a largest segment: kind 2, four bytes (RFC 9293 §3.2).
+    let segment = MTU - if matches!(ends, Ends::V4(..)) { 40 } else { 60 };
+    syn[20] = 2;
+    syn[21] = 4;
+    syn[22..24].copy_from_slice(&segment.to_be_bytes());
+    let (protocol, length) = (6, 24);
+    let sum = match ends {
+        Ends::V4(source, to) => Sum::default().v4(source, to, protocol, length),
+        Ends::V6(source, to) => Sum::default().v6(source, to, protocol, length),
+        Ends::Kernel => return syn,
+    };
+    let checksum = sum.bytes(&syn).folded();
+    syn[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&checksum.to_be_bytes());
+    syn
+}
+
+/// What a segment from a member says to a SYN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Segment {
+    /// Its port.
+    pub(super) from: u16,
+    /// Ours.
+    pub(super) to: u16,
+    /// Which sequence number it expects next: that of the SYN and one.
+    pub(super) acknowledged: u32,
+    /// Whether it accepts (SYN-ACK) or refuses (RST).
+    pub(super) accepts: bool,
+}
+
+/// Reads a segment. `None` when it is no answer to a SYN, or no segment.
+pub(super) fn read(bytes: &[u8]) -> Option<Segment> {
+    let header: &[u8; 20] = bytes.first_chunk()?;
+    let length = usize::from(header[12] >> 4) * 4;
+    let accepts = match header[13] & (SYN | RST | ACK) {
+        flags if flags == SYN | ACK => true,
+        flags if flags == RST | ACK => false,
+        _ => return None,
+    };
+    (length >= 20).then(|| Segment {
+        from: u16::from_be_bytes([header[0], header[1]]),
+        to: u16::from_be_bytes([header[2], header[3]]),
+        acknowledged: u32::from_be_bytes([header[8], header[9], header[10], header[11]]),
+        accepts,
+    })
+}
+
+/// The first bytes of a segment of ours, as an ICMP message brings them back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Sent {
+    /// Our port.
+    pub(super) from: u16,
+    /// The member's.
+    pub(super) to: u16,
+    /// Its sequence number.
+    pub(super) sequence: u32,
+}
+
+/// Reads what an ICMP message brings back (RFC 792: eight bytes at least).
+pub(super) fn read_sent(bytes: &[u8]) -> Option<Sent> {
+    let header: &[u8; 8] = bytes.first_chunk()?;
+    Some(Sent {
+        from: u16::from_be_bytes([header[0], header[1]]),
+        to: u16::from_be_bytes([header[2], header[3]]),
+        sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
+    })
+}
