@@ -27,6 +27,7 @@ use crate::{
     causes::chain,
     config::{Config, LoadError, OnExit},
     control::{
+        answer::HealthKnowledge,
         events::{Event, EventDesk, Kind, Question},
         protocol::{Refusal, RefusalCode, Request, Response},
         server::{BindError, Command, Server},
@@ -420,9 +421,13 @@ impl Daemon {
             Request::VrrpCommand { select, command } => (self.command_pair(select, *command), None),
             request if request.is_about_the_pair() => {
                 let (vrrp, sync) = (self.vrrp_views(), self.sync_view());
-                (self.controller.answer(request, &vrrp, sync.as_ref()), None)
+                (self.controller.answer(request, &vrrp, sync.as_ref(), None), None)
             }
-            _ => (self.controller.answer(&request, &[], None), None),
+            request if request.is_about_health() => {
+                let health = HealthKnowledge { records: self.monitors.records(), workload: self.monitors.workload() };
+                (self.controller.answer(request, &[], None, Some(&health)), None)
+            }
+            _ => (self.controller.answer(&request, &[], None, None), None),
         };
         // Whoever asked may have left.
         let _ = reply.send(response);
