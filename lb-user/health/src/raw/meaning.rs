@@ -7,7 +7,7 @@ use super::{
     icmp,
     net::{Family, Key, Protocol, ipv4_payload, plain},
     sctp,
-    sockets::{Line, PORTS, types},
+    sockets::{Line, PORTS},
     tcp,
 };
 use crate::outcome::{Answer, Failure, Outcome};
@@ -48,7 +48,8 @@ pub(super) fn of_packet(line: &Line, from: SocketAddr, bytes: &[u8]) -> Option<M
             farewell: None,
         },
         Protocol::Icmp => {
-            let echo = icmp::read(types(line.family), payload).filter(|echo| echo.identifier == line.first)?;
+            let echo =
+                icmp::read(icmp::Types::of(line.family), payload).filter(|echo| echo.identifier == line.first)?;
             Meaning {
                 key: key(0, echo.sequence),
                 token: echo.cookie?,
@@ -82,7 +83,8 @@ pub(super) fn of_error(line: &Line, to: SocketAddr, bytes: &[u8]) -> Option<(Key
         // The kernel has found the socket by the ports.
         Protocol::Udp => (key(to.port(), line.first), None),
         Protocol::Icmp => {
-            let echo = icmp::read_sent(types(line.family), bytes).filter(|echo| echo.identifier == line.first)?;
+            let echo =
+                icmp::read_sent(icmp::Types::of(line.family), bytes).filter(|echo| echo.identifier == line.first)?;
             (key(0, echo.sequence), echo.cookie)
         }
         Protocol::Sctp => {

@@ -35,9 +35,27 @@ impl Family {
             IpAddr::V6(_) => Self::V6,
         }
     }
+
+    /// What it is called.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
 }
 
 impl Protocol {
+    /// What it is called.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Icmp => "ICMP",
+            Self::Sctp => "SCTP",
+        }
+    }
+
     /// Its number in an IP header of that family.
     pub(super) const fn number(self, family: Family) -> u8 {
         match (self, family) {

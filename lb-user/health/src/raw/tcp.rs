@@ -4,9 +4,7 @@
 //! nobody else knows (RFC 9293 §3.10.7.3). Checksums of what arrives are not: over a veth
 //! they are unfinished, and 32 bits that match are proof enough.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
-use super::checksum::Sum;
+use super::packets::Ends;
 
 /// A header with one option.
 pub(super) const SYN_LEN: usize = 24;
@@ -24,17 +22,6 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// The ends of a pseudo header that the checksum is made with.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Ends {
-    /// IPv4: from, to.
-    V4(Ipv4Addr, Ipv4Addr),
-    /// IPv6: from, to.
-    V6(Ipv6Addr, Ipv6Addr),
-    /// IPv6, and the kernel fills the checksum in.
-    Kernel,
-}
-
 /// A SYN.
 pub(super) fn syn(ends: Ends, source_port: u16, port: u16, sequence: u32) -> [u8; SYN_LEN] {
     let mut syn = [0; SYN_LEN];
@@ -45,18 +32,14 @@ pub(super) fn syn(ends: Ends, source_port: u16, port: u16, sequence: u32) -> [u8
     syn[13] = SYN;
     syn[14..16].copy_from_slice(&WINDOW.to_be_bytes());
     // The option of a largest segment: kind 2, four bytes (RFC 9293 §3.2).
-    let segment = MTU - if matches!(ends, Ends::V4(..)) { 40 } else { 60 };
+    let segment = MTU - if matches!(ends, Ends::V4 { .. }) { 40 } else { 60 };
     syn[20] = 2;
     syn[21] = 4;
     syn[22..24].copy_from_slice(&segment.to_be_bytes());
-    let (protocol, length) = (6, 24);
-    let sum = match ends {
-        Ends::V4(source, to) => Sum::default().v4(source, to, protocol, length),
-        Ends::V6(source, to) => Sum::default().v6(source, to, protocol, length),
-        Ends::Kernel => return syn,
-    };
-    let checksum = sum.bytes(&syn).folded();
-    syn[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&checksum.to_be_bytes());
+    if let Some(sum) = ends.sum(6, 24) {
+        let checksum = sum.bytes(&syn).folded();
+        syn[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&checksum.to_be_bytes());
+    }
     syn
 }
 
