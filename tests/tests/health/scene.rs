@@ -214,10 +214,17 @@ impl Balancer {
 
     /// Waits until a member is down for a reason with these words in it.
     pub(crate) fn wait_down(&self, name: &str, why: &str) -> Result<()> {
-        self.wait_status(name, "ERROR")?;
-        let reason = self.member(name)?.status_reason.unwrap_or_default();
-        ensure!(has_any(&reason, why), "{name} is down and should be so because of {why:?}: {reason:?}");
-        Ok(())
+        self.wait(&format!("{name} to be down: {why}"), || {
+            let member = self.member(name)?;
+            let reason = member.status_reason.unwrap_or_default();
+            ensure!(
+                member.operating_status == "ERROR" && has_any(&reason, why),
+                "it is {}: {reason}",
+                member.operating_status
+            );
+            Ok(true)
+        })
+        .map(drop)
     }
 
     /// Waits until every member of every pool is up and has been probed.

@@ -15,13 +15,8 @@ const M1: usize = 0;
 /// Where no raw socket is: there the kernel itself says that it knows no SCTP.
 const ABSENT: (usize, u16) = (1, 5000);
 
-const REPLIES: [(Reply, u16); 5] = [
-    (Reply::InitAck, 5000),
-    (Reply::Abort, 5001),
-    (Reply::Nothing, 5002),
-    (Reply::WrongTag, 5003),
-    (Reply::WrongChecksum, 5004),
-];
+const REPLIES: [(Reply, u16); 4] =
+    [(Reply::InitAck, 5000), (Reply::Abort, 5001), (Reply::Nothing, 5002), (Reply::WrongTag, 5003)];
 
 #[test]
 fn an_endpoint_is_up_when_it_accepts_the_association_that_it_was_asked_for() -> Result<()> {
@@ -38,7 +33,6 @@ fn an_endpoint_is_up_when_it_accepts_the_association_that_it_was_asked_for() -> 
         ask("refuses", patient("SCTP"), (M1, 5001), Down("refuse")),
         ask("silent", hasty("SCTP"), (M1, 5002), Down("no INIT ACK within 0.3 s")),
         ask("wrong-tag", hasty("SCTP"), (M1, 5003), Down("no INIT ACK within 0.3 s")),
-        ask("damaged", hasty("SCTP"), (M1, 5004), Down("no INIT ACK within 0.3 s")),
         ask("absent", hasty("SCTP"), ABSENT, Down("no SCTP")),
     ])?;
     for (reply, server) in &servers {
