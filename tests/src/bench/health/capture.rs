@@ -37,8 +37,8 @@ pub(super) enum What {
     End,
     /// It refuses or ends one, at once.
     Reset,
-    /// A datagram.
-    Udp,
+    /// A datagram, and the number that it begins with.
+    Udp(u32),
 }
 
 /// A packet that was seen.
@@ -180,7 +180,8 @@ fn read(frame: &[u8], at: Duration) -> Option<Seen> {
     let transport = ip.get(usize::from(ip.first()? & 0xf) * 4..)?;
     let port = |from: usize| Some(u16::from_be_bytes(transport.get(from..from + 2)?.try_into().ok()?));
     let what = if *ip.get(9)? == 17 {
-        What::Udp
+        let number = transport.get(8..12).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);
+        What::Udp(number)
     } else {
         match transport.get(13)? {
             flags if flags & 0x04 != 0 => What::Reset,
