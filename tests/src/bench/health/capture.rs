@@ -65,19 +65,19 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Ethernet and IPv4: TCP with SYN, FIN or RST but no SYN-ACK, and all UDP.
 const FILTER: [sock_filter; 13] = [
-    instruction(0x28, 12, 0, 0),         //  0: A = EtherType
-    instruction(0x15, 0x0800, 0, 9),     //  1: IPv4, or drop
-    instruction(0x30, 23, 0, 0),         //  2: A = protocol
-    instruction(0x15, 17, 8, 0),         //  3: UDP: take
-    instruction(0x15, 6, 0, 6),          //  4: TCP, or drop
-    instruction(0xb1, 14, 0, 0),         //  5: X = length of the IPv4 header
-    instruction(0x50, 14 + 13, 0, 0),    //  6: A = flags
-    instruction(0x45, 0x07, 0, 3),       //  7: FIN, SYN or RST, or drop
-    instruction(0x54, 0x12, 0, 0),       //  8: A &= SYN | ACK
-    instruction(0x15, 0x12, 1, 0),       //  9: both: drop
-    instruction(0x05, 1, 0, 0),          // 10: take
-    instruction(0x06, 0, 0, 0),          // 11: drop
-    instruction(0x06, SNAPPED, 0, 0),    // 12: take
+    instruction(0x28, 12, 0, 0),      //  0: A = EtherType
+    instruction(0x15, 0x0800, 0, 9),  //  1: IPv4, or drop
+    instruction(0x30, 23, 0, 0),      //  2: A = protocol
+    instruction(0x15, 17, 8, 0),      //  3: UDP: take
+    instruction(0x15, 6, 0, 6),       //  4: TCP, or drop
+    instruction(0xb1, 14, 0, 0),      //  5: X = length of the IPv4 header
+    instruction(0x50, 14 + 13, 0, 0), //  6: A = flags
+    instruction(0x45, 0x07, 0, 3),    //  7: FIN, SYN or RST, or drop
+    instruction(0x54, 0x12, 0, 0),    //  8: A &= SYN | ACK
+    instruction(0x15, 0x12, 1, 0),    //  9: both: drop
+    instruction(0x05, 1, 0, 0),       // 10: take
+    instruction(0x06, 0, 0, 0),       // 11: drop
+    instruction(0x06, SNAPPED, 0, 0), // 12: take
 ];
 
 const fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
@@ -209,10 +209,14 @@ mod tests {
             read(&frame, at)
         };
         let seen = |what| {
-            let (from, to) = (SocketAddrV4::new([10, 60, 0, 1].into(), 0x8001), SocketAddrV4::new([10, 64, 0, 7].into(), 8080));
+            let (from, to) =
+                (SocketAddrV4::new([10, 60, 0, 1].into(), 0x8001), SocketAddrV4::new([10, 64, 0, 7].into(), 8080));
             Some(Seen { at, what, from, to })
         };
-        assert_eq!([with_flags(0x02), with_flags(0x14), with_flags(0x11)], [What::Syn, What::Reset, What::End].map(seen));
+        assert_eq!(
+            [with_flags(0x02), with_flags(0x14), with_flags(0x11)],
+            [What::Syn, What::Reset, What::End].map(seen)
+        );
         assert_eq!(read(&frame[..40], at), None, "a frame that was cut off");
     }
 }

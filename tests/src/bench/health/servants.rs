@@ -19,9 +19,7 @@ use nix::{
     cmsg_space,
     errno::Errno,
     libc::in_pktinfo,
-    sys::socket::{
-        ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt,
-    },
+    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt},
 };
 
 use super::pool::{UDP_PORT, address};
@@ -103,12 +101,11 @@ fn listen(number: u32) -> Result<TcpListener> {
 fn echo(socket: &UdpSocket) -> Result<()> {
     let (mut bytes, mut control) = ([0; 64], cmsg_space!(in_pktinfo));
     let mut parts = [IoSliceMut::new(&mut bytes)];
-    let received =
-        match recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty()) {
-            Ok(received) => received,
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
-            Err(error) => return Err(error).context("receive a datagram"),
-        };
+    let received = match recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty()) {
+        Ok(received) => received,
+        Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
+        Err(error) => return Err(error).context("receive a datagram"),
+    };
     let to = received.cmsgs().context("read a datagram's destination")?.find_map(|message| match message {
         ControlMessageOwned::Ipv4PacketInfo(info) => Some(info.ipi_addr),
         _ => None,

@@ -246,12 +246,14 @@ mod tests {
     use super::*;
 
     fn udp(millis: u64, flow: u32, member: u32) -> Seen {
-        let (from, to) = (SocketAddrV4::new([10, 77, 0, 10].into(), 20_000), SocketAddrV4::new(address(member), UDP_PORT));
+        let (from, to) =
+            (SocketAddrV4::new([10, 77, 0, 10].into(), 20_000), SocketAddrV4::new(address(member), UDP_PORT));
         Seen { at: Duration::from_millis(millis), what: What::Udp(flow), from, to }
     }
 
     fn reset(millis: u64, member: u32) -> Seen {
-        let (from, to) = (SocketAddrV4::new(address(member), servants::PORT), SocketAddrV4::new([10, 60, 0, 1].into(), 9));
+        let (from, to) =
+            (SocketAddrV4::new(address(member), servants::PORT), SocketAddrV4::new([10, 60, 0, 1].into(), 9));
         Seen { at: Duration::from_millis(millis), what: What::Reset, from, to }
     }
 
@@ -273,12 +275,8 @@ mod tests {
         assert_eq!((victim, numbers.clone()), (0, [7, 8].into()));
         let moved = *first_elsewhere(&seen, victim, &numbers).values().min().unwrap();
         let round = judge(&seen, victim, &numbers, Duration::from_millis(50), moved, Duration::from_millis(301));
-        let expected = Round {
-            first: Duration::from_millis(3),
-            last: Duration::from_millis(4),
-            told_micros: 2000,
-            refusals: 2,
-        };
+        let expected =
+            Round { first: Duration::from_millis(3), last: Duration::from_millis(4), told_micros: 2000, refusals: 2 };
         assert_eq!(round.unwrap(), expected);
         let late = judge(&seen, victim, &numbers, Duration::from_millis(303), moved, moved);
         assert!(late.unwrap_err().to_string().contains("without a probe that was refused"));
