@@ -422,6 +422,30 @@ fn a_udp_port_that_is_asked_in_another_protocol_is_taken_with_a_warning() {
     assert_eq!(good("TCP", "type = \"HTTP\"").warnings, []);
 }
 
+#[test]
+fn the_page_about_health_names_every_type_field_and_number() {
+    let page = include_str!("../../../../docs/health.md");
+    let types = TYPES.iter().map(|(name, _)| *name);
+    let fields = HEALTHMONITOR.fields.iter().copied().chain([&ON_MEMBER_DOWN, &PANIC_THRESHOLD]).map(|field| field.key);
+    for word in types.chain(fields) {
+        assert!(
+            page.contains(&format!("`{word}`")) || page.contains(&format!("`{word} = ")),
+            "docs/health.md: no {word}"
+        );
+    }
+    let flights = lb_health::MAX_IN_FLIGHT;
+    for number in [
+        format!("{},{:03}", flights / 1000, flights % 1000),
+        format!("{} times at most", number_word(lb_health::MAX_DAMPING)),
+    ] {
+        assert!(page.contains(&number), "docs/health.md: no {number}");
+    }
+}
+
+fn number_word(number: u8) -> &'static str {
+    ["no", "one", "two", "three", "four", "five", "six"].get(usize::from(number)).copied().unwrap_or("many")
+}
+
 proptest! {
     /// Whatever is written for a field, of whatever type: an answer with a line for
     /// each mistake, or a monitor whose parts can stand in a request.
