@@ -65,7 +65,8 @@ pub enum Event {
     AnsweredNeighbour,
     /// An ICMP or ICMPv6 echo request to a VIP was answered.
     AnsweredEcho,
-    /// A TCP segment to a pool without members was answered with a reset.
+    /// A TCP segment was answered with a reset: its pool has no member, or its
+    /// member is down and the pool resets the flows of such.
     AnsweredReset,
     /// A checksum that the sender had left to its hardware was completed.
     ChecksumCompleted,
@@ -83,7 +84,7 @@ impl Event {
         (Self::AnsweredArp, "answered_arp", "ARP requests for a VIP answered"),
         (Self::AnsweredNeighbour, "answered_neighbour", "IPv6 neighbour solicitations for a VIP answered"),
         (Self::AnsweredEcho, "answered_echo", "ICMP and ICMPv6 echo requests to a VIP answered"),
-        (Self::AnsweredReset, "answered_reset", "TCP resets sent because a pool had no member"),
+        (Self::AnsweredReset, "answered_reset", "TCP resets sent: a pool had no member, or the flow's member is down"),
         (Self::ChecksumCompleted, "checksum_completed", "L4 checksums the sender had left to its hardware, completed"),
         (
             Self::FlowNotesLost,

@@ -82,6 +82,8 @@ drop_reasons! {
     AdvertStranger = 25, "advert_stranger";
     /// A VRRP advert for a guarded virtual router had another TTL or hop limit than 255: it was routed here, so it is not from this link.
     AdvertTtl = 26, "advert_ttl";
+    /// A client's packet of an established TCP flow whose member is down, in a pool with on_member_down = "reset": it was answered with a reset, so that the client comes again and finds another member.
+    MemberDownReset = 27, "member_down_reset";
 }
 
 #[cfg(test)]

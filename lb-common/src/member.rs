@@ -33,11 +33,17 @@ impl MemberState {
     pub const UNHEALTHY: u64 = 1 << 57;
     /// The member is used only when no other is left (`backup = true`).
     pub const BACKUP: u64 = 1 << 56;
+    /// The member's established TCP flows are reset: its pool says
+    /// `on_member_down = "reset"`, and it is down. Never together with
+    /// [`MemberState::UP`].
+    pub const RESETS_FLOWS: u64 = 1 << 55;
+
+    const FLAGS: u64 = 0x1ff << 55;
 
     /// Port (host order), pool id and weight beside `flags`.
     #[must_use]
     pub const fn new(flags: u64, port: u16, pool: u16, weight: u16) -> Self {
-        Self(flags & (0xff << 56) | ((weight as u64) << 32) | ((pool as u64) << 16) | port as u64)
+        Self(flags & Self::FLAGS | ((weight as u64) << 32) | ((pool as u64) << 16) | port as u64)
     }
 
     /// Whether all bits of `flags` are set.
@@ -50,7 +56,7 @@ impl MemberState {
     /// The flags alone.
     #[must_use]
     pub const fn flags(self) -> u64 {
-        self.0 & (0xff << 56)
+        self.0 & Self::FLAGS
     }
 
     /// `protocol_port`, host order.

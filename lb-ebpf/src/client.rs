@@ -50,7 +50,8 @@ pub(crate) fn forward<F: Family, T: Tables>(
         None => None,
     };
     let flow = match kept {
-        Some(flow) => flow,
+        Some(flow) if is_reset(flow.member.state(), segment) => Err(DropReason::MemberDownReset),
+        Some(flow) => Ok(flow),
         None => {
             // There is nobody to pass a reset without a flow to, and answering
             // it with another could go on for ever.
@@ -61,14 +62,13 @@ pub(crate) fn forward<F: Family, T: Tables>(
                 Ok(port) => port,
                 Err(reason) => return Verdict::Drop(reason),
             };
-            match begin::<F, T>(packet, tables, arrival, ingress_port, digest) {
-                Ok(flow) => flow,
-                Err(reason) => {
-                    tables.count_refused(listener.id());
-                    return refuse::refuse::<F, T>(packet, tables, network, segment, reason);
-                }
-            }
+            let begun = begin::<F, T>(packet, tables, arrival, ingress_port, digest);
+            begun.inspect_err(|_| tables.count_refused(listener.id()))
         }
+    };
+    let flow = match flow {
+        Ok(flow) => flow,
+        Err(reason) => return refuse::refuse::<F, T>(packet, tables, network, segment, reason),
     };
 
     let next_hop = flow.member.next_hop_words();
@@ -127,9 +127,23 @@ struct Flow<'t> {
     snat_port: u16,
 }
 
+/// Whether a packet of an established flow is to be answered with a reset: its
+/// member is down, and the pool has the flows of such reset. A reset is not: it
+/// goes on to the member.
+#[inline(always)]
+fn is_reset(member: MemberState, segment: &Segment) -> bool {
+    member.has(MemberState::RESETS_FLOWS) && segment.is_tcp() && !segment.has(tcp_flags::RST)
+}
+
 /// Decides whether a flow that was found goes on as it is, and notes what this
 /// packet says about it. `None`: it ended or moves, and a new one is to be
 /// opened (its entries have been given up).
+///
+/// A flow that [`is_reset`] is marked as if its member had sent the reset: the
+/// other balancer is told, any flow may displace it, and the client's next SYN
+/// opens one to another member. Segments that were under way behind the first
+/// are answered like it: were the entries freed, each of them would open a flow
+/// that no member knows of.
 #[inline(always)]
 fn keep<'t, F: Family, T: Tables>(
     packet: &Packet<'_>,
@@ -151,8 +165,9 @@ fn keep<'t, F: Family, T: Tables>(
     let reopens = segment.opens() && !matches!(stage, Stage::New);
     let moved_hop = ctl.digest() != digest;
     let unconfirmed = matches!(stage, Stage::New);
+    let down = is_reset(state, segment);
     let mut next = stage;
-    if moves || reopens || moved_hop || unconfirmed {
+    if moves || reopens || moved_hop || unconfirmed || down {
         // Not for us: nothing is learned from it, and no flow opened for it.
         if moved_hop && station(packet, tables, arrival.ingress).is_err() {
             return None;
@@ -160,7 +175,7 @@ fn keep<'t, F: Family, T: Tables>(
         let back = back_of::<F, T>(tables, moment, entry.key(), ctl, arrival.vip);
         let over = match &back {
             None => true,
-            Some((_, back)) => reopens && is_over(stage, back.stage()),
+            Some((_, back)) => reopens && (down || is_over(stage, back.stage())),
         };
         if moves || over || !state.has(MemberState::VALID) {
             if replace(entry.ctl(), ctl, Ctl::FREE)
@@ -183,8 +198,12 @@ fn keep<'t, F: Family, T: Tables>(
                 replace(back.ctl(), back_ctl, back_ctl.with(Stage::Established, back_ctl.seen(), 0));
             }
         }
+        if down {
+            next = Stage::Reset;
+            replace(back.ctl(), back_ctl, back_ctl.with(Stage::Reset, back_ctl.seen(), 0));
+        }
     }
-    if segment.has(tcp_flags::FIN | tcp_flags::RST) && !matches!(stage, Stage::Reset) {
+    if segment.has(tcp_flags::FIN | tcp_flags::RST) && !matches!(next, Stage::Reset) {
         next = if segment.has(tcp_flags::RST) { Stage::Reset } else { Stage::Closing };
     }
     let after = ctl.with(next, moment.now, digest);

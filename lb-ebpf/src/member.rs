@@ -19,6 +19,10 @@ use crate::{
 
 /// Returns a member's packet to the client whose flow it belongs to. `None`:
 /// it belongs to none.
+///
+/// What state the member is in is not asked: that would be another cold line for
+/// every reply. A member that is taken to be down and speaks is heard until its
+/// client speaks, whose packet resets the flow where the pool says so.
 #[inline(always)]
 pub(crate) fn give_back<F: Family, T: Tables>(
     packet: &mut Packet<'_>,

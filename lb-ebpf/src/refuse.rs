@@ -1,4 +1,4 @@
-//! Refusing a new flow such that its client knows at once.
+//! Refusing a flow such that its client knows at once.
 
 use lb_common::{checksum::Sum, counters::Event, drop_reason::DropReason};
 
@@ -14,9 +14,11 @@ use crate::{
 /// TTL and hop limit of what the balancer itself sends.
 const OWN_HOPS: u8 = 64;
 
-/// Ends a packet that no flow could be opened for. Where the pool has no
-/// member, a TCP client is answered with a reset (RFC 9293 §3.10.7.1, "CLOSED
-/// STATE"); the reason is counted all the same.
+/// Ends a packet that no flow could be opened for, or whose flow has ended.
+/// Where the pool has no member, or the flow's member is down, a TCP client is
+/// answered with a reset (RFC 9293 §3.10.7.1, "CLOSED STATE"); the reason is
+/// counted all the same. Whoever calls this has no reset in hand: none answers
+/// another.
 #[inline(always)]
 pub(crate) fn refuse<F: Family, T: Tables>(
     packet: &mut Packet<'_>,
@@ -25,7 +27,7 @@ pub(crate) fn refuse<F: Family, T: Tables>(
     segment: &Segment,
     reason: DropReason,
 ) -> Verdict {
-    if !matches!(reason, DropReason::PoolEmpty) || !segment.is_tcp() {
+    if !matches!(reason, DropReason::PoolEmpty | DropReason::MemberDownReset) || !segment.is_tcp() {
         return Verdict::Drop(reason);
     }
     if reset::<F>(packet, network, segment).is_none() {

@@ -16,7 +16,7 @@ use lb_common::{
 use crate::{
     dataplane::ListenerKey,
     maglev,
-    model::{Algorithm, LoadBalancer, Member, Model, Name, Pool, Topology, Weight},
+    model::{Algorithm, LoadBalancer, Member, Model, Name, OnMemberDown, Pool, Topology, Weight},
 };
 
 mod panic;
@@ -398,6 +398,8 @@ pub(crate) struct Standing {
     pub(crate) backup: bool,
     /// Whether so many of its pool are down that all of them count as up.
     pub(crate) panic: bool,
+    /// Whether its pool resets the TCP flows of members that are down.
+    pub(crate) resets: bool,
 }
 
 impl Standing {
@@ -413,6 +415,7 @@ impl Standing {
             weight: change.weight.unwrap_or(member.weight).get(),
             backup: member.backup,
             panic: false,
+            resets: pool.on_member_down == OnMemberDown::Reset,
         }
     }
 
@@ -429,6 +432,7 @@ impl Standing {
             (MemberState::DRAINING, self.drained || self.weight == 0),
             (MemberState::UNHEALTHY, self.unhealthy),
             (MemberState::BACKUP, self.backup),
+            (MemberState::RESETS_FLOWS, down && self.resets),
         ]
         .into_iter()
         .filter(|(_, set)| *set)

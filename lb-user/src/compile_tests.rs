@@ -151,6 +151,28 @@ fn a_member_that_is_down_is_not_up_and_out_of_the_table() {
 }
 
 #[test]
+fn the_flows_of_a_member_that_is_down_are_reset_where_the_pool_says_so_and_of_no_other() {
+    let mut given = Given::members((1..=4).map(member).collect());
+    given.pool.on_member_down = OnMemberDown::Reset;
+    given.health.insert(key(1), Verdict::Down);
+    given.overrides.set_drain(key(2), true);
+    given.overrides.set_admin_state_up(key(3), Some(false));
+    let down = MemberState::UNHEALTHY | MemberState::RESETS_FLOWS;
+    assert_eq!(given.flags(1), down);
+    assert_eq!(given.flags(2), MemberState::UP | MemberState::DRAINING);
+    assert_eq!(given.flags(3), MemberState::DISABLED);
+    assert_eq!(given.flags(4), MemberState::UP);
+    // Whoever drains a member that is down has no more of its flows for it.
+    given.overrides.set_drain(key(1), true);
+    assert_eq!(given.flags(1), down | MemberState::DRAINING);
+    given.pool.on_member_down = OnMemberDown::Keep;
+    assert_eq!(given.flags(1), MemberState::UNHEALTHY | MemberState::DRAINING);
+    given.pool.on_member_down = OnMemberDown::Reset;
+    given.pool.health_monitor = None;
+    assert_eq!(given.flags(1), MemberState::UP | MemberState::DRAINING);
+}
+
+#[test]
 fn a_table_keeps_its_length_when_members_fail() {
     let mut given = Given::members((1..=9).map(member).collect());
     let before = given.compile().pools["web/app"].table.len();

@@ -11,8 +11,8 @@ use lb_common::{
     drop_reason::DropReason::{
         self, AdvertStranger, AdvertTtl, ChecksumTooLong, ClientPathGone, ExtensionHeaders, FlowChanged, FlowTableFull,
         FlowUnknown, Fragment, IcmpUnsupported, InterfaceUnknown, MalformedControl, MalformedIpv4, MalformedIpv6,
-        MalformedTransport, MemberMissing, MemberUnresolved, NoListener, NotActive, NotConfigured, OtherStation,
-        PoolEmpty, SnatPortsExhausted, SourceIsVip, TtlExpired, UnsupportedProtocol,
+        MalformedTransport, MemberDownReset, MemberMissing, MemberUnresolved, NoListener, NotActive, NotConfigured,
+        OtherStation, PoolEmpty, SnatPortsExhausted, SourceIsVip, TtlExpired, UnsupportedProtocol,
     },
 };
 
@@ -125,6 +125,10 @@ const fn look_at(reason: DropReason) -> &'static str {
              monitor's word, `DRAINING` and `OFFLINE` are an operator's. A listener without a pool counts here too. TCP clients were answered with a reset \
              (`answered_reset`), UDP clients with silence."
         }
+        MemberDownReset => {
+            "This is what the pool was told to do. `lbctl health` says which member is down and why. If clients suffer \
+             more from the resets than from waiting for a member that is soon back, set `on_member_down = \"keep\"`."
+        }
         FlowUnknown => {
             "Harmless in small numbers: a client resets a connection that was forgotten before. Many at once follow \
              the loss of all flows (a detached or replaced data path, another `hash_seed`)."
@@ -194,7 +198,7 @@ const fn look_at_answer(event: Event) -> &'static str {
              it back. Another host that is about to take the VIP as its own address is answered too, and gives it up."
         }
         Event::AnsweredEcho => "Somebody pings a VIP. The program answers whether or not a member is up.",
-        Event::AnsweredReset => "Look at `pool_empty`, which counts these packets too.",
+        Event::AnsweredReset => "Look at `pool_empty` and `member_down_reset`, which count these packets too.",
         Event::ChecksumCompleted => {
             "The sender runs on the same machine and leaves checksums to hardware that its frames never meet. It \
              works; switching tx checksum offload off at the sender saves the balancer the summing."

@@ -111,11 +111,13 @@ proptest! {
 fn exactly_at_the_share_is_not_more_than_it() {
     let mut given = Given::members((1..=10).map(member).collect());
     given.pool.panic_threshold = Percent::new(50);
+    given.pool.on_member_down = OnMemberDown::Reset;
     for n in 1..=5 {
         given.health.insert(key(n), Verdict::Down);
     }
     assert_eq!(panic(&given), None);
     assert_eq!(given.in_table(), [6, 7, 8, 9, 10]);
+    assert_eq!(given.flags(1), MemberState::UNHEALTHY | MemberState::RESETS_FLOWS);
     given.health.insert(key(6), Verdict::Down);
     assert_eq!(panic(&given), Some(Panic { down: 6, of: 10 }));
     assert_eq!(given.in_table(), (1..=10).collect::<Vec<_>>());

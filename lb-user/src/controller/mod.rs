@@ -21,9 +21,10 @@ use crate::{
     causes::chain,
     compile::{HealthView, InstanceIntent, MemberKey, NextHops, Overrides, Verdict, compile},
     control::{
-        answer::{self, Intent, Knowledge},
+        answer::{self, HealthKnowledge, Intent, Knowledge},
         events::{Event, Kind},
         protocol::{MemberChange, Refusal, RefusalCode, Request, Response},
+        survey::survey,
         view::{DaemonView, ErrorView, sync::SyncView, vrrp::VrrpView},
     },
     dataplane::{Dataplane, DataplaneError, Describe, InstanceId, Statistics},
@@ -32,10 +33,13 @@ use crate::{
     net::Hops,
 };
 
+use standing::Standings;
+
 pub mod daemon;
 mod interfaces;
 pub mod plan;
 pub mod reconcile;
+pub mod standing;
 mod startup;
 
 /// That the maps are not as they should be.
@@ -68,6 +72,7 @@ pub struct Controller<D> {
     started: Instant,
     behind: Option<Behind>,
     load_balancers_down: BTreeSet<String>,
+    standings: Standings,
 }
 
 impl<D: Dataplane + Statistics + Describe> Controller<D> {
@@ -110,6 +115,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             started: Instant::now(),
             behind: None,
             load_balancers_down: BTreeSet::new(),
+            standings: Standings::default(),
         })
     }
 
@@ -205,7 +211,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             // It is watched no more since the probe was under way.
             return None;
         }
-        let HealthEvent { member, verdict, outcome, .. } = event;
+        let HealthEvent { member, verdict, outcome, at, .. } = event;
         let reason = outcome.to_string();
         let (pool, address, port) = (&member.pool, member.address, member.port);
         match verdict {
@@ -213,11 +219,11 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             Verdict::Down => tracing::warn!(%pool, %address, port, %reason, "member is down"),
         }
         let (kind, text) = match verdict {
-            Verdict::Up => (Kind::MemberUp, "it answers".to_owned()),
+            Verdict::Up => (Kind::MemberUp, format!("it answers: {reason}")),
             Verdict::Down => (Kind::MemberDown, reason.clone()),
         };
         let told = Event::new(kind, format!("{pool}/{}", std::net::SocketAddr::new(address, port)), text);
-        let told = told.with("pool", pool.clone()).with("address", address.to_string()).with("port", port);
+        let told = told.at(at).with("pool", pool.clone()).with("address", address.to_string()).with("port", port);
         self.health_reasons.insert(member.clone(), reason);
         self.health.insert(member, verdict);
         Some(told)
@@ -275,18 +281,47 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         self.daemon.last_error = Some(ErrorView { at: seconds(SystemTime::now()), message });
     }
 
-    /// Answers a request that changes nothing.
-    pub fn answer(&self, request: &Request, vrrp: &[VrrpView], sync: Option<&SyncView>) -> Response {
+    /// Takes a look at the status of everything, and says what is to be told of
+    /// it: changes since the last look. To be called after [`Controller::converge`]
+    /// and whatever else changes a fact, though not at once: it takes milliseconds
+    /// with ten thousand members, and no packet waits for it.
+    pub fn statuses(&mut self, now: SystemTime) -> Vec<Event> {
+        // Where the maps are as they should be, they need not be looked at.
+        let observed = match self.behind.is_some().then(|| self.dataplane.observe()).transpose() {
+            Ok(observed) => observed,
+            Err(error) => {
+                tracing::debug!("look at the status of everything: {}", chain(&error));
+                return Vec::new();
+            }
+        };
+        let mut standings = std::mem::take(&mut self.standings);
+        let events = standings.look(now, |see| match &observed {
+            None => survey(&self.intent(), &self.next_hops, see),
+            Some(observed) => answer::survey_of_maps(observed, &self.intent(), see),
+        });
+        self.standings = standings;
+        events
+    }
+
+    /// Answers a request that changes nothing. `vrrp` and `sync` are needed if
+    /// [`Request::is_about_the_pair`], `health` if [`Request::is_about_health`].
+    pub fn answer(
+        &self,
+        request: &Request,
+        vrrp: &[VrrpView],
+        sync: Option<&SyncView>,
+        health: Option<&HealthKnowledge>,
+    ) -> Response {
         let daemon = self.daemon_now();
-        answer::answer(&Knowledge { vrrp, sync, ..self.knowledge(&daemon) }, request)
+        answer::answer(&Knowledge { vrrp, sync, health, ..self.knowledge(&daemon) }, request)
     }
 
     fn daemon_now(&self) -> DaemonView {
         DaemonView { uptime_seconds: self.started.elapsed().as_secs(), ..self.daemon.clone() }
     }
 
-    fn knowledge<'a>(&'a self, daemon: &'a DaemonView) -> Knowledge<'a> {
-        let intent = Intent {
+    fn intent(&self) -> Intent<'_> {
+        Intent {
             model: &self.model,
             overrides: &self.overrides,
             health: &self.health,
@@ -294,8 +329,12 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             hops_missing: &self.hops_missing,
             interfaces: &self.interfaces,
             fallbacks: &self.fallbacks,
-        };
-        Knowledge { intent: Some(intent), daemon: Some(daemon), ..Knowledge::of_maps(&self.dataplane) }
+            standings: &self.standings,
+        }
+    }
+
+    fn knowledge<'a>(&'a self, daemon: &'a DaemonView) -> Knowledge<'a> {
+        Knowledge { intent: Some(self.intent()), daemon: Some(daemon), ..Knowledge::of_maps(&self.dataplane) }
     }
 
     /// Changes a member as an operator wishes, once `keep` has put the changed

@@ -8,7 +8,7 @@ use std::{
 };
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
-use lb_common::{counters::Event, protocol::Transport};
+use lb_common::{counters::Event, drop_reason::DropReason, member::MemberState, protocol::Transport};
 use lb_user::dataplane::{ListenerKey, Observed, ObservedListener, PoolId};
 
 use super::{
@@ -166,6 +166,8 @@ pub struct Tally {
     pub to_clients: u32,
     /// Answered here.
     pub answered: u32,
+    /// Of those, with a reset in place of a member that is down.
+    pub reset: u32,
     /// Dropped.
     pub dropped: u32,
     /// Passed.
@@ -210,11 +212,43 @@ impl Judge {
                 let completed = Event::ChecksumCompleted.index() as usize;
                 if outcome.events.iter().any(|(event, _)| *event != completed) {
                     self.tally.answered += 1;
+                    let reset = Event::Drop(DropReason::MemberDownReset).index() as usize;
+                    if outcome.events.iter().any(|(event, _)| *event == reset) {
+                        self.reset(before, after, tables)?;
+                    }
                     return answered(before, after);
                 }
                 self.translated(before, after, tables)
             }
         }
+    }
+
+    /// A reset in place of a member that is down goes to the client of one of its
+    /// flows, and answers what no other answer is due to.
+    fn reset(&mut self, before: &[u8], after: &[u8], tables: &Observed) -> Result<(), String> {
+        self.tally.reset += 1;
+        let asked = Reading::of(before).ok_or("what is reset is a whole packet")?;
+        let sent = Reading::of(after).ok_or("a reset is a whole packet")?;
+        let (vip, port) = asked.destination;
+        let key = ListenerKey { vip, transport: asked.transport, port };
+        let (member, ..) = self.forward.get(&(asked.source, key)).ok_or("there was no such flow")?;
+        if !resets_flows(tables, *member) {
+            return Err("the flow's member is not down, or keeps its flows".to_owned());
+        }
+        if (sent.source, sent.destination) != (asked.destination, asked.source) {
+            return Err("the reset answers the packet".to_owned());
+        }
+        let (asked, sent) = tcp_of(before).zip(tcp_of(after)).ok_or("only TCP is reset")?;
+        if asked.rst || asked.syn && !asked.ack {
+            return Err("nothing answers a reset, and a SYN opens a flow".to_owned());
+        }
+        let counted = u32::try_from(Reading::of(before).map_or(0, |r| r.payload.len())).unwrap_or(0);
+        let end = asked.sequence_number.wrapping_add(counted + u32::from(asked.syn) + u32::from(asked.fin));
+        let expected = if asked.ack { (asked.acknowledgment_number, 0, false) } else { (0, end, true) };
+        if !sent.rst || (sent.sequence_number, sent.acknowledgment_number, sent.ack) != expected {
+            return Err("the reset has other numbers than RFC 9293 says".to_owned());
+        }
+        Ok(())
     }
 
     fn translated(&mut self, before: &[u8], after: &[u8], tables: &Observed) -> Result<(), String> {
@@ -249,6 +283,9 @@ impl Judge {
         let key = ListenerKey { vip, transport: asked.transport, port };
         let listener = tables.listeners.get(&key).ok_or("nobody listens there")?;
         self.tally.to_members += 1;
+        if resets_flows(tables, sent.destination) && tcp_of(after).is_some_and(|tcp| !tcp.rst) {
+            return Err("no more than a reset goes to a member whose flows are reset".to_owned());
+        }
         if after[6..12] != OWN.0 && after[6..12] != OWN_BACK.0 {
             return Err("the frame comes from an address of ours".to_owned());
         }
@@ -296,6 +333,19 @@ impl Judge {
 fn members_of(tables: &Observed, pool: PoolId) -> Vec<(IpAddr, u16)> {
     let slots = tables.pools.get(&pool).map_or(&[][..], |p| &p.table);
     slots.iter().filter_map(|id| tables.members.get(id)).map(|m| (m.address, m.port)).collect()
+}
+
+/// Whether the member at this address and port has its flows reset.
+fn resets_flows(tables: &Observed, member: (IpAddr, u16)) -> bool {
+    let mut found = tables.members.values().filter(|m| (m.address, m.port) == member);
+    found.any(|m| m.flags & MemberState::RESETS_FLOWS != 0)
+}
+
+fn tcp_of(frame: &[u8]) -> Option<etherparse::TcpHeader> {
+    match SlicedPacket::from_ethernet(frame).ok()?.transport? {
+        TransportSlice::Tcp(tcp) => Some(tcp.to_header()),
+        _ => None,
+    }
 }
 
 /// The destination that a frame's EtherType and fixed header give.

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use lb_common::{mac::Mac, protocol::Transport};
+use lb_common::{mac::Mac, member::MemberState, protocol::Transport};
 use lb_ebpf::{packet::Packet, pipeline};
 use proptest::{
     collection::vec,
@@ -13,7 +13,7 @@ use proptest::{
 use super::{
     case::{Talk, dump},
     model::{Judge, Reading, Validity},
-    random::{self, Event},
+    random::{self, Delivery, Event},
     scene::{self, Kind, OWN, Version},
     spec::{Checksum, Spec, flags},
     world::{Fate, Host, INGRESS, World},
@@ -48,43 +48,37 @@ fn whatever_happens_every_packet_is_treated_as_the_tables_say() {
     let mut host = Host::standard();
     scene::moved().iter().for_each(|op| host.apply(op));
     let host = RefCell::new(host);
-    let tally = RefCell::new((0, 0, 0, 0));
+    let tally = RefCell::new((0, 0, 0, 0, 0));
     check(600, (any::<bool>(), vec(random::event(), 1..60)), |(active, events)| {
         let mut host = host.borrow_mut();
         host.forget_flows();
         Version::BOTH.iter().for_each(|version| host.turn(version.instance(), active));
-        let tables = host.observe();
-        let (mut judge, mut at_members) = (Judge::default(), Vec::new());
+        Version::BOTH.iter().flat_map(|v| scene::stand(*v, [MemberState::UP; 2])).for_each(|op| host.apply(&op));
+        let mut tables = host.observe();
+        let (mut judge, mut deliveries) = (Judge::default(), Vec::new());
         for event in events {
-            let frame = match event {
-                Event::Frame(frame) => frame,
-                Event::Reply { to, flags, payload, checksum, damage } => {
-                    let Some((got, station)) = at_members.get(usize::from(to) % at_members.len().max(1)) else {
-                        continue;
-                    };
-                    let mut frame = random::reply(got, *station, flags, &payload, checksum).bytes();
-                    damage.iter().for_each(|d| d.apply(&mut frame));
-                    frame
-                }
-            };
+            if let Event::Stand { version, flags } = event {
+                scene::stand(version, flags).iter().for_each(|op| host.apply(op));
+                tables = host.observe();
+            }
+            let Some(frame) = event.frame(&deliveries) else { continue };
             let outcome = host.send(&frame);
             let before = judge.tally.to_members;
             judge.judge(&frame, &outcome, &tables).or_else(fail)?;
             if judge.tally.to_members > before {
-                let station = Mac(outcome.frame[..6].try_into().unwrap());
-                at_members.extend(Reading::of(&outcome.frame).map(|r| (r, station)));
+                deliveries.extend(Delivery::of(&frame, &outcome.frame));
             }
         }
         let (t, sum) = (judge.tally, &mut *tally.borrow_mut());
-        *sum = (sum.0 + t.to_members, sum.1 + t.to_clients, sum.2 + t.answered, sum.3 + t.dropped);
+        *sum = (sum.0 + t.to_members, sum.1 + t.to_clients, sum.2 + t.answered, sum.3 + t.dropped, sum.4 + t.reset);
         Ok(())
     });
     // The packets were not all refused at the door.
-    let (to_members, to_clients, answered, dropped) = tally.into_inner();
+    let (to_members, to_clients, answered, dropped, reset) = tally.into_inner();
     assert!(
-        to_members > 2000 && to_clients > 1000 && answered > 100 && dropped > 1000,
+        to_members > 2000 && to_clients > 1000 && answered > 100 && dropped > 1000 && reset > 20,
         "{:?}",
-        (to_members, to_clients, answered, dropped)
+        (to_members, to_clients, answered, dropped, reset)
     );
 }
 

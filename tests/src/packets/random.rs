@@ -1,7 +1,7 @@
 //! Packets that nobody thought of: facts and bytes drawn at random, most of
 //! them close enough to real ones to get far.
 
-use lb_common::{mac::Mac, protocol::Transport};
+use lb_common::{mac::Mac, member::MemberState, protocol::Transport};
 use proptest::{
     collection::vec,
     prelude::{Just, Strategy, any, prop_oneof},
@@ -10,6 +10,7 @@ use proptest::{
 };
 
 use super::{
+    model::Reading,
     scene::{Kind, OTHER_ROUTER, ROUTER, Version},
     spec::{Checksum, Content, Spec, flags},
 };
@@ -62,6 +63,22 @@ pub enum Event {
         checksum: Checksum,
         /// What happens on the way.
         damage: Option<Damage>,
+    },
+    /// A client sends once more after one of the packets that went to a member.
+    Again {
+        /// Taken modulo the packets there were.
+        after: u16,
+        /// TCP flags.
+        flags: u8,
+        /// Data.
+        payload: Vec<u8>,
+    },
+    /// Members go up and down.
+    Stand {
+        /// Those of which family.
+        version: Version,
+        /// Flags of members 0 and 1.
+        flags: [u64; 2],
     },
 }
 
@@ -226,12 +243,82 @@ pub fn frame() -> impl Strategy<Value = Vec<u8>> {
 pub fn event() -> impl Strategy<Value = Event> {
     let reply = (any::<u16>(), tcp_flags(), payload(), checksum(), proptest::option::weighted(0.2, damage()))
         .prop_map(|(to, flags, payload, checksum, damage)| Event::Reply { to, flags, payload, checksum, damage });
-    prop_oneof![3 => packet().prop_map(|p| Event::Frame(p.bytes())), 1 => frame().prop_map(Event::Frame), 2 => reply]
+    let again = (any::<u16>(), tcp_flags(), payload()).prop_map(|(after, flags, payload)| Event::Again {
+        after,
+        flags,
+        payload,
+    });
+    let state = || {
+        const DOWN: u64 = MemberState::UNHEALTHY;
+        prop_oneof![3 => Just(MemberState::UP), 1 => Just(DOWN), 2 => Just(DOWN | MemberState::RESETS_FLOWS)]
+    };
+    let stand =
+        (version(), state(), state()).prop_map(|(version, one, two)| Event::Stand { version, flags: [one, two] });
+    prop_oneof![
+        30 => packet().prop_map(|p| Event::Frame(p.bytes())),
+        10 => frame().prop_map(Event::Frame),
+        20 => reply,
+        15 => again,
+        3 => stand,
+    ]
+}
+
+/// A packet that went to a member.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// As its client sent it.
+    asked: Reading,
+    /// The stations that the client's frame was from and for.
+    way: (Mac, Mac),
+    /// As the member got it.
+    got: Reading,
+    /// The member's station.
+    station: Mac,
+}
+
+impl Delivery {
+    /// From both frames; `None` where one of them is no whole packet.
+    #[must_use]
+    pub fn of(sent: &[u8], arrived: &[u8]) -> Option<Self> {
+        let station = |frame: &[u8], at: usize| Some(Mac(frame.get(at..at + 6)?.try_into().ok()?));
+        Some(Self {
+            asked: Reading::of(sent)?,
+            way: (station(sent, 6)?, station(sent, 0)?),
+            got: Reading::of(arrived)?,
+            station: station(arrived, 0)?,
+        })
+    }
+}
+
+impl Event {
+    /// The frame that comes in, if the event is one and there was what it is about.
+    #[must_use]
+    pub fn frame(&self, deliveries: &[Delivery]) -> Option<Vec<u8>> {
+        let nth = |number: u16| deliveries.get(usize::from(number) % deliveries.len().max(1));
+        match self {
+            Self::Frame(frame) => Some(frame.clone()),
+            Self::Reply { to, flags, payload, checksum, damage } => {
+                let Delivery { got, station, .. } = nth(*to)?;
+                let mut frame = reply(got, *station, *flags, payload, *checksum).bytes();
+                damage.iter().for_each(|d| d.apply(&mut frame));
+                Some(frame)
+            }
+            Self::Again { after, flags, payload } => {
+                let Delivery { asked, way, .. } = nth(*after)?;
+                let packet = match asked.transport {
+                    Transport::Tcp => Spec::tcp(asked.source, asked.destination, *flags),
+                    Transport::Udp => Spec::udp(asked.source, asked.destination),
+                };
+                Some(packet.data(payload).with(|s| (s.from, s.to) = *way).bytes())
+            }
+            Self::Stand { .. } => None,
+        }
+    }
 }
 
 /// What a member answers to a packet that it got.
 #[must_use]
-pub fn reply(got: &super::model::Reading, station: Mac, tcp_flags: u8, payload: &[u8], checksum: Checksum) -> Spec {
+pub fn reply(got: &Reading, station: Mac, tcp_flags: u8, payload: &[u8], checksum: Checksum) -> Spec {
     match got.transport {
         Transport::Tcp => Spec::tcp(got.destination, got.source, tcp_flags),
         Transport::Udp => Spec::udp(got.destination, got.source),

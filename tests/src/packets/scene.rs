@@ -223,6 +223,21 @@ pub fn put_pool(version: Version, kind: Kind, table: Vec<MemberId>) -> Op {
     Op::PutPool { id: PoolId(version.pool_id(kind)), label: format!("lb/{kind:?}"), hash, table }
 }
 
+/// Takes members out of service or back, as the controller does: the tables, and
+/// each member's flags. `flags` are those of members 0 and 1; who is not up is in
+/// no table.
+#[must_use]
+pub fn stand(version: Version, flags: [u64; 2]) -> Vec<Op> {
+    let up = |id: &MemberId| {
+        let number = (0..2).find(|number| version.member(*number).id == id.0);
+        number.is_none_or(|number| flags[usize::from(number)] & MemberState::UP != 0)
+    };
+    let put = |number: u16| put_member(version.member(number), flags[usize::from(number)], true);
+    let filled = Kind::ALL.into_iter().filter(|kind| !matches!(kind, Kind::Poolless | Kind::InSnatRange));
+    let tables = filled.map(|kind| put_pool(version, kind, version.slots(kind).into_iter().filter(up).collect()));
+    [0, 1].map(put).into_iter().chain(tables).collect()
+}
+
 /// Creates a listener of the VIP, or gives it a pool again.
 #[must_use]
 pub fn put_listener(version: Version, kind: Kind, transport: Transport) -> Op {

@@ -151,7 +151,8 @@ impl Host {
     /// A data path loaded with other numbers.
     #[must_use]
     pub fn with_options(options: &KernelOptions, with_ports: bool) -> Self {
-        let dataplane = MemoryDataplane::new(options, 1 << 14);
+        // Room for tables that change faster than their places are free again.
+        let dataplane = MemoryDataplane::new(options, 1 << 18);
         let host = Self { dataplane };
         if with_ports {
             host.enter_port(0, INGRESS, OWN);

@@ -74,7 +74,7 @@ fn a_web_server_has_to_send_a_whole_head_in_time_and_no_more_is_read() -> Result
         http("redirects", Manner::Redirect(301), Down("status 301, expected 200")),
         ask("informs", http11, port(Manner::Inform), Up("status 200")),
         impatient("stalls", Manner::Stall, Down("within 0.3 s")),
-        http("closes", Manner::Close, Down("closed the connection before")),
+        http("closes", Manner::Close, Down("closed the connection before|connection reset")),
         http("resets", Manner::Reset, Down("connection reset")),
         http("babbles", Manner::Garbage, Down("HTTP")),
         http("greets", Manner::Greet, Down("HTTP")),
@@ -83,8 +83,8 @@ fn a_web_server_has_to_send_a_whole_head_in_time_and_no_more_is_read() -> Result
         http("closes-in-head", Manner::CloseAfterHeader, Down("closed the connection before")),
         http("slow-but-in-time", Manner::Dribble(2), Up("status 200")),
         impatient("too-slow", Manner::Dribble(100), Down("within 0.3 s")),
-        http("endless-headers", Manner::EndlessHeaders, Down("bytes")),
-        http("endless-line", Manner::EndlessStatusLine, Down("bytes")),
+        http("endless-headers", Manner::EndlessHeaders, Down("head")),
+        http("endless-line", Manner::EndlessStatusLine, Down("does not end within")),
         http("endless-content", Manner::EndlessContent, Up("status 200")),
         http("no-content", Manner::NoContent, Up("status 200")),
     ])?;
@@ -110,10 +110,11 @@ fn no_monitor_over_connections_is_held_up_or_fooled_by_a_server_of_another_kind(
             ask(web, hasty(kind), port(Manner::Status(200)), Down("")),
         ]);
     };
-    let within = "within 0.3 s";
-    of(["s-stalls", "s-closes", "s-resets", "s-babbles", "s-greets", "s-web"], "HTTPS", within, "closed", "TLS");
-    of(["h-stalls", "h-closes", "h-resets", "h-babbles", "h-greets", "h-web"], "TLS-HELLO", within, "closed", "TLS");
-    of(["g-stalls", "g-closes", "g-resets", "g-babbles", "g-greets", "g-web"], "GRPC", within, "closed", "");
+    // Whether the end comes before our first word or is the answer to it is up to chance.
+    let (within, closed) = ("within 0.3 s", "closed the connection before|connection reset");
+    of(["s-stalls", "s-closes", "s-resets", "s-babbles", "s-greets", "s-web"], "HTTPS", within, closed, "TLS");
+    of(["h-stalls", "h-closes", "h-resets", "h-babbles", "h-greets", "h-web"], "TLS-HELLO", within, closed, "TLS");
+    of(["g-stalls", "g-closes", "g-resets", "g-babbles", "g-greets", "g-web"], "GRPC", within, closed, "not HTTP/2");
     stage.expect(&questions).map(drop)
 }
 

@@ -4,12 +4,11 @@ use anyhow::Result;
 use krater_tests::packets::{
     case::prepare,
     kernel::{Pair, apart},
-    model::{Judge, Reading},
-    random::{self, Event},
-    scene::{Version, moved},
+    model::Judge,
+    random::{self, Delivery, Event},
+    scene::{Version, moved, stand},
     world::{MAX_KERNEL_FRAME, World as _},
 };
-use lb_common::mac::Mac;
 use proptest::{
     strategy::{Strategy as _, ValueTree as _},
     test_runner::TestRunner,
@@ -29,7 +28,7 @@ fn host_and_kernel_make_the_same_of_thousands_of_random_packets() -> Result<()> 
         // The same ones each time: whatever is found is found again.
         let mut runner = TestRunner::deterministic();
         let events = random::event();
-        let (mut judge, mut at_members) = (Judge::default(), Vec::new());
+        let (mut judge, mut deliveries) = (Judge::default(), Vec::new());
         for number in 0..EVENTS {
             // The balancer carries its VIPs, loses them, and so on.
             if number % 400 == 0 {
@@ -37,17 +36,12 @@ fn host_and_kernel_make_the_same_of_thousands_of_random_packets() -> Result<()> 
                 tables = pair.observe();
             }
             let event = events.new_tree(&mut runner).map_err(|e| anyhow::anyhow!("{e}"))?.current();
-            let frame = match event {
-                Event::Frame(frame) => frame,
-                Event::Reply { to, flags, payload, checksum, damage } => {
-                    let recent = at_members.len().saturating_sub(50);
-                    let recent: &[(Reading, Mac)] = &at_members[recent..];
-                    let Some((got, station)) = recent.get(usize::from(to) % recent.len().max(1)) else { continue };
-                    let mut frame = random::reply(got, *station, flags, &payload, checksum).bytes();
-                    damage.iter().for_each(|d| d.apply(&mut frame));
-                    frame
-                }
-            };
+            if let Event::Stand { version, flags } = event {
+                stand(version, flags).iter().for_each(|op| pair.apply(op));
+                tables = pair.observe();
+            }
+            let recent = deliveries.len().saturating_sub(50);
+            let Some(frame) = event.frame(&deliveries[recent..]) else { continue };
             if !(14..=MAX_KERNEL_FRAME).contains(&frame.len()) {
                 continue;
             }
@@ -55,14 +49,20 @@ fn host_and_kernel_make_the_same_of_thousands_of_random_packets() -> Result<()> 
             let before = judge.tally.to_members;
             judge.judge(&frame, &outcome, &tables).map_err(|e| anyhow::anyhow!("event {number}: {e}"))?;
             if judge.tally.to_members > before {
-                let station = Mac(outcome.frame[..6].try_into()?);
-                at_members.extend(Reading::of(&outcome.frame).map(|r| (r, station)));
+                deliveries.extend(Delivery::of(&frame, &outcome.frame));
             }
         }
         println!("{:?}, {} flows at the end, {} notes", judge.tally, pair.flows().len(), pair.noted());
         assert!(pair.noted() > 50);
         let t = judge.tally;
-        assert!(t.to_members > 300 && t.to_clients > 150 && t.answered > 20 && t.dropped > 300 && t.passed > 50);
+        assert!(
+            t.to_members > 300
+                && t.to_clients > 150
+                && t.answered > 20
+                && t.reset > 3
+                && t.dropped > 300
+                && t.passed > 50
+        );
         for listener in tables.listeners.values() {
             pair.listener(listener.id.0);
         }

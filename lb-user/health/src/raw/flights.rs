@@ -96,9 +96,10 @@ impl Flights {
         self.by_key.insert(flight.key, flight);
     }
 
-    /// The probe that was sent so.
-    pub(super) fn find(&self, key: &Key) -> Option<&Flight> {
-        self.by_key.get(key)
+    /// Takes the probe out that was sent so, if it is the one that is meant.
+    pub(super) fn end_if(&mut self, key: &Key, is_meant: impl FnOnce(&Flight) -> bool) -> Option<Flight> {
+        self.by_key.get(key).filter(|flight| is_meant(flight))?;
+        self.end_key(key)
     }
 
     /// The probe of that slot.
@@ -149,3 +150,7 @@ impl Flights {
         self.by_key.len()
     }
 }
+
+#[cfg(test)]
+#[path = "flights_tests.rs"]
+mod tests;

@@ -10,7 +10,6 @@ use std::{
 use socket2::{Domain, Socket, Type};
 
 use super::*;
-use crate::question::Delivery;
 
 const V4: &str = "127.0.0.1:0";
 const V6: &str = "[::1]:0";
@@ -18,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// For probes that nothing answers.
 const SHORT: Duration = Duration::from_millis(200);
 
-fn question(kind: Kind, to: SocketAddr) -> Question {
+pub(super) fn question(kind: Kind, to: SocketAddr) -> Question {
     Question { kind, to, delivery: Delivery::Routed }
 }
 
@@ -27,7 +26,7 @@ fn half(to: SocketAddr) -> Question {
 }
 
 /// Asks all at once, and waits until each has come back. Fails when one comes back twice.
-async fn outcomes(prober: &mut RawProber, questions: &[Question], patience: Duration) -> Vec<Outcome> {
+pub(super) async fn outcomes(prober: &mut RawProber, questions: &[Question], patience: Duration) -> Vec<Outcome> {
     assert!(nix::unistd::geteuid().is_root(), "tests of raw probes need root: run them with sudo");
     let start = Instant::now();
     let slots = 0..u32::try_from(questions.len()).unwrap();
@@ -54,16 +53,23 @@ async fn outcomes(prober: &mut RawProber, questions: &[Question], patience: Dura
     }
 }
 
-fn run<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn ask(questions: &[Question], patience: Duration) -> Vec<Outcome> {
+pub(super) fn ask(questions: &[Question], patience: Duration) -> Vec<Outcome> {
     run(outcomes(&mut RawProber::new(), questions, patience))
 }
 
-fn refused() -> Outcome {
+pub(super) fn refused() -> Outcome {
     Outcome::Fails(Failure::Kernel(libc::ECONNREFUSED))
+}
+
+/// CRC-32C, a bit at a time (RFC 3720 §12.1).
+pub(super) fn crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 })
+    })
 }
 
 /// A port that nobody listens at.

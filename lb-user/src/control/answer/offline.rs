@@ -181,6 +181,7 @@ fn changed(before: &MemberRecord, change: &MemberChange, pool_enabled: bool, not
         weight,
         backup: had(MemberState::BACKUP),
         panic: had(MemberState::UNHEALTHY) && had(MemberState::UP),
+        resets: had(MemberState::RESETS_FLOWS),
     };
     let asks_for_flows = change.admin_state_up == Some(true)
         || change.drain == Some(false)
