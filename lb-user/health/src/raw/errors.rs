@@ -112,3 +112,36 @@ const fn no_protocol(protocol: Protocol) -> Failure {
         Protocol::Sctp => "the host has no SCTP (ICMP protocol unreachable)",
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_of_icmp_says_what_an_operator_would_say() {
+        let text = |family, kind, code| {
+            of_icmp(family, Protocol::Sctp, kind, code).map_or_else(String::new, |failure| failure.to_string())
+        };
+        let v4 = |code| text(Family::V4, 3, code);
+        assert_eq!(
+            [v4(0), v4(1), v4(3), v4(5)],
+            ["network unreachable", "no route to host", "connection refused", "no route to host"]
+        );
+        let forbidden = "a firewall or router on the way forbids it (ICMP)";
+        assert_eq!([v4(9), v4(10), v4(13)], [forbidden; 3]);
+        assert_eq!(v4(2), "the host has no SCTP (ICMP protocol unreachable)");
+        let v6 = |code| text(Family::V6, 1, code);
+        assert_eq!([v6(0), v6(3), v6(4)], ["network unreachable", "no route to host", "connection refused"]);
+        assert_eq!([v6(1), v6(5), v6(6)], [forbidden; 3]);
+        assert_eq!(text(Family::V6, 4, 1), v4(2));
+        let circles = "it went around in circles on the way (ICMP time exceeded)";
+        assert_eq!([text(Family::V4, 11, 0), text(Family::V6, 3, 0)], [circles; 2]);
+    }
+
+    #[test]
+    fn a_smaller_packet_size_a_redirect_and_what_nobody_knows_end_no_probe() {
+        for (family, kind, code) in [(Family::V4, 3, 4), (Family::V6, 2, 0), (Family::V4, 5, 1), (Family::V4, 200, 0)] {
+            assert_eq!(of_icmp(family, Protocol::Tcp, kind, code), None);
+        }
+    }
+}

@@ -150,3 +150,7 @@ impl Flights {
         self.by_key.len()
     }
 }
+
+#[cfg(test)]
+#[path = "flights_tests.rs"]
+mod tests;

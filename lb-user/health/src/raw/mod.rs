@@ -82,6 +82,8 @@ pub(crate) struct RawProber {
     dice: Dice,
     inbox: Inbox,
     errors: ErrorBox,
+    /// How often probes have begun.
+    turn: u64,
 }
 
 impl RawProber {
@@ -94,12 +96,14 @@ impl RawProber {
             dice: Dice::default(),
             inbox: Inbox::new(),
             errors: ErrorBox::new(),
+            turn: 0,
         }
     }
 
     /// Begins probes. Those that end at once are put into `ended`. Needs a tokio runtime
     /// around it.
     pub(crate) fn begin(&mut self, probes: &[Probe<'_>], ended: &mut Vec<(Slot, Outcome)>) {
+        self.turn = self.turn.wrapping_add(1);
         for probe in probes {
             match self.launch(probe) {
                 Ok((way, true)) => self.flush(way, ended),
@@ -191,7 +195,9 @@ impl RawProber {
         }
         let roll = self.dice.roll();
         let key = Key { protocol, ip: to.ip(), port, lane: 0 };
-        let lane = self.flights.free_lane(key, sockets::Line::lanes(protocol), roll >> 32).ok_or_else(|| {
+        // Datagrams that begin together leave by one socket, if they can, in few system calls.
+        let first = if protocol == Protocol::Udp { self.turn } else { roll >> 32 };
+        let lane = self.flights.free_lane(key, sockets::Line::lanes(protocol), first).ok_or_else(|| {
             let why = format!("{} other probes of {} are under way", sockets::Line::lanes(protocol), to);
             Outcome::NotAsked(why.into())
         })?;
@@ -205,7 +211,7 @@ impl RawProber {
         };
         let flight =
             Flight::new(probe.slot, (key, scope), probe.question.delivery, token, (probe.deadline, probe.patience));
-        let (way, packet) = self.packet(&flight).map_err(|error| Failure::of_io(&error))?;
+        let (way, packet) = self.packet(&flight)?;
         self.flights.begin(flight);
         Ok((
             way,
@@ -217,25 +223,16 @@ impl RawProber {
     }
 
     /// The packet of a probe, and which way it leaves.
-    fn packet(&mut self, flight: &Flight) -> io::Result<(Way, Outgoing)> {
-        let Key { protocol, ip, port, lane } = flight.key;
-        let at = self.lines.find(&flight.key).ok_or(io::ErrorKind::NotConnected)?;
-        let line = self.lines.at(at).ok_or(io::ErrorKind::NotConnected)?;
-        let (ours, theirs) = match protocol {
-            Protocol::Tcp | Protocol::Sctp => (line.first.wrapping_add(lane), port),
-            Protocol::Udp => (line.port, port),
-            Protocol::Icmp => (line.first, lane),
-        };
-        let random = u32::try_from(self.dice.roll() >> 32).unwrap_or_default();
-        let words = Words { ours, theirs, token: flight.token, random };
-        let family = Family::of(ip);
+    fn packet(&mut self, flight: &Flight) -> Result<(Way, Outgoing), Outcome> {
+        let Key { protocol, ip, port, .. } = flight.key;
+        let (line, words) = self.words(flight)?;
         if let Some(ends) = self.link_ends(flight)? {
-            let payload = packets::payload(protocol, family, ends, words);
+            let payload = packets::payload(protocol, Family::of(ip), ends, words);
             return Ok((Way::Link, frame(flight, ends, &payload)?));
         }
         let (ends, source) = match (protocol, ip) {
             (Protocol::Tcp, IpAddr::V4(to)) => {
-                let source = self.sources.towards(to)?;
+                let source = self.sources.towards(to).map_err(|error| Failure::of_io(&error))?;
                 (Ends::V4 { source, to }, Some(source))
             }
             _ => (Ends::Kernel, None),
@@ -244,31 +241,52 @@ impl RawProber {
             Protocol::Udp => sockets::named(ip, port, flight.scope),
             _ => sockets::raw_name(ip, flight.scope),
         };
-        let payload = packets::payload(protocol, family, ends, words);
-        Ok((Way::Line(at), Outgoing::new(to, source, payload.as_slice())))
+        let payload = packets::payload(protocol, Family::of(ip), ends, words);
+        Ok((Way::Line(line), Outgoing::new(to, source, payload.as_slice())))
+    }
+
+    /// The line of a probe, and what its packet says.
+    fn words(&mut self, flight: &Flight) -> Result<(usize, Words), Outcome> {
+        let Key { protocol, port, lane, .. } = flight.key;
+        let closed = || Outcome::NotAsked("its socket is closed".into());
+        let at = self.lines.find(&flight.key).ok_or_else(closed)?;
+        let line = self.lines.at(at).ok_or_else(closed)?;
+        let (ours, theirs) = match protocol {
+            Protocol::Tcp | Protocol::Sctp => (line.ear.first.wrapping_add(lane), port),
+            Protocol::Udp => (line.port, port),
+            Protocol::Icmp => (line.ear.first, lane),
+        };
+        let random = u32::try_from(self.dice.roll() >> 32).unwrap_or_default();
+        Ok((at, Words { ours, theirs, token: flight.token, random }))
     }
 
     /// The addresses of a probe that goes to an Ethernet address; `None` of one that is routed.
-    fn link_ends(&mut self, flight: &Flight) -> io::Result<Option<Ends>> {
+    fn link_ends(&mut self, flight: &Flight) -> Result<Option<Ends>, Outcome> {
         let Delivery::Link { interface, .. } = flight.delivery else { return Ok(None) };
         let now = flight.deadline.saturating_sub(flight.patience);
-        let source = self.sources.on(interface, flight.key.ip, now)?;
-        Ok(Ends::of(source, flight.key.ip))
+        match self.sources.on(interface, flight.key.ip, now) {
+            Ok(source) => Ok(Ends::of(source, flight.key.ip)),
+            Err(error) => {
+                let family = Family::of(flight.key.ip).name();
+                let why = format!("interface {interface} has no {family} address for answers to come to: {error}");
+                Err(Outcome::NotAsked(why.into()))
+            }
+        }
     }
 
-    /// Sends the member of a probe what makes it forget the probe; it needs not arrive.
-    fn farewell(&mut self, flight: &Flight, bytes: &[u8]) {
-        let payload = Payload::new().with(bytes);
-        let (way, packet) = match self.link_ends(flight) {
-            Ok(Some(ends)) => (Ok(Way::Link), frame(flight, ends, &payload)),
-            Ok(None) => {
+    /// Sends the member of a probe what makes it forget the probe. It needs not arrive: then
+    /// the member forgets it by and by.
+    fn farewell(&mut self, flight: &Flight, tag: Option<u32>) {
+        let sent = (|| -> Result<_, Outcome> {
+            let (line, words) = self.words(flight)?;
+            let Some(ends) = self.link_ends(flight)? else {
+                let farewell = packets::farewell(Ends::Kernel, words, tag);
                 let to = sockets::raw_name(flight.key.ip, flight.scope);
-                let line = self.lines.find(&flight.key).ok_or(());
-                (line.map(Way::Line), Ok(Outgoing::new(to, None, bytes)))
-            }
-            Err(_) => return,
-        };
-        if let (Ok(way), Ok(packet)) = (way, packet)
+                return Ok((Way::Line(line), Outgoing::new(to, None, farewell.as_slice())));
+            };
+            Ok((Way::Link, frame(flight, ends, &packets::farewell(ends, words, tag))?))
+        })();
+        if let Ok((way, packet)) = sent
             && let Some((_, outbox)) = self.lines.outbox(way)
         {
             outbox.push(None, packet);
@@ -312,22 +330,26 @@ impl RawProber {
                 Err(_) => continue,
             }
             for (from, bytes) in self.inbox.packets() {
-                let Some(Meaning { key, token, outcome, farewell }) = meaning::of_packet(line, from, bytes) else {
+                let Some(Meaning { key, token, outcome, tag }) = meaning::of_packet(line.ear, from, bytes) else {
                     continue;
                 };
                 let Some(flight) = self.flights.end_if(&key, |flight| flight.token == token) else { continue };
                 if let Outcome::Fails(_) = outcome {
                     self.sources.forget(key.ip);
                 }
+                // To a SYN-ACK the kernel says it, but cannot where routes do not lead.
+                let reset = outcome == Outcome::Answers(Answer::Accepts) && flight.delivery != Delivery::Routed;
                 ended.push((flight.slot, outcome));
-                farewells.extend(farewell.map(|farewell| (flight, farewell)));
+                if tag.is_some() || reset {
+                    farewells.push((flight, tag));
+                }
             }
             if !self.inbox.is_full() {
                 break;
             }
         }
-        for (flight, farewell) in farewells {
-            self.farewell(&flight, &farewell);
+        for (flight, tag) in farewells {
+            self.farewell(&flight, tag);
         }
     }
 
@@ -335,13 +357,13 @@ impl RawProber {
         let Self { lines, errors, flights, sources, .. } = self;
         let Some(line) = lines.at(at) else { return };
         for _ in 0..TURN * BATCH {
-            let report = match errors.next(line.socket.as_fd(), line.protocol) {
+            let report = match errors.next(line.socket.as_fd(), line.ear.protocol) {
                 Ok(Some(report)) => report,
                 Ok(None) => continue,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return,
             };
-            let Some((key, token)) = meaning::of_error(line, report.to, errors.bytes(&report)) else { continue };
+            let Some((key, token)) = meaning::of_error(line.ear, report.to, errors.bytes(&report)) else { continue };
             let Some(failure) = report.failure else { continue };
             let ours = |flight: &Flight| token.is_none_or(|token| token == flight.token);
             if let Some(flight) = flights.end_if(&key, ours) {
@@ -353,13 +375,14 @@ impl RawProber {
 }
 
 /// A frame for the member of a probe that goes to an Ethernet address.
-fn frame(flight: &Flight, ends: Ends, payload: &Payload) -> io::Result<Outgoing> {
-    let Delivery::Link { interface, source, destination } = flight.delivery else {
-        return Err(io::ErrorKind::NotConnected.into());
-    };
+fn frame(flight: &Flight, ends: Ends, payload: &Payload) -> Result<Outgoing, Outcome> {
     let number = flight.key.protocol.number(Family::of(flight.key.ip));
-    let frame = packets::frame(destination, source, ends, number, payload).ok_or(io::ErrorKind::AddrNotAvailable)?;
-    Ok(Outgoing::new(Name::of_interface(interface), None, frame.as_slice()))
+    if let Delivery::Link { interface, source, destination } = flight.delivery
+        && let Some(frame) = packets::frame(destination, source, ends, number, payload)
+    {
+        return Ok(Outgoing::new(Name::of_interface(interface), None, frame.as_slice()));
+    }
+    Err(Outcome::NotAsked("it has no Ethernet address".into()))
 }
 
 #[cfg(test)]

@@ -65,6 +65,13 @@ pub(super) fn refused() -> Outcome {
     Outcome::Fails(Failure::Kernel(libc::ECONNREFUSED))
 }
 
+/// CRC-32C, a bit at a time (RFC 3720 §12.1).
+pub(super) fn crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 })
+    })
+}
+
 /// A port that nobody listens at.
 fn closed(at: &str) -> SocketAddr {
     TcpListener::bind(at).unwrap().local_addr().unwrap()

@@ -93,6 +93,18 @@ pub(super) struct Key {
     pub(super) lane: u16,
 }
 
+/// What arrives at a socket of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Ear {
+    /// Of which protocol.
+    pub(super) protocol: Protocol,
+    /// Of which family.
+    pub(super) family: Family,
+    /// TCP, SCTP: to which ports, of which this is the first. PING: with which identifier.
+    /// UDP: of which lane.
+    pub(super) first: u16,
+}
+
 /// The address in its own family: one of IPv4 that is written as one of IPv6 is of IPv4.
 pub(super) fn plain(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {

@@ -22,7 +22,7 @@ use nix::{
 use socket2::{Domain, Protocol as Number, Socket, Type};
 
 use super::{
-    tests::{ask, outcomes, question, refused, run},
+    tests::{ask, crc, outcomes, question, refused, run},
     *,
 };
 
@@ -134,13 +134,6 @@ const KINDS: [Kind; 4] = [Kind::Tcp(Handshake::Half), Kind::Ping, Kind::UdpConne
 fn every_kind(ips: &[&str]) -> Vec<Question> {
     let each = |ip: &&str| KINDS.map(|kind| question(kind, at(ip, 80)));
     ips.iter().flat_map(each).collect()
-}
-
-/// CRC-32C, a bit at a time (RFC 3720 §12.1).
-fn crc(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 })
-    })
 }
 
 fn is_intact(packet: &[u8]) -> bool {
@@ -375,6 +368,11 @@ fn a_vip_is_probed_at_the_ethernet_address_of_its_member() {
         refused(),
     ];
     assert_eq!(network.ask(&questions, SHORT), [wanted.clone(), wanted].concat());
+    // Nor is a connection left half open there: no state 03, SYN-RECV.
+    let connections = network.far(|| ["tcp", "tcp6"].map(|f| fs::read_to_string(format!("/proc/thread-self/net/{f}"))));
+    for line in connections.map(Result::unwrap).iter().flat_map(|text| text.lines().skip(1)) {
+        assert_ne!(line.split_whitespace().nth(3), Some("03"), "{line}");
+    }
     for _ in 0..2 {
         assert_eq!(member.aborts.recv_timeout(PATIENCE), Ok(THEIR_TAG));
     }
@@ -400,7 +398,8 @@ fn an_interface_without_an_address_asks_nobody() {
     let delivery = network.link();
     let questions = VIP.map(|vip| Question { kind: Kind::Ping, to: at(vip, 0), delivery });
     for outcome in network.ask(&questions, SHORT) {
-        assert!(matches!(outcome, Outcome::NotAsked(_)), "{outcome}");
+        let Outcome::NotAsked(why) = outcome else { panic!("{outcome}") };
+        assert!(why.contains("address for answers to come to"), "{why}");
     }
 }
 

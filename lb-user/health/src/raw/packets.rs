@@ -65,13 +65,12 @@ pub(super) struct Bytes<const N: usize> {
 }
 
 impl<const N: usize> Bytes<N> {
-    /// None yet.
-    pub(super) const fn new() -> Self {
+    const fn new() -> Self {
         Self { bytes: [0; N], length: 0 }
     }
 
     /// With these; what is more than fits is left out.
-    pub(super) fn with(mut self, more: &[u8]) -> Self {
+    fn with(mut self, more: &[u8]) -> Self {
         let end = (self.length + more.len()).min(N);
         self.bytes[self.length..end].copy_from_slice(&more[..end - self.length]);
         self.length = end;
@@ -109,11 +108,22 @@ pub(super) fn payload(protocol: Protocol, family: Family, ends: Ends, words: Wor
     let low = u32::try_from(token & 0xffff_ffff).unwrap_or_default();
     let payload = Payload::new();
     match protocol {
-        Protocol::Tcp => payload.with(&tcp::syn(ends, ours, theirs, low.wrapping_sub(1))),
+        Protocol::Tcp => payload.with(&tcp::syn(ends, (ours, theirs), low.wrapping_sub(1))),
         Protocol::Udp if ends == Ends::Kernel => payload,
         Protocol::Udp => payload.with(&datagram(ends, ours, theirs)),
         Protocol::Icmp => payload.with(&icmp::request(icmp::Types::of(family), ends, (ours, theirs), token)),
         Protocol::Sctp => payload.with(&sctp::init(ours, theirs, low, random)),
+    }
+}
+
+/// What makes a member forget a probe that it has accepted: a RST, or with the tag of an INIT
+/// ACK an ABORT.
+pub(super) fn farewell(ends: Ends, words: Words, tag: Option<u32>) -> Payload {
+    let Words { ours, theirs, token, .. } = words;
+    let acknowledged = u32::try_from(token & 0xffff_ffff).unwrap_or_default();
+    match tag {
+        Some(tag) => Payload::new().with(&sctp::abort(ours, theirs, tag)),
+        None => Payload::new().with(&tcp::reset(ends, (ours, theirs), acknowledged)),
     }
 }
 
@@ -173,3 +183,7 @@ pub(super) fn frame(
         Ends::Kernel => return None,
     })
 }
+
+#[cfg(test)]
+#[path = "packets_tests.rs"]
+mod tests;

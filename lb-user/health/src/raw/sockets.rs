@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol as Number, SockAddr, Socket, Type};
 use super::{
     filter::Filter,
     icmp,
-    net::{Dice, Family, Protocol},
+    net::{Dice, Ear, Family, Protocol},
     outbox::Outbox,
     sys::Name,
     tcp,
@@ -31,6 +31,9 @@ const ROWS_TRIED: usize = 64;
 /// with what the kernel counts for each.
 const RECEIVE_BUFFER: usize = 8 << 20;
 
+/// The same for each socket of UDP, at which anybody's datagrams may arrive.
+const UDP_RECEIVE_BUFFER: usize = 1 << 20;
+
 /// What may wait to be sent: packets to members that do not answer ARP wait in the kernel
 /// for seconds, and must not keep those to others from being sent.
 const SEND_BUFFER: usize = 16 << 20;
@@ -38,14 +41,10 @@ const SEND_BUFFER: usize = 16 << 20;
 /// A socket, and what goes through it.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// What its probes are made of.
-    pub(super) protocol: Protocol,
-    /// Of which family.
-    pub(super) family: Family,
+    /// What arrives there.
+    pub(super) ear: Ear,
     /// The socket.
     pub(super) socket: Socket,
-    /// TCP, SCTP: the first of its local ports. PING: its identifier. UDP: its lane.
-    pub(super) first: u16,
     /// UDP: its local port.
     pub(super) port: u16,
     /// Packets that wait for the end of a batch.
@@ -102,7 +101,7 @@ fn low_half(number: u64) -> u16 {
 }
 
 fn line(protocol: Protocol, family: Family, socket: Socket, first: u16, reserved: Vec<Socket>) -> Line {
-    Line { protocol, family, socket, first, port: 0, outbox: Outbox::default(), _reserved: reserved }
+    Line { ear: Ear { protocol, family, first }, socket, port: 0, outbox: Outbox::default(), _reserved: reserved }
 }
 
 fn open_udp(family: Family, lane: u16) -> io::Result<Line> {
@@ -126,9 +125,10 @@ fn new(family: Family, kind: Type, protocol: Option<Number>) -> io::Result<Socke
         Family::V4 => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
         Family::V6 => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
     }
+    let receive = if kind == Type::DGRAM { UDP_RECEIVE_BUFFER } else { RECEIVE_BUFFER };
     // Above the limit of the system with CAP_NET_ADMIN, else up to it.
-    if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    if setsockopt(&socket, sockopt::RcvBufForce, &receive).is_err() {
+        socket.set_recv_buffer_size(receive)?;
     }
     if setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
         socket.set_send_buffer_size(SEND_BUFFER)?;

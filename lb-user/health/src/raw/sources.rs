@@ -81,7 +81,7 @@ fn ask(to: Ipv4Addr) -> io::Result<Ipv4Addr> {
     socket.connect(&SocketAddr::from((to, DISCARD)).into())?;
     match socket.local_addr()?.as_socket_ipv4() {
         Some(source) => Ok(*source.ip()),
-        None => Err(io::ErrorKind::AddrNotAvailable.into()),
+        None => Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL)),
     }
 }
 
