@@ -88,6 +88,8 @@ fn what_a_probe_met_is_the_text_of_a_members_events() {
     controller.watch([key("web/app", 1)].into());
     let down = controller.set_verdict(event(1, Verdict::Down)).unwrap();
     assert_eq!((down.kind, down.text.as_str(), down.at), (Kind::MemberDown, "test", UNIX_EPOCH));
+    assert_eq!(down.subject, "web/app/m1", "its label, as everywhere else");
+    assert_eq!((&down.detail["address"], &down.detail["port"]), (&"10.0.0.1".into(), &8080.into()));
     let outcome = lb_health::Outcome::Answers(lb_health::Answer::Status(204));
     let up = controller.set_verdict(HealthEvent { outcome, ..event(1, Verdict::Up) }).unwrap();
     assert_eq!((up.kind, up.text.as_str()), (Kind::MemberUp, "it answers: status 204"));

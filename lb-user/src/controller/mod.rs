@@ -58,7 +58,8 @@ pub struct Controller<D> {
     model: Model,
     instances: Vec<InstanceIntent>,
     overrides: Overrides,
-    watched: BTreeSet<MemberKey>,
+    /// Members that a monitor watches, with their labels.
+    watched: BTreeMap<MemberKey, String>,
     health: HealthView,
     health_reasons: BTreeMap<MemberKey, String>,
     next_hops: NextHops,
@@ -103,7 +104,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             model,
             instances: Vec::new(),
             overrides,
-            watched: BTreeSet::new(),
+            watched: BTreeMap::new(),
             health,
             health_reasons,
             next_hops: inherited.clone(),
@@ -207,10 +208,8 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
 
     /// Takes a monitor's verdict, and says what is to be told of it.
     pub fn set_verdict(&mut self, event: HealthEvent) -> Option<Event> {
-        if !self.watched.contains(&event.member) {
-            // It is watched no more since the probe was under way.
-            return None;
-        }
+        // It may be watched no more since the probe was under way.
+        let label = self.watched.get(&event.member)?.clone();
         let HealthEvent { member, verdict, outcome, at, .. } = event;
         let reason = outcome.to_string();
         let (pool, address, port) = (&member.pool, member.address, member.port);
@@ -222,7 +221,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             Verdict::Up => (Kind::MemberUp, format!("it answers: {reason}")),
             Verdict::Down => (Kind::MemberDown, reason.clone()),
         };
-        let told = Event::new(kind, format!("{pool}/{}", std::net::SocketAddr::new(address, port)), text);
+        let told = Event::new(kind, label, text);
         let told = told.at(at).with("pool", pool.clone()).with("address", address.to_string()).with("port", port);
         self.health_reasons.insert(member.clone(), reason);
         self.health.insert(member, verdict);
@@ -234,7 +233,8 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
     pub fn watch(&mut self, watched: BTreeSet<MemberKey>) {
         self.health.retain(|key, _| watched.contains(key));
         self.health_reasons.retain(|key, _| watched.contains(key));
-        self.watched = watched;
+        let watched_with_label = |(key, label)| watched.contains(&key).then_some((key, label));
+        self.watched = self.members().filter_map(watched_with_label).collect();
     }
 
     /// Takes what the network says about next hops.
@@ -271,8 +271,16 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
     }
 
     fn member_keys(&self) -> impl Iterator<Item = MemberKey> {
+        self.members().map(|(key, _)| key)
+    }
+
+    /// Every member of the pool file, with its label.
+    fn members(&self) -> impl Iterator<Item = (MemberKey, String)> {
         let pools = self.model.load_balancers().iter().flat_map(|lb| lb.pools.iter().map(move |pool| (lb, pool)));
-        pools.flat_map(|(lb, pool)| pool.members.iter().map(|member| MemberKey::of(lb, pool, member)))
+        pools.flat_map(|(lb, pool)| {
+            let of = move |member| (MemberKey::of(lb, pool, member), lb.label_of_member(pool, member));
+            pool.members.iter().map(of)
+        })
     }
 
     /// Logs something that went wrong and keeps it for `lbctl status`.

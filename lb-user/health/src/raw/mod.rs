@@ -256,7 +256,11 @@ impl RawProber {
             Protocol::Udp => (line.port, port),
             Protocol::Icmp => (line.ear.first, lane),
         };
-        let random = u32::try_from(self.dice.roll() >> 32).unwrap_or_default();
+        // Of SCTP, the number that data would begin with.
+        let random = match protocol {
+            Protocol::Sctp => u32::try_from(self.dice.roll() >> 32).unwrap_or_default(),
+            _ => 0,
+        };
         Ok((at, Words { ours, theirs, token: flight.token, random }))
     }
 

@@ -15,7 +15,7 @@ const V4: &str = "127.0.0.1:0";
 const V6: &str = "[::1]:0";
 const PATIENCE: Duration = Duration::from_secs(5);
 /// For probes that nothing answers.
-const SHORT: Duration = Duration::from_millis(200);
+const SHORT: Duration = Duration::from_secs(1);
 
 pub(super) fn question(kind: Kind, to: SocketAddr) -> Question {
     Question { kind, to, delivery: Delivery::Routed }

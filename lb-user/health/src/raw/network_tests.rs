@@ -28,7 +28,7 @@ use super::{
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For probes that nothing answers.
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_secs(2);
 
 const FAR: [&str; 2] = ["10.63.0.2", "fd63::2"];
 const VIP: [&str; 2] = ["10.63.7.7", "fd63:7::7"];
@@ -276,6 +276,18 @@ fn a_neighbour_that_is_not_there_fails_long_before_the_deadline_and_delays_no_ot
             assert_eq!(outcomes[8..], vec![Outcome::Answers(Answer::Echo); 2]);
         });
     });
+}
+
+#[test]
+fn packets_that_wait_for_hundreds_of_neighbours_keep_none_from_being_sent_to_others() {
+    let network = Network::new();
+    let half = |ip: &str| question(Kind::Tcp(Handshake::Half), at(ip, 80));
+    let mut questions: Vec<Question> = (0..400).map(|n| half(&format!("fd63::dead:{n:x}"))).collect();
+    questions.push(half(FAR[1]));
+    let outcomes = network.ask(&questions, SHORT);
+    assert_eq!(outcomes[400], refused());
+    // None was left out for want of buffers.
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Fails(_))), "{outcomes:?}");
 }
 
 #[test]

@@ -18,13 +18,12 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use nix::{
     cmsg_space,
     errno::Errno,
-    libc::sock_filter,
     sys::{
         socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt},
         time::TimeSpec,
     },
 };
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use crate::rig::netns;
 
@@ -64,7 +63,7 @@ const BUFFER: usize = 64 << 20;
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Ethernet and IPv4: TCP with SYN, FIN or RST but no SYN-ACK, and all UDP.
-const FILTER: [sock_filter; 13] = [
+const FILTER: [SockFilter; 13] = [
     instruction(0x28, 12, 0, 0),      //  0: A = EtherType
     instruction(0x15, 0x0800, 0, 9),  //  1: IPv4, or drop
     instruction(0x30, 23, 0, 0),      //  2: A = protocol
@@ -80,8 +79,8 @@ const FILTER: [sock_filter; 13] = [
     instruction(0x06, SNAPPED, 0, 0), // 12: take
 ];
 
-const fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter { code, jt, jf, k }
+const fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> SockFilter {
+    SockFilter::new(code, jt, jf, k)
 }
 
 impl Capture {

@@ -145,7 +145,7 @@ impl Ground {
         self.members
             .enter(|| {
                 wait::until_true("nginx to answer", Duration::from_secs(5), || {
-                    http::get(one, "/", Source::default()).map(|_| true)
+                    Ok(http::get(one, "/", Source::default()).map(|_| true)?)
                 })
             })
             .map(drop)

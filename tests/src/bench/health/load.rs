@@ -30,7 +30,6 @@ pub(super) struct Load {
 /// What came out.
 #[derive(Clone, Debug)]
 pub(super) struct Figures {
-    pub(super) load: Load,
     /// Until lbd answered.
     ready: Duration,
     /// From then until every member was found up.
@@ -96,7 +95,6 @@ fn watch(lbd: &Lbd, load: Load, up: Duration, capture: &mut Capture) -> Result<F
     let number = |of: &Value, name: &str| of[name].as_u64().with_context(|| format!("no {name} in {of}"));
     let grown = |name| Ok::<_, anyhow::Error>(number(&after, name)?.saturating_sub(number(&before, name)?));
     Ok(Figures {
-        load,
         ready: lbd.ready_in(),
         up,
         cpu,

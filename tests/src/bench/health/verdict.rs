@@ -69,23 +69,29 @@ pub(super) fn measure(ground: &Ground, case: Case, progress: &mut dyn FnMut(Stri
     file.add(case.pool, Monitor { kind: "TCP", delay: DELAY, port: servants::PORT });
     file.fill(case.members, Monitor { kind: "TCP", delay: case.delay, port: PROBED_PORT });
     let lbd = ground.start(&file.text())?;
-    let rounds = (|| {
-        wait_up(&lbd, case.members)?;
-        let mut capture = Capture::start(ground.members().name())?;
-        let mut rounds = Vec::new();
-        for round in 0..case.rounds {
-            rounds.push(one(ground, &lbd, case, &mut servants, &capture).with_context(|| format!("round {round}"))?);
-            capture.check()?;
-            if let Some(last) = rounds.last() {
-                progress(format!("round {} of {}: {:.2} ms", round + 1, case.rounds, last.first.as_secs_f64() * 1e3));
-            }
-        }
-        Ok(rounds)
-    })()
-    .with_context(|| lbd.log_tail());
+    let rounds = all(ground, &lbd, case, &mut servants, progress).with_context(|| lbd.log_tail());
     drop(lbd);
     ground.clear()?;
     Ok(row(case, &rounds?))
+}
+
+fn all(
+    ground: &Ground,
+    lbd: &Lbd,
+    case: Case,
+    servants: &mut Servants,
+    progress: &mut dyn FnMut(String),
+) -> Result<Vec<Round>> {
+    wait_up(lbd, case.members)?;
+    let mut capture = Capture::start(ground.members().name())?;
+    let mut rounds = Vec::new();
+    for number in 1..=case.rounds {
+        let round = one(ground, lbd, case, servants, &capture).with_context(|| format!("round {number}"))?;
+        capture.check()?;
+        rounds.push(round);
+        progress(format!("round {number} of {}: {:.2} ms", case.rounds, round.first.as_secs_f64() * 1e3));
+    }
+    Ok(rounds)
 }
 
 fn one(ground: &Ground, lbd: &Lbd, case: Case, servants: &mut Servants, capture: &Capture) -> Result<Round> {
