@@ -18,6 +18,7 @@ mod measure;
 mod page;
 mod report;
 mod scene;
+mod verdicts;
 
 use cases::{Case, Setting, Table};
 use frames::{Kind, Template};
@@ -62,6 +63,8 @@ pub struct Arguments {
 enum Other {
     /// Measure what clients lose when the VIP moves, with keepalived beside it
     Failover(failover::Arguments),
+    /// Measure how long a verdict of a health monitor takes to the tables
+    Verdicts(verdicts::Arguments),
 }
 
 /// Does what was typed.
@@ -77,8 +80,10 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 }
 
 fn carry_out(arguments: &Arguments) -> Result<()> {
-    if let Some(Other::Failover(arguments)) = &arguments.other {
-        return failover::carry_out(arguments);
+    match &arguments.other {
+        Some(Other::Failover(arguments)) => return failover::carry_out(arguments),
+        Some(Other::Verdicts(arguments)) => return verdicts::carry_out(arguments),
+        None => {}
     }
     let wanted = |case: &Case| arguments.cases.is_empty() || arguments.cases.iter().any(|c| case.name.contains(c));
     let cases: Vec<Case> = cases::all().into_iter().filter(wanted).collect();
