@@ -54,7 +54,7 @@ fn played(duo: &Duo, doctors: &mut [TcpServer]) -> Result<()> {
     }
     ensure!(!duo.is_active(Side::B)?, "B should stand by");
     // Much longer than an entry is good for without somebody who uses it.
-    std::thread::sleep(Duration::from_secs(4));
+    std::thread::sleep(Duration::from_secs(8));
     for side in Side::BOTH {
         expect_warm(duo, side)?;
     }
@@ -81,7 +81,7 @@ fn expect_warm(duo: &Duo, side: Side) -> Result<()> {
                 .nth(1)
                 .and_then(|times| times.split('/').nth(1)?.parse::<u64>().ok());
             let confirmed = confirmed.with_context(|| format!("{}: {address}: {shown}", side.node()))?;
-            ensure!(shown.contains("lladdr") && confirmed <= 6, "{}: {address} is cold: {shown}", side.node());
+            ensure!(shown.contains("lladdr") && confirmed <= 5, "{}: {address} is cold: {shown}", side.node());
         }
     }
     Ok(())

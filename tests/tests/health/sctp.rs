@@ -38,6 +38,11 @@ fn an_endpoint_is_up_when_it_accepts_the_association_that_it_was_asked_for() -> 
     for (reply, server) in &servers {
         ensure!(server.inits() > 0, "{reply:?}: no INIT came in");
         ensure!(server.bad() == 0, "{reply:?}: {} packets were not as the protocol has them", server.bad());
+        if *reply == Reply::InitAck {
+            balancer.wait("who accepted to be told that nothing comes of it", || Ok(server.aborts() > 0))?;
+        } else {
+            ensure!(server.aborts() == 0, "{reply:?}: {} ABORTs came in", server.aborts());
+        }
     }
     // The endpoint's state of mind changes, and so does the verdict.
     for (_, server) in servers.iter().filter(|(reply, _)| *reply == Reply::Abort) {

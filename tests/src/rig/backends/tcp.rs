@@ -73,7 +73,6 @@ pub struct TcpServer {
 struct Tallies {
     accepted: Tally,
     sent: Tally,
-    requests: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 impl TcpServer {
@@ -120,13 +119,6 @@ impl TcpServer {
     pub fn most_sent(&self) -> u64 {
         self.tallies.sent.get()
     }
-
-    /// What the last client sent that sent anything.
-    #[must_use]
-    pub fn last_request(&self) -> String {
-        let last = self.tallies.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(last.as_deref().unwrap_or_default()).into_owned()
-    }
 }
 
 async fn treat(mut stream: TcpStream, manner: Manner, number: u64, tallies: &Tallies) -> io::Result<()> {
@@ -143,8 +135,7 @@ async fn treat(mut stream: TcpStream, manner: Manner, number: u64, tallies: &Tal
         Manner::Stall => return hold(stream).await,
         _ => {}
     }
-    let request = read_request(&mut stream).await?;
-    *tallies.requests.lock().unwrap_or_else(PoisonError::into_inner) = Some(request);
+    read_request(&mut stream).await?;
     match manner {
         Manner::Status(code) => stream.write_all(&answer(code)).await?,
         Manner::InTurn(one, other) => {
@@ -199,7 +190,7 @@ fn answer(code: u16) -> Vec<u8> {
     format!("HTTP/1.1 {code:03} Whatever\r\nServer: tests\r\nContent-Length: 0\r\n\r\n").into_bytes()
 }
 
-async fn read_request(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+async fn read_request(stream: &mut TcpStream) -> io::Result<()> {
     let (mut request, mut chunk) = (Vec::new(), [0; 1024]);
     while !request.windows(4).any(|window| window == b"\r\n\r\n") {
         let length = stream.read(&mut chunk).await?;
@@ -208,7 +199,7 @@ async fn read_request(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
         }
         request.extend_from_slice(&chunk[..length]);
     }
-    Ok(request)
+    Ok(())
 }
 
 /// Keeps a connection until the client closes it.
