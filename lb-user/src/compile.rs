@@ -7,21 +7,18 @@ use std::{
     net::IpAddr,
 };
 
-use lb_common::{
-    mac::Mac,
-    member::{MemberState, NextHop},
-    pool::SlotHash,
-};
+use lb_common::{mac::Mac, member::NextHop, pool::SlotHash};
 
 use crate::{
     dataplane::ListenerKey,
-    maglev,
-    model::{Algorithm, LoadBalancer, Member, Model, Name, OnMemberDown, Pool, Topology, Weight},
+    model::{LoadBalancer, Member, Model, Name, Pool, Topology, Weight},
 };
 
 mod panic;
+mod pool;
 
 pub use panic::{Panic, panic_of};
+pub(crate) use pool::{Fitness, Lineup, Said, Stand, Standing, in_table};
 
 /// What identifies a member: its pool's label, its address, its port.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -265,7 +262,7 @@ pub fn compile(
     hops: &NextHops,
     instances: &[InstanceIntent],
 ) -> Desired {
-    let inputs = Inputs { overrides, health, hops };
+    let said = Said { overrides, health, hops };
     let mut desired = Desired { next_hops: hops.clone(), ..Desired::default() };
     for instance in instances {
         desired.add_instance(instance);
@@ -286,7 +283,7 @@ pub fn compile(
                 ListenerKey { vip: lb.vip_address, transport: listener.protocol, port: listener.protocol_port.get() };
             let pool = listener.default_pool.as_ref().and_then(|name| lb.pools.iter().find(|p| p.name == *name));
             if let Some(pool) = pool {
-                inputs.add_pool(&mut desired, lb, pool);
+                desired.add_pool(lb, pool, &said);
             }
             let label = lb.label_of_listener(listener);
             desired.listeners.insert(key, DesiredListener { label, pool: pool.map(|p| lb.label_of_pool(p)) });
@@ -300,14 +297,25 @@ impl Desired {
     /// to offer.
     #[must_use]
     pub fn load_balancers_down(&self) -> BTreeSet<String> {
-        let offers = |pool: &String| self.pools.get(pool).is_some_and(|pool| !pool.table.is_empty());
-        let mut standing: BTreeMap<&str, bool> = BTreeMap::new();
-        for (key, listener) in &self.listeners {
-            if let (Some(vip), Some(pool)) = (self.vips.get(&key.vip), &listener.pool) {
-                *standing.entry(&vip.label).or_default() |= offers(pool);
-            }
+        Offers::of(self).load_balancers_down()
+    }
+
+    /// Adds a pool and its members, unless another listener has already brought
+    /// it in.
+    fn add_pool(&mut self, lb: &LoadBalancer, pool: &Pool, said: &Said<'_>) {
+        let label = lb.label_of_pool(pool);
+        if self.pools.contains_key(&label) {
+            return;
         }
-        standing.into_iter().filter(|(_, offers)| !offers).map(|(label, _)| label.to_owned()).collect()
+        let Lineup { hash, stands, chosen, table } = Lineup::of(lb, pool, said);
+        let key = |member: &Member| MemberKey::of(lb, pool, member);
+        let members = chosen.iter().filter_map(|at| pool.members.get(usize::from(*at))).map(key).collect();
+        self.pools.insert(label, DesiredPool { hash, members, table });
+        self.members.extend(pool.members.iter().zip(stands).map(|(member, stand)| {
+            let Stand { flags, weight, next_hop } = stand;
+            let label = lb.label_of_member(pool, member);
+            (key(member), DesiredMember { label, flags, weight, next_hop })
+        }));
     }
 
     fn add_instance(&mut self, intent: &InstanceIntent) {
@@ -321,168 +329,45 @@ impl Desired {
     }
 }
 
-struct Inputs<'a> {
-    overrides: &'a Overrides,
-    health: &'a HealthView,
-    hops: &'a NextHops,
+/// Which pools load balancers reach, and whether those have a member to offer.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Offers {
+    /// Labels of a load balancer and of a pool that it has a listener for.
+    reached: BTreeSet<(String, String)>,
+    /// Labels of pools that have nobody to offer.
+    empty: BTreeSet<String>,
 }
 
-impl Inputs<'_> {
-    /// Adds a pool and its members, unless another listener has already brought
-    /// it in.
-    fn add_pool(&self, desired: &mut Desired, lb: &LoadBalancer, pool: &Pool) {
-        let label = lb.label_of_pool(pool);
-        if desired.pools.contains_key(&label) {
-            return;
-        }
-        let mut standings: Vec<_> = pool
-            .members
-            .iter()
-            .map(|member| {
-                let key = MemberKey::of(lb, pool, member);
-                let standing = Standing::of(pool, member, &key, self.overrides, self.health);
-                (member, key, standing)
-            })
-            .collect();
-        let panic = panic::among(pool, standings.iter().map(|(.., standing)| *standing)).is_some();
-        let members: Vec<_> = standings
-            .drain(..)
-            .map(|(member, key, standing)| {
-                let standing = Standing { panic, ..standing };
-                let desired = DesiredMember {
-                    label: lb.label_of_member(pool, member),
-                    flags: standing.flags(),
-                    weight: standing.weight,
-                    next_hop: self.hops.get(&member.address).copied(),
-                };
-                (key, desired)
-            })
-            .collect();
-        let chosen = in_table(&members, |(_, member)| Fitness {
-            flags: member.flags,
-            weight: member.weight,
-            reached: member.next_hop.is_some(),
+impl Offers {
+    /// What is offered once the maps say what they should.
+    #[must_use]
+    pub fn of(desired: &Desired) -> Self {
+        let reached = desired.listeners.iter().filter_map(|(key, listener)| {
+            let (vip, pool) = (desired.vips.get(&key.vip)?, listener.pool.as_ref()?);
+            Some((vip.label.clone(), pool.clone()))
         });
-        let candidates: Vec<_> = chosen
-            .iter()
-            .map(|(key, member)| maglev::Candidate {
-                identity: maglev::identity(key.address, key.port),
-                weight: member.weight,
-            })
-            .collect();
-        let hash = match pool.lb_algorithm {
-            Algorithm::SourceIpPort => SlotHash::SourceIpPort,
-            Algorithm::SourceIp => SlotHash::SourceIp,
-        };
-        let table = maglev::table(&candidates, members.len());
-        let named = chosen.into_iter().map(|(key, _)| key.clone()).collect();
-        desired.pools.insert(label, DesiredPool { hash, members: named, table });
-        desired.members.extend(members);
+        let empty = desired.pools.iter().filter(|(_, pool)| pool.table.is_empty());
+        Self { reached: reached.collect(), empty: empty.map(|(label, _)| label.clone()).collect() }
     }
-}
 
-/// What a member's flags follow from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing {
-    /// Whether it is switched on, overrides included.
-    pub(crate) enabled: bool,
-    /// Whether its pool is switched on.
-    pub(crate) pool_enabled: bool,
-    /// Whether a monitor found it down.
-    pub(crate) unhealthy: bool,
-    /// Whether an operator drains it.
-    pub(crate) drained: bool,
-    /// The effective weight.
-    pub(crate) weight: u16,
-    /// Whether it is a backup.
-    pub(crate) backup: bool,
-    /// Whether so many of its pool are down that all of them count as up.
-    pub(crate) panic: bool,
-    /// Whether its pool resets the TCP flows of members that are down.
-    pub(crate) resets: bool,
-}
-
-impl Standing {
-    /// How a member stands, its pool's panic aside.
-    fn of(pool: &Pool, member: &Member, key: &MemberKey, overrides: &Overrides, health: &HealthView) -> Self {
-        let change = overrides.get(key).copied().unwrap_or_default();
-        let monitored = pool.health_monitor.as_ref().is_some_and(|m| m.admin_state_up);
-        Self {
-            enabled: change.admin_state_up.unwrap_or(member.admin_state_up),
-            pool_enabled: pool.admin_state_up,
-            unhealthy: monitored && health.get(key) == Some(&Verdict::Down),
-            drained: change.drain,
-            weight: change.weight.unwrap_or(member.weight).get(),
-            backup: member.backup,
-            panic: false,
-            resets: pool.on_member_down == OnMemberDown::Reset,
+    /// Takes whether a pool has anybody to offer now.
+    pub fn set(&mut self, pool: &str, offers: bool) {
+        if offers {
+            self.empty.remove(pool);
+        } else if !self.empty.contains(pool) {
+            self.empty.insert(pool.to_owned());
         }
     }
 
-    /// Flags of [`MemberState`].
-    ///
-    /// A draining member stays up, so that its flows stay. One that is switched
-    /// off or down is not up, so that UDP flows and unanswered SYNs leave it; in
-    /// a panic those that are down are up as well, and still seen to be down.
-    pub(crate) fn flags(self) -> u64 {
-        let down = self.unhealthy && !self.panic;
-        [
-            (MemberState::UP, self.enabled && self.pool_enabled && !down),
-            (MemberState::DISABLED, !self.enabled),
-            (MemberState::DRAINING, self.drained || self.weight == 0),
-            (MemberState::UNHEALTHY, self.unhealthy),
-            (MemberState::BACKUP, self.backup),
-            (MemberState::RESETS_FLOWS, down && self.resets),
-        ]
-        .into_iter()
-        .filter(|(_, set)| *set)
-        .fold(0, |all, (flag, _)| all | flag)
+    /// Load balancers that reach pools, none of which has a member to offer.
+    #[must_use]
+    pub fn load_balancers_down(&self) -> BTreeSet<String> {
+        let mut standing: BTreeMap<&str, bool> = BTreeMap::new();
+        for (lb, pool) in &self.reached {
+            *standing.entry(lb).or_default() |= !self.empty.contains(pool);
+        }
+        standing.into_iter().filter(|(_, offers)| !offers).map(|(label, _)| label.to_owned()).collect()
     }
-}
-
-/// What decides whether new flows go to a member.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fitness {
-    /// Flags of [`MemberState`].
-    pub(crate) flags: u64,
-    /// The effective weight.
-    pub(crate) weight: u16,
-    /// Whether its next hop is known.
-    pub(crate) reached: bool,
-}
-
-impl Fitness {
-    fn takes_flows(self) -> bool {
-        self.flags & (MemberState::UP | MemberState::DRAINING) == MemberState::UP && self.weight > 0
-    }
-
-    fn is_backup(self) -> bool {
-        self.flags & MemberState::BACKUP != 0
-    }
-}
-
-/// Those members of a pool that new flows go to.
-///
-/// A member whose next hop is unknown would only have its packets dropped, so
-/// it is left out while anybody else can be reached, a backup included. If
-/// nobody can, they stay in: packets are then dropped as `member_unresolved`,
-/// which tells the operator to look at routes and neighbours, where
-/// `pool_empty` would send him to the health monitor.
-pub(crate) fn in_table<M>(members: &[M], fitness: impl Fn(&M) -> Fitness) -> Vec<&M> {
-    let choose = |backups: bool, reached: bool| -> Vec<_> {
-        members
-            .iter()
-            .filter(|member| {
-                let fitness = fitness(member);
-                fitness.takes_flows() && fitness.is_backup() == backups && (!reached || fitness.reached)
-            })
-            .collect()
-    };
-    [(false, true), (true, true), (false, false), (true, false)]
-        .into_iter()
-        .map(|(backups, reached)| choose(backups, reached))
-        .find(|chosen| !chosen.is_empty())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -2,10 +2,12 @@
 
 use std::{num::NonZeroU16, time::Duration};
 
-use lb_common::{mac::Mac, protocol::Transport};
+use lb_common::{mac::Mac, member::MemberState, protocol::Transport};
 
 use super::*;
-use crate::model::{ForwardMode, HealthMonitor, Listener, MonitorKind, Name, OnMemberDown, ProbePath, Topology};
+use crate::model::{
+    Algorithm, ForwardMode, HealthMonitor, Listener, MonitorKind, Name, OnMemberDown, ProbePath, Topology,
+};
 use lb_health::Handshake;
 
 fn name(text: &str) -> Name {

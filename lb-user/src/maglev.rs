@@ -68,6 +68,9 @@ pub fn slots_for(members: usize) -> u32 {
 /// of slots, but at least one. Time is O(slots × ln slots): a millisecond or
 /// two for the largest table in optimised code. Candidates beyond
 /// [`MAX_MEMBERS`] are not used; a [`crate::model::Model`] never has as many.
+///
+/// The walks over the slots are made anew each time: that is two hashes for
+/// each candidate, of no account beside the steps that they take.
 #[must_use]
 pub fn table(candidates: &[Candidate], configured: usize) -> Vec<u16> {
     let slots = slots_for(configured.max(candidates.len()));
@@ -88,13 +91,31 @@ pub fn table(candidates: &[Candidate], configured: usize) -> Vec<u16> {
     let shares = shares(&turns.iter().map(|t| t.1).collect::<Vec<_>>(), slots);
     let mut walks: Vec<Walk> = turns.iter().map(|t| Walk::new(t.0, slots)).collect();
 
-    let mut filled: Vec<Option<u16>> = vec![None; slots as usize];
+    let mut filled = Filled::new(slots);
+    let mut table = vec![0; slots as usize];
     for turn in order_of_turns(&shares) {
-        let slot = walks[turn].next_free(&filled);
-        filled[slot] = Some(turns[turn].2);
+        // The shares sum up to the slots, so every slot is taken once.
+        table[walks[turn as usize].next_free(&mut filled)] = turns[turn as usize].2;
     }
-    // The shares sum up to the slots, so every slot was taken.
-    filled.into_iter().flatten().collect()
+    table
+}
+
+/// Which slots are taken, a bit for each: nearly all steps of a walk lead to one
+/// that is, and the bits of the largest table stay in the nearest cache.
+struct Filled(Vec<u64>);
+
+impl Filled {
+    fn new(slots: u32) -> Self {
+        Self(vec![0; slots.div_ceil(64) as usize])
+    }
+
+    /// Takes a slot, if nobody has.
+    fn take(&mut self, slot: usize) -> bool {
+        let (word, bit) = (&mut self.0[slot / 64], 1 << (slot % 64));
+        let free = *word & bit == 0;
+        *word |= bit;
+        free
+    }
 }
 
 /// How many slots each weight gets: they sum up to `slots` and differ from the
@@ -134,52 +155,67 @@ fn shares(weights: &[u16], slots: u32) -> Vec<u32> {
 /// Who takes a slot when: as many turns for each as its share, spread evenly
 /// from the first to the last, which is the paper's round robin when all shares
 /// are equal. A counting sort of the moment of each turn.
-fn order_of_turns(shares: &[u32]) -> Vec<usize> {
+fn order_of_turns(shares: &[u32]) -> Vec<u32> {
     let rounds = shares.iter().copied().max().unwrap_or(0);
-    let round_of = |k: u32, share: u32| (u64::from(k) * u64::from(rounds) / u64::from(share)) as usize;
-    let mut starts = vec![0usize; rounds as usize + 1];
+    let mut starts = vec![0u32; rounds as usize + 1];
     for share in shares {
-        for k in 0..*share {
-            starts[round_of(k, *share) + 1] += 1;
-        }
+        rounds_of(*share, rounds).for_each(|round| starts[round + 1] += 1);
     }
     for round in 1..starts.len() {
         starts[round] += starts[round - 1];
     }
     let mut order = vec![0; shares.iter().map(|s| *s as usize).sum()];
-    for (turn, share) in shares.iter().enumerate() {
-        for k in 0..*share {
-            let place = &mut starts[round_of(k, *share)];
-            order[*place] = turn;
+    for (turn, share) in (0..).zip(shares) {
+        for round in rounds_of(*share, rounds) {
+            let place = &mut starts[round];
+            order[*place as usize] = turn;
             *place += 1;
         }
     }
     order
 }
 
+/// The rounds in which somebody with a share takes turns: for the k-th turn the
+/// whole part of k × rounds ÷ share, with one division for all of them.
+fn rounds_of(share: u32, rounds: u32) -> impl Iterator<Item = usize> {
+    let (step, part) = (rounds / share.max(1), rounds % share.max(1));
+    let (mut round, mut rest) = (0, 0);
+    (0..share).map(move |_| {
+        let this = round as usize;
+        round += step;
+        rest += part;
+        if rest >= share {
+            rest -= share;
+            round += 1;
+        }
+        this
+    })
+}
+
 /// A candidate's own order of all slots.
 struct Walk {
-    position: usize,
-    skip: usize,
+    position: u32,
+    skip: u32,
+    slots: u32,
 }
 
 impl Walk {
     /// `slots` is a prime above one, so any skip below it visits every slot.
     fn new(identity: u64, slots: u32) -> Self {
         let (offset, skip) = (hash::one(1, identity), hash::one(2, identity));
-        Self { position: hash::scale(offset, slots) as usize, skip: hash::scale(skip, slots - 1) as usize + 1 }
+        Self { position: hash::scale(offset, slots), skip: hash::scale(skip, slots - 1) + 1, slots }
     }
 
-    /// The first slot in this order, from where it stopped, that is free. There
-    /// must be one.
-    fn next_free(&mut self, filled: &[Option<u16>]) -> usize {
+    /// Takes the first slot in this order, from where it stopped, that is free.
+    /// There must be one.
+    fn next_free(&mut self, filled: &mut Filled) -> usize {
         loop {
-            let slot = self.position;
+            let slot = self.position as usize;
             self.position += self.skip;
-            if self.position >= filled.len() {
-                self.position -= filled.len();
+            if self.position >= self.slots {
+                self.position -= self.slots;
             }
-            if filled[slot].is_none() {
+            if filled.take(slot) {
                 return slot;
             }
         }

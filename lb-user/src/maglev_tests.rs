@@ -156,8 +156,49 @@ fn weights() -> impl Strategy<Value = Vec<u16>> {
     ]
 }
 
+/// The paper's fill without any of the shortcuts, as it was first written here.
+/// Other tables would move the flows of whoever updates.
+fn by_the_book(candidates: &[Candidate], configured: usize) -> Vec<u16> {
+    let slots = slots_for(configured.max(candidates.len()));
+    let mut turns: Vec<_> = candidates.iter().zip(0u16..).map(|(c, index)| (c.identity, c.weight, index)).collect();
+    turns.retain(|turn| turn.1 > 0);
+    turns.sort_unstable();
+    let shares = shares(&turns.iter().map(|t| t.1).collect::<Vec<_>>(), slots);
+    let rounds = u64::from(shares.iter().copied().max().unwrap());
+    let of = |(turn, share): (usize, &u32)| {
+        let share = u64::from(*share);
+        (0..share).map(move |k| (k * rounds / share, turn)).collect::<Vec<_>>()
+    };
+    let mut order: Vec<(u64, usize)> = shares.iter().enumerate().flat_map(of).collect();
+    order.sort_unstable();
+    let offset = |turn: usize| u64::from(hash::scale(hash::one(1, turns[turn].0), slots));
+    let skip = |turn: usize| u64::from(hash::scale(hash::one(2, turns[turn].0), slots - 1)) + 1;
+    let mut steps = vec![0u64; turns.len()];
+    let mut filled = vec![None; slots as usize];
+    for (_, turn) in order {
+        loop {
+            let slot = ((offset(turn) + steps[turn] * skip(turn)) % u64::from(slots)) as usize;
+            steps[turn] += 1;
+            if filled[slot].is_none() {
+                filled[slot] = Some(turns[turn].2);
+                break;
+            }
+        }
+    }
+    filled.into_iter().flatten().collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_table_is_the_papers_to_the_slot(weights in weights(), spare in 0usize..200) {
+        let candidates = members(&weights);
+        if weights.iter().any(|w| *w > 0) {
+            let configured = weights.len() + spare;
+            prop_assert_eq!(table(&candidates, configured), by_the_book(&candidates, configured));
+        }
+    }
 
     #[test]
     fn shares_are_exact_to_the_slot(weights in weights(), spare in 0usize..5) {
@@ -210,7 +251,7 @@ proptest! {
         let order = order_of_turns(&shares);
         let mut seen: BTreeMap<usize, u32> = BTreeMap::new();
         for turn in &order {
-            *seen.entry(*turn).or_default() += 1;
+            *seen.entry(*turn as usize).or_default() += 1;
         }
         prop_assert_eq!(order.len() as u32, shares.iter().sum::<u32>());
         for (turn, share) in shares.iter().enumerate() {

@@ -230,7 +230,7 @@ async fn a_thousand_members_are_asked_without_a_descriptor_for_each() {
     let member = |id: u32| Target {
         pace: Pace { delay: Duration::from_millis(200), timeout: LONG, ..target(0, Handshake::Half, black_hole).pace },
         place: id.wrapping_mul(0x9e37_79b9),
-        ..target(id, Handshake::Half, if id % 10 == 0 { hole(id) } else { service.address })
+        ..target(id, Handshake::Half, if id.is_multiple_of(10) { hole(id) } else { service.address })
     };
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();

@@ -4,7 +4,7 @@
 //! What must not be here: what becomes of members then (that is
 //! [`super::Standing::flags`]).
 
-use super::{HealthView, MemberKey, Overrides, Standing};
+use super::{HealthView, Overrides, Standing, pool::standings};
 use crate::model::{LoadBalancer, Pool};
 
 /// That a pool keeps forwarding to all of its members, whatever its monitor found.
@@ -24,12 +24,7 @@ pub struct Panic {
 pub fn panic_of(lb: &LoadBalancer, pool: &Pool, overrides: &Overrides, health: &HealthView) -> Option<Panic> {
     // Most pools have none, and need no look at each member.
     pool.panic_threshold?;
-    let mut key = MemberKey { pool: lb.label_of_pool(pool), address: [0; 4].into(), port: 0 };
-    let standings = pool.members.iter().map(|member| {
-        (key.address, key.port) = (member.address, member.protocol_port.get());
-        Standing::of(pool, member, &key, overrides, health)
-    });
-    among(pool, standings)
+    among(pool, standings(lb, pool, overrides, health))
 }
 
 /// The same, from how the pool's members stand.

@@ -392,7 +392,7 @@ pub struct Part<'a> {
 
 impl Part<'_> {
     /// It as the reason of what it is part of.
-    fn to_blame(&self) -> String {
+    fn blame(&self) -> String {
         let (what, label) = (self.object.name(), self.label);
         match self.reason {
             Some(reason) => format!("{what} {label}: {reason}"),
@@ -416,7 +416,7 @@ pub fn of_listener(
         (Some(ListenerOff::Listener), ..) => say(Offline, SWITCHED_OFF),
         (None, false, _) => say(Error, "the data path does not have it: entering it has failed or is still to come"),
         (None, true, None) => say(Error, "it has no pool: every new flow is refused"),
-        (None, true, Some(pool)) => (pool.status, (pool.status != Online).then(|| pool.to_blame())),
+        (None, true, Some(pool)) => (pool.status, (pool.status != Online).then(|| pool.blame())),
     }
 }
 
@@ -447,7 +447,7 @@ pub fn of_load_balancer<'p>(
         }
     }
     let Some(worst) = worst.filter(|worst| worst.status != Online) else { return (Online, None) };
-    let mut reason = worst.to_blame();
+    let mut reason = worst.blame();
     let others = pools - usize::from(worst.object == Object::Pool);
     match others {
         0 => {}
@@ -482,9 +482,9 @@ pub fn of_all<'p>(
     let missing = (!interfaces_missing.is_empty())
         .then(|| format!("not attached to {}", shortened(interfaces_missing.join(", "), MAX_OF_MEMBER)));
     let blamed = (worst.status != Online).then(|| match unwell {
-        0 | 1 => worst.to_blame(),
-        2 => format!("{}; 1 more load balancer is not well", worst.to_blame()),
-        _ => format!("{}; {} more load balancers are not well", worst.to_blame(), unwell - 1),
+        0 | 1 => worst.blame(),
+        2 => format!("{}; 1 more load balancer is not well", worst.blame()),
+        _ => format!("{}; {} more load balancers are not well", worst.blame(), unwell - 1),
     });
     let at_best = if missing.is_some() { Degraded } else { Online };
     let status = if badness(worst.status) > badness(at_best) { worst.status } else { at_best };

@@ -281,7 +281,7 @@ fn a_load_balancer_blames_the_worst_pool_by_name_and_counts_the_others() {
 }
 
 fn balancers(statuses: &[OperatingStatus]) -> impl Iterator<Item = Part<'static>> {
-    statuses.to_vec().into_iter().map(|status| part(Object::LoadBalancer, "web", status))
+    statuses.iter().copied().map(|status| part(Object::LoadBalancer, "web", status))
 }
 
 #[test]

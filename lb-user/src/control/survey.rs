@@ -10,7 +10,7 @@
 //! What must not be here: the maps.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt::{Display, Write as _},
     net::IpAddr,
 };
@@ -113,16 +113,28 @@ const fn place(key: &MemberKey) -> Place<'_> {
 /// Shows everything that the pool file names, with its status, where the maps are
 /// as they should be: load balancers and what is in them, one after another.
 pub fn survey(intent: &Intent<'_>, hops: &NextHops, tell: &mut dyn FnMut(&Sighting<'_>)) {
-    let down = intent.health.iter().filter(|(_, verdict)| **verdict == Verdict::Down);
     let survey = Survey {
         intent,
         hops,
-        down: down.map(|(key, _)| (place(key), intent.health_reasons.get(key).map(String::as_str))).collect(),
+        down: down(intent.health, intent.health_reasons),
         changes: intent.overrides.iter().map(|(key, change)| (place(key), change)).collect(),
     };
     for lb in intent.model.load_balancers() {
         survey.load_balancer(lb, tell);
     }
+}
+
+/// The members that a monitor found down, with what it met. Both maps are in the
+/// same order, so that one walk through both is enough.
+fn down<'a>(health: &'a HealthView, reasons: &'a BTreeMap<MemberKey, String>) -> HashMap<Place<'a>, Option<&'a str>> {
+    let mut reasons = reasons.iter().peekable();
+    let down = health.iter().filter(|(_, verdict)| **verdict == Verdict::Down);
+    down.map(|(key, _)| {
+        while reasons.next_if(|(other, _)| *other < key).is_some() {}
+        let reason = reasons.peek().filter(|(other, _)| *other == key);
+        (place(key), reason.map(|(_, reason)| reason.as_str()))
+    })
+    .collect()
 }
 
 struct Survey<'a> {

@@ -10,6 +10,7 @@ use crate::control::{
         scene::{Scene, member, pool},
         survey_of_maps,
     },
+    protocol::{Request, Response},
     view::OperatingStatus::{Degraded, Error, NoMonitor, Offline, Online},
 };
 use crate::{
@@ -163,4 +164,56 @@ fn a_name_is_no_more_than_a_name() {
     scene.pool(0).members[0].name = Name::new("n:1.x_y-z").unwrap();
     scene.settle();
     assert_eq!(status(&scene, Object::Member, "web/app/n:1.x_y-z").0, Online);
+}
+
+#[test]
+fn from_the_maps_alone_members_that_are_down_and_a_panic_are_seen() {
+    let pool = |scene: &Scene| match scene.ask_offline(&Request::Pools { select: Some("app".to_owned()) }) {
+        Response::Pools(found) => (found[0].operating_status, found[0].status_reason.clone().unwrap_or_default()),
+        other => panic!("{other:?}"),
+    };
+    let mut scene = Scene::new();
+    scene.pool(0).panic_threshold = Percent::new(50);
+    down(&mut scene, 1, "connection refused");
+    scene.settle();
+    let words = "1 of 3 members is down: m1 (the health monitor found it down)";
+    assert_eq!(pool(&scene), (Degraded, words.to_owned()));
+    down(&mut scene, 2, "connection refused");
+    scene.settle();
+    assert_eq!(pool(&scene), (Degraded, "panic: 2 of 3 members are down: traffic goes to all".to_owned()));
+    let request = Request::Members { select: Some("web/app/m2".to_owned()), pool: None };
+    let Response::Members(found) = scene.ask_offline(&request) else { panic!() };
+    assert_eq!((found[0].operating_status, &found[0].status_since), (Error, &None));
+    let words = "the health monitor found it down; its pool is in panic, so it gets traffic all the same";
+    assert_eq!(found[0].status_reason.as_deref(), Some(words));
+    assert!(f64::from(found[0].share_percent) > 30.0, "{:?}", found[0].share_percent);
+}
+
+#[test]
+fn each_member_that_is_down_has_its_own_reason_and_those_without_one_have_none() {
+    let key = |last| Scene::key("web/app", last);
+    let health = HealthView::from([
+        (key(1), Verdict::Down),
+        (key(2), Verdict::Up),
+        (key(3), Verdict::Down),
+        (key(5), Verdict::Down),
+        (Scene::key("web/names", 1), Verdict::Down),
+    ]);
+    let reason = |key, text: &str| (key, text.to_owned());
+    let reasons = BTreeMap::from([
+        reason(Scene::key("api/first", 9), "of nobody"),
+        reason(key(1), "one"),
+        reason(key(2), "two"),
+        reason(key(4), "of nobody"),
+        reason(key(5), "five"),
+        reason(Scene::key("web/zone", 1), "of nobody"),
+    ]);
+    let found = super::down(&health, &reasons);
+    let of = |key: &MemberKey| found.get(&place(key)).copied();
+    assert_eq!(of(&key(1)), Some(Some("one")));
+    assert_eq!(of(&key(2)), None);
+    assert_eq!(of(&key(3)), Some(None));
+    assert_eq!(of(&key(5)), Some(Some("five")));
+    assert_eq!(of(&Scene::key("web/names", 1)), Some(None));
+    assert_eq!(found.len(), 4);
 }

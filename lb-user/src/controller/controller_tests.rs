@@ -26,19 +26,20 @@ fn a_table_that_is_full_for_a_moment_is_told_once_and_got_over_by_another_try() 
     let members: Vec<u8> = (1..=8).collect();
     let model = Model::new(vec![web(&members)]).unwrap();
     // Room for one table more than there are pools. What a pool has left is given
-    // again only after a while.
+    // to another only after a while.
     let mut controller =
         Controller::new(small_dataplane(2500), model, Overrides::default(), DaemonView::default()).unwrap();
     assert!(controller.converge() && controller.failed_at().is_none());
 
-    controller.watch(members.iter().map(|n| key("web/app", *n)).collect());
-    controller.set_verdict(event(1, Verdict::Down));
-    assert!(controller.converge() && controller.failed_at().is_none());
+    let of = |pool: &'static str| members.iter().map(move |n| key(pool, *n));
+    controller.watch(of("web/app").chain(of("web/dns")).collect());
+    controller.set_verdict(HealthEvent { member: key("web/dns", 1), ..event(1, Verdict::Down) });
+    assert!(controller.follow() && controller.failed_at().is_none());
     controller.set_verdict(event(2, Verdict::Down));
-    assert!(!controller.converge() && controller.failed_at().is_some());
+    assert!(!controller.follow() && controller.failed_at().is_some());
     let told = controller.daemon.last_error.take().unwrap();
     assert!(told.message.contains("SLOTS is full"), "{}", told.message);
-    assert!(!controller.converge() && controller.failed_at().is_some());
+    assert!(!controller.follow() && controller.failed_at().is_some());
     assert_eq!(controller.daemon.last_error, None, "the same again is nothing new");
 
     let table = |controller: &Controller<MemoryDataplane>| {
@@ -88,6 +89,8 @@ fn what_a_probe_met_is_the_text_of_a_members_events() {
     controller.watch([key("web/app", 1)].into());
     let down = controller.set_verdict(event(1, Verdict::Down)).unwrap();
     assert_eq!((down.kind, down.text.as_str(), down.at), (Kind::MemberDown, "test", UNIX_EPOCH));
+    assert_eq!(down.subject, "web/app/m1", "its label, as everywhere else");
+    assert_eq!((&down.detail["address"], &down.detail["port"]), (&"10.0.0.1".into(), &8080.into()));
     let outcome = lb_health::Outcome::Answers(lb_health::Answer::Status(204));
     let up = controller.set_verdict(HealthEvent { outcome, ..event(1, Verdict::Up) }).unwrap();
     assert_eq!((up.kind, up.text.as_str()), (Kind::MemberUp, "it answers: status 204"));

@@ -20,7 +20,9 @@ use tokio::{
 
 pub use super::startup::explain;
 use super::{
-    Controller, interfaces, seconds,
+    Controller, interfaces,
+    pace::Pace,
+    seconds,
     startup::{Signals, find_interfaces, fixed_field, load, options, raise_file_limit, read, warn_of, warn_of_moves},
 };
 use crate::{
@@ -154,6 +156,8 @@ struct Daemon {
     told_behind: bool,
     /// When the status of everything is to be looked at, if anything has changed.
     look_at: Option<Instant>,
+    /// When what monitors and the network find may be followed.
+    pace: Pace,
 }
 
 /// What ends the daemon.
@@ -231,6 +235,7 @@ impl Daemon {
             instances: BTreeMap::new(),
             told_behind: false,
             look_at: None,
+            pace: Pace::default(),
         };
         this.watch_over(attachments).await;
         // Before a pair locks what there is.
@@ -299,6 +304,7 @@ impl Daemon {
         let end = loop {
             self.tell_of_data_path();
             let followers_until = self.desk.next_deadline().map(Instant::from_std);
+            let facts_at = self.pace.due().map(Instant::from_std);
             let retry_at = self.controller.failed_at().map(|at| Instant::from_std(at + RETRY));
             tokio::select! {
                 // A verdict is what packets wait for.
@@ -308,6 +314,7 @@ impl Daemon {
                 _ = signals.quit.recv() => break End::Held,
                 Some(report) = self.pair.report() => self.take_report(report),
                 events = self.monitors.events() => self.judge(events),
+                () = sleep_until(facts_at.unwrap_or(inheritance_ends)), if facts_at.is_some() => self.follow_facts(),
                 Some(event) = self.hook_failures.recv() => drop(self.desk.tell(event)),
                 Ok(()) = self.hops.changed() => self.follow_network().await,
                 _ = signals.hangup.recv() => self.reload().await,
@@ -361,7 +368,17 @@ impl Daemon {
                 self.desk.push(told);
             }
         }
-        block_in_place(|| self.controller.converge());
+        self.follow_facts();
+    }
+
+    /// Has packets follow what has been found, or leaves it for when it is time.
+    fn follow_facts(&mut self) {
+        let began = std::time::Instant::now();
+        if !self.pace.begins(began) {
+            return;
+        }
+        block_in_place(|| self.controller.follow());
+        self.pace.ended(began, std::time::Instant::now());
         self.follow_pair();
         self.look_soon();
     }
@@ -382,7 +399,7 @@ impl Daemon {
         let hops = self.hops.borrow_and_update().clone();
         self.controller.set_hops(&hops);
         self.monitors.set_unreachable(&hops.missing);
-        block_in_place(|| self.controller.converge());
+        self.follow_facts();
         self.attach_where_changed(&hops).await;
         self.follow_pair();
         self.look_soon();

@@ -19,7 +19,7 @@ use lb_common::member::MemberState;
 
 use crate::{
     causes::chain,
-    compile::{HealthView, InstanceIntent, MemberKey, NextHops, Overrides, Verdict, compile},
+    compile::{HealthView, InstanceIntent, MemberKey, NextHops, Offers, Overrides, Said, Verdict, compile},
     control::{
         answer::{self, HealthKnowledge, Intent, Knowledge},
         events::{Event, Kind},
@@ -37,10 +37,15 @@ use standing::Standings;
 
 pub mod daemon;
 mod interfaces;
+mod kept;
+mod pace;
 pub mod plan;
 pub mod reconcile;
 pub mod standing;
 mod startup;
+
+use kept::{Kept, Stale};
+use reconcile::{Outcome, ReconcileError};
 
 /// That the maps are not as they should be.
 #[derive(Debug)]
@@ -58,7 +63,8 @@ pub struct Controller<D> {
     model: Model,
     instances: Vec<InstanceIntent>,
     overrides: Overrides,
-    watched: BTreeSet<MemberKey>,
+    /// Members that a monitor watches, with their labels.
+    watched: BTreeMap<MemberKey, String>,
     health: HealthView,
     health_reasons: BTreeMap<MemberKey, String>,
     next_hops: NextHops,
@@ -73,6 +79,10 @@ pub struct Controller<D> {
     behind: Option<Behind>,
     load_balancers_down: BTreeSet<String>,
     standings: Standings,
+    /// What need not be worked out anew for the next change.
+    kept: Option<Kept>,
+    /// What has changed since the maps were as they should be.
+    stale: Stale,
 }
 
 impl<D: Dataplane + Statistics + Describe> Controller<D> {
@@ -103,7 +113,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             model,
             instances: Vec::new(),
             overrides,
-            watched: BTreeSet::new(),
+            watched: BTreeMap::new(),
             health,
             health_reasons,
             next_hops: inherited.clone(),
@@ -116,6 +126,8 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             behind: None,
             load_balancers_down: BTreeSet::new(),
             standings: Standings::default(),
+            kept: None,
+            stale: Stale::Everything,
         })
     }
 
@@ -139,14 +151,43 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         &self.overrides
     }
 
-    /// Brings the maps to what is wanted and known now. Where that fails the
-    /// maps are consistent, the error is kept for `lbctl status`, and the next
-    /// call goes on from there. Says whether it got there; a failure that
-    /// repeats itself is told once.
+    /// Brings the maps to what is wanted and known now, whatever they say: all is
+    /// compiled, all is read. Where that fails the maps are consistent, the error
+    /// is kept for `lbctl status`, and the next call goes on from there. Says
+    /// whether it got there; a failure that repeats itself is told once.
     pub fn converge(&mut self) -> bool {
         let desired = compile(&self.model, &self.overrides, &self.health, &self.next_hops, &self.instances);
-        self.load_balancers_down = desired.load_balancers_down();
-        match reconcile::reconcile(&mut self.dataplane, &desired) {
+        let offers = Offers::of(&desired);
+        self.load_balancers_down = offers.load_balancers_down();
+        (self.kept, self.stale) = (None, Stale::Everything);
+        let reconciled = reconcile::reconcile_and_see(&mut self.dataplane, &desired).map(|(outcome, observed)| {
+            self.kept = Some(Kept::new(&self.model, observed, offers));
+            self.stale = Stale::NOTHING;
+            outcome
+        });
+        self.settle(reconciled)
+    }
+
+    /// The same, at the cost of what has changed since the last time: for what
+    /// packets wait for. It trusts that nobody else has written to the maps; what
+    /// somebody has is mended by the next [`Controller::converge`].
+    pub fn follow(&mut self) -> bool {
+        let (Some(mut kept), Stale::Some { pools, addresses }) = (self.kept.take(), &self.stale) else {
+            return self.converge();
+        };
+        let said = Said { overrides: &self.overrides, health: &self.health, hops: &self.next_hops };
+        let followed = kept.follow(&mut self.dataplane, &self.model, &said, pools, addresses);
+        self.load_balancers_down = kept.offers().load_balancers_down();
+        match &followed {
+            Ok(_) => (self.kept, self.stale) = (Some(kept), Stale::NOTHING),
+            // Whatever went wrong may be that the maps are not as they are thought to be.
+            Err(_) => self.stale = Stale::Everything,
+        }
+        self.settle(followed)
+    }
+
+    fn settle(&mut self, reconciled: Result<Outcome, ReconcileError>) -> bool {
+        match reconciled {
             Ok(outcome) => {
                 if outcome.done > 0 {
                     tracing::info!(
@@ -194,6 +235,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
     /// operators changed about members that are gone is kept.
     pub fn set_model(&mut self, model: Model, loaded_at: SystemTime) {
         self.model = model;
+        self.stale = Stale::Everything;
         self.daemon.reloads += 1;
         self.daemon.loaded_at = seconds(loaded_at);
         self.daemon.last_error = None;
@@ -203,14 +245,13 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
     /// balancers name some calls this before [`Controller::converge`].
     pub fn set_instances(&mut self, instances: Vec<InstanceIntent>) {
         self.instances = instances;
+        self.stale = Stale::Everything;
     }
 
     /// Takes a monitor's verdict, and says what is to be told of it.
     pub fn set_verdict(&mut self, event: HealthEvent) -> Option<Event> {
-        if !self.watched.contains(&event.member) {
-            // It is watched no more since the probe was under way.
-            return None;
-        }
+        // It may be watched no more since the probe was under way.
+        let label = self.watched.get(&event.member)?.clone();
         let HealthEvent { member, verdict, outcome, at, .. } = event;
         let reason = outcome.to_string();
         let (pool, address, port) = (&member.pool, member.address, member.port);
@@ -222,9 +263,10 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             Verdict::Up => (Kind::MemberUp, format!("it answers: {reason}")),
             Verdict::Down => (Kind::MemberDown, reason.clone()),
         };
-        let told = Event::new(kind, format!("{pool}/{}", std::net::SocketAddr::new(address, port)), text);
+        let told = Event::new(kind, label, text);
         let told = told.at(at).with("pool", pool.clone()).with("address", address.to_string()).with("port", port);
         self.health_reasons.insert(member.clone(), reason);
+        self.stale.pool(&member.pool);
         self.health.insert(member, verdict);
         Some(told)
     }
@@ -232,17 +274,27 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
     /// Takes which members are monitored, and forgets the verdicts about all
     /// others.
     pub fn watch(&mut self, watched: BTreeSet<MemberKey>) {
+        for key in self.health.keys().filter(|key| !watched.contains(*key)) {
+            self.stale.pool(&key.pool);
+        }
         self.health.retain(|key, _| watched.contains(key));
         self.health_reasons.retain(|key, _| watched.contains(key));
-        self.watched = watched;
+        let watched_with_label = |(key, label)| watched.contains(&key).then_some((key, label));
+        self.watched = self.members().filter_map(watched_with_label).collect();
     }
 
     /// Takes what the network says about next hops.
     pub fn set_hops(&mut self, hops: &Hops) {
         self.hops_missing.clone_from(&hops.missing);
-        self.next_hops.clone_from(&hops.next_hops);
+        let mut next_hops = hops.next_hops.clone();
         for (address, next_hop) in &self.inherited {
-            self.next_hops.entry(*address).or_insert(*next_hop);
+            next_hops.entry(*address).or_insert(*next_hop);
+        }
+        let before = std::mem::replace(&mut self.next_hops, next_hops);
+        let lost = before.keys().filter(|address| !self.next_hops.contains_key(address));
+        let moved = self.next_hops.iter().filter(|(address, hop)| before.get(address) != Some(hop));
+        for address in lost.chain(moved.map(|(address, _)| address)) {
+            self.stale.address(*address);
         }
     }
 
@@ -251,6 +303,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         for (address, next_hop) in std::mem::take(&mut self.inherited) {
             if self.hops_missing.contains_key(&address) && self.next_hops.get(&address) == Some(&next_hop) {
                 self.next_hops.remove(&address);
+                self.stale.address(address);
             }
         }
     }
@@ -271,8 +324,16 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
     }
 
     fn member_keys(&self) -> impl Iterator<Item = MemberKey> {
+        self.members().map(|(key, _)| key)
+    }
+
+    /// Every member of the pool file, with its label.
+    fn members(&self) -> impl Iterator<Item = (MemberKey, String)> {
         let pools = self.model.load_balancers().iter().flat_map(|lb| lb.pools.iter().map(move |pool| (lb, pool)));
-        pools.flat_map(|(lb, pool)| pool.members.iter().map(|member| MemberKey::of(lb, pool, member)))
+        pools.flat_map(|(lb, pool)| {
+            let of = move |member| (MemberKey::of(lb, pool, member), lb.label_of_member(pool, member));
+            pool.members.iter().map(of)
+        })
     }
 
     /// Logs something that went wrong and keeps it for `lbctl status`.
@@ -355,8 +416,9 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             return Refusal::new(RefusalCode::Failed, message).into();
         }
         self.overrides = overrides;
+        self.stale.pool(&member.pool);
         tracing::info!(pool = %member.pool, address = %member.address, port = member.port, ?change, "member set");
-        let follows = self.converge();
+        let follows = self.follow();
         let mut view = match answer::member_set_view(&self.knowledge(&self.daemon_now()), &member) {
             Ok(view) => view,
             Err(refusal) => return refusal.into(),

@@ -304,7 +304,7 @@ impl SomePool {
     }
 }
 
-fn address(n: u8, is_v4: bool) -> IpAddr {
+pub(in crate::controller) fn address(n: u8, is_v4: bool) -> IpAddr {
     if is_v4 { IpAddr::from([10, 0, 0, n]) } else { IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(n)]) }
 }
 
@@ -356,13 +356,13 @@ fn some_instances() -> impl Strategy<Value = Vec<InstanceIntent>> {
     })
 }
 
-fn some_override() -> impl Strategy<Value = MemberOverride> {
+pub(in crate::controller) fn some_override() -> impl Strategy<Value = MemberOverride> {
     let weight = prop::option::of((0u16..3).prop_map(|w| Weight::new(w).unwrap()));
     (weight, prop::option::of(any::<bool>()), any::<bool>())
         .prop_map(|(weight, admin_state_up, drain)| MemberOverride { weight, admin_state_up, drain })
 }
 
-fn world() -> impl Strategy<Value = World> {
+pub(in crate::controller) fn world() -> impl Strategy<Value = World> {
     let health = prop::collection::vec((any::<Index>(), prop::bool::weighted(0.3)), 0..8);
     let overrides = prop::collection::vec((any::<Index>(), some_override()), 0..4);
     let unreached = prop::collection::vec(1..=MEMBERS, 0..2);

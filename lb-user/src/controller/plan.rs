@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use lb_common::{member::MemberState, pool::NO_POOL};
 
 use crate::{
-    compile::{Desired, DesiredPool, MemberKey},
+    compile::{Desired, DesiredPool, MemberKey, NextHops},
     dataplane::{
         InstanceId, ListenerKey, MemberId, MemberRecord, Observed, ObservedInstance, ObservedListener, ObservedPool,
         ObservedVip, Op, PoolId,
@@ -20,8 +20,10 @@ use crate::{
 };
 
 mod numbers;
+mod pool;
 
 use numbers::Numbers;
+pub(super) use pool::{Place, places, plan_lingering, plan_pool};
 
 /// Why there is no plan.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -78,7 +80,8 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Result<Vec<Op>, PlanError
     let members = planner.members()?;
     let tables = planner.tables()?;
     let mut ops = members.rising;
-    ops.extend(planner.lingering());
+    let in_service: BTreeSet<MemberId> = planner.numbers.members.values().copied().collect();
+    ops.extend(lingering(&desired.next_hops, observed, |id| in_service.contains(&id)));
     ops.extend(tables.filled);
     ops.extend(members.declining);
     ops.extend(planner.instances());
@@ -175,20 +178,6 @@ impl Planner<'_> {
         Ok(members)
     }
 
-    /// Members that are retired, or about to be, and to which the way has
-    /// changed: their flows go on by it. A way that is lost is kept, for it may
-    /// be the old one still.
-    fn lingering(&self) -> Vec<Op> {
-        let in_service: BTreeSet<MemberId> = self.numbers.members.values().copied().collect();
-        let leaving = self.observed.members.iter().filter(|(id, _)| !in_service.contains(id));
-        let moved = leaving.filter_map(|(id, member)| {
-            let next_hop = self.desired.next_hops.get(&member.address).copied();
-            let moved = next_hop.is_some() && next_hop != member.next_hop;
-            moved.then(|| Op::PutMember { id: *id, record: MemberRecord { next_hop, ..member.clone() } })
-        });
-        moved.collect()
-    }
-
     fn tables(&self) -> Result<Tables, PlanError> {
         let mut tables = Tables::default();
         for (label, pool) in &self.desired.pools {
@@ -278,6 +267,19 @@ impl Planner<'_> {
         let id = self.numbers.members.get(key).copied();
         id.ok_or_else(|| missing("pool", &key.pool, &format!("member {}:{}", key.address, key.port)))
     }
+}
+
+/// Members that are retired, or about to be, and to which the way has changed:
+/// their flows go on by it. A way that is lost is kept, for it may be the old one
+/// still.
+fn lingering(hops: &NextHops, observed: &Observed, in_service: impl Fn(MemberId) -> bool) -> Vec<Op> {
+    let leaving = observed.members.iter().filter(|(id, _)| !in_service(**id));
+    let moved = leaving.filter_map(|(id, member)| {
+        let next_hop = hops.get(&member.address).copied();
+        let moved = next_hop.is_some() && next_hop != member.next_hop;
+        moved.then(|| Op::PutMember { id: *id, record: MemberRecord { next_hop, ..member.clone() } })
+    });
+    moved.collect()
 }
 
 fn missing(what: &str, label: &str, needs: &str) -> PlanError {

@@ -12,45 +12,17 @@ use super::*;
 use crate::{
     compile::{DesiredListener, DesiredMember, DesiredVip, InstanceIntent, Verdict},
     controller::reconcile::world::{World, id_of, key, listener, load_balancer, name, pool, web},
-    dataplane::{ListenerId, NextHop, SlotHash, VipId},
+    dataplane::{ListenerId, NextHop, SlotHash},
     model::{LoadBalancer, Topology, Weight},
 };
 
-/// What is observed after operations, by the words of [`Op`] alone.
+/// What is observed after operations.
 fn after(mut observed: Observed, ops: &[Op]) -> Observed {
-    let vip_of = |observed: &Observed, id: VipId| *observed.vips.iter().find(|(_, vip)| vip.id == id).unwrap().0;
     for op in ops.iter().cloned() {
-        match op {
-            Op::PutMember { id, record } => drop(observed.members.insert(id, record)),
-            Op::PutPool { id, label, hash, table } => {
-                observed.pools.insert(id, ObservedPool { label, hash, table });
-            }
-            Op::PutInstance { id, label, mac } => {
-                let active = observed.instances.get(&id).is_some_and(|instance| instance.active);
-                observed.instances.insert(id, ObservedInstance { label, mac, active });
-            }
-            Op::RemoveInstance { id } => drop(observed.instances.remove(&id).unwrap()),
-            Op::SetAdvertSources { sources } => observed.advert_sources = sources,
-            Op::PutVip { id, address, label, active, instance } => {
-                assert!(instance.is_none_or(|id| observed.instances.contains_key(&id)), "{observed:?}");
-                observed.vips.insert(address, ObservedVip { id, label, active, instance });
-            }
-            Op::PutListener { id, vip, transport, port, label, pool, in_snat_range } => {
-                let key = ListenerKey { vip: vip_of(&observed, vip), transport, port };
-                observed.listeners.insert(key, ObservedListener { id, label, pool, in_snat_range });
-            }
-            Op::RemoveListener { vip, transport, port, .. } => {
-                let key = ListenerKey { vip: vip_of(&observed, vip), transport, port };
-                observed.listeners.remove(&key).unwrap();
-            }
-            Op::RemoveVip { address, .. } => drop(observed.vips.remove(&address).unwrap()),
-            Op::RemovePool { id } => drop(observed.pools.remove(&id).unwrap()),
-            Op::RetireMember { id } => {
-                let member = observed.members.get_mut(&id).unwrap();
-                member.flags = member.flags & !MemberState::UP | MemberState::RETIRED;
-            }
-            Op::ReleaseMember { id } => drop(observed.members.remove(&id).unwrap()),
+        if let Op::PutVip { instance, .. } = &op {
+            assert!(instance.is_none_or(|id| observed.instances.contains_key(&id)), "{observed:?}");
         }
+        observed.follow(op);
     }
     observed
 }

@@ -72,38 +72,60 @@ impl ReconcileError {
 /// The first failure; what was done until then stays done, and another round
 /// goes on from there.
 pub fn reconcile(dataplane: &mut impl Dataplane, desired: &Desired) -> Result<Outcome, ReconcileError> {
+    reconcile_and_see(dataplane, desired).map(|(outcome, _)| outcome)
+}
+
+/// The same, and what the maps say then.
+///
+/// # Errors
+/// As [`reconcile`].
+pub fn reconcile_and_see(
+    dataplane: &mut impl Dataplane,
+    desired: &Desired,
+) -> Result<(Outcome, Observed), ReconcileError> {
     let mut outcome = Outcome::default();
-    let observed = observe(dataplane, &outcome)?;
+    let mut observed = observe(dataplane, &outcome)?;
     let planned = match plan::plan(desired, &observed) {
         // What is about to go holds the ids that are missing.
         Err(PlanError::NoIdLeft { .. }) => {
-            carry_out(dataplane, plan::make_room(desired, &observed), &mut outcome)?;
+            let room = plan::make_room(desired, &observed);
+            carry_out(dataplane, &mut observed, room, &mut outcome)?;
             outcome.waiting = 0;
-            plan::plan(desired, &observe(dataplane, &outcome)?)
+            plan::plan(desired, &observed)
         }
         planned => planned,
     };
     let ops = planned.map_err(|source| ReconcileError::Plan { done: outcome.done, source })?;
-    carry_out(dataplane, ops, &mut outcome)?;
-    Ok(outcome)
+    carry_out(dataplane, &mut observed, ops, &mut outcome)?;
+    Ok((outcome, observed))
 }
 
 fn observe(dataplane: &impl Dataplane, outcome: &Outcome) -> Result<Observed, ReconcileError> {
     dataplane.observe().map_err(|source| ReconcileError::Observe { done: outcome.done, source })
 }
 
-fn carry_out(dataplane: &mut impl Dataplane, ops: Vec<Op>, outcome: &mut Outcome) -> Result<(), ReconcileError> {
+/// Carries out operations. `observed` is what the maps say, before and after.
+///
+/// # Errors
+/// The first failure; `observed` has followed all that was carried out.
+pub(super) fn carry_out(
+    dataplane: &mut impl Dataplane,
+    observed: &mut Observed,
+    ops: Vec<Op>,
+    outcome: &mut Outcome,
+) -> Result<(), ReconcileError> {
     let count = ops.len();
-    for (tried, op) in ops.iter().enumerate() {
-        match dataplane.apply(op) {
+    for (tried, op) in ops.into_iter().enumerate() {
+        match dataplane.apply(&op) {
             Ok(()) => {
                 outcome.done += 1;
                 outcome.waiting += usize::from(matches!(op, Op::RetireMember { .. }));
+                observed.follow(op);
             }
             Err(DataplaneError::MemberInUse(_)) => outcome.waiting += 1,
             Err(source) => {
                 let left = count - tried - 1;
-                return Err(ReconcileError::Apply { op: describe(op), done: outcome.done, left, source });
+                return Err(ReconcileError::Apply { op: describe(&op), done: outcome.done, left, source });
             }
         }
     }
@@ -135,7 +157,7 @@ pub fn describe(op: &Op) -> String {
 
 #[cfg(test)]
 #[path = "packets_tests.rs"]
-mod packets_tests;
+pub(super) mod packets_tests;
 #[cfg(test)]
 #[path = "reconcile_tests.rs"]
 mod tests;

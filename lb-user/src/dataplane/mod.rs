@@ -23,6 +23,7 @@ mod index;
 pub mod kernel;
 mod mapped;
 pub mod memory;
+mod observed;
 mod pins;
 mod region;
 mod switchboard;

@@ -29,7 +29,7 @@ use super::{
 
 mod instances;
 
-/// How long slots that a pool has left are not given to another: any packet
+/// How long slots that a pool has left are not given to another pool: any packet
 /// that was reading them is long gone.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -42,8 +42,20 @@ const ANSWER: Duration = Duration::from_millis(50);
 /// members flows named a moment ago; everything else it reads from the tables.
 #[derive(Debug, Default)]
 pub struct TableWriter {
-    left: Vec<(Instant, Range<u32>)>,
+    left: Vec<Left>,
     named: Option<(Instant, Vec<bool>)>,
+}
+
+/// Slots that a table has left.
+#[derive(Debug)]
+struct Left {
+    since: Instant,
+    range: Range<u32>,
+    /// Whose it was. The pool itself may have it again at once: a packet reads
+    /// one slot, and should it still be on its way to the old table, it finds a
+    /// member of its pool there, whichever table it is of. So a pool has two
+    /// places at most, however often its table changes.
+    pool: Option<PoolId>,
 }
 
 /// An address as the maps hold it: its bytes in memory order.
@@ -198,7 +210,12 @@ impl TableWriter {
         if length > MAX_TABLE_SLOTS {
             return Err(DataplaneError::Full { table: "SLOTS", limit: MAX_TABLE_SLOTS });
         }
-        let first = if table.is_empty() { 0 } else { self.free_slots(arrays, length)? };
+        if label_of(arrays, id) != label {
+            // Another pool by the same number: its members are none of those who
+            // came for the one before.
+            self.disown(id);
+        }
+        let first = if table.is_empty() { 0 } else { self.free_slots(arrays, id, length)? };
         for (line, members) in (first / SLOTS_PER_LINE..).zip(table.chunks(SLOTS_PER_LINE as usize)) {
             let line = arrays.slot_line(line);
             let line = line.ok_or_else(|| refused("put pool", "SLOTS cannot be mapped: is there memory left?"))?;
@@ -210,7 +227,7 @@ impl TableWriter {
         arrays.labels()[Labelled::Pool(id.0).index() as usize].set(label);
         let before = PoolEntry(pool.entry.load(Relaxed));
         pool.entry.store(PoolEntry::new(first, length, hash).0, Release);
-        self.leave(before);
+        self.leave(before, Some(id));
         Ok(())
     }
 
@@ -221,21 +238,33 @@ impl TableWriter {
         }
         arrays.pools()[usize::from(id.0)].entry.store(0, Release);
         arrays.labels()[Labelled::Pool(id.0).index() as usize].clear();
-        self.leave(pool);
+        self.leave(pool, None);
+        self.disown(id);
         Ok(())
     }
 
-    fn leave(&mut self, pool: PoolEntry) {
-        if pool.length() > 0 {
-            self.left.push((Instant::now(), range_of(pool)));
+    fn leave(&mut self, table: PoolEntry, pool: Option<PoolId>) {
+        if table.length() > 0 {
+            self.left.push(Left { since: Instant::now(), range: range_of(table), pool });
         }
     }
 
-    /// The first gap of `length` slots that no table has or has just left.
-    fn free_slots(&mut self, arrays: &impl Arrays, length: u32) -> Result<u32, DataplaneError> {
-        self.left.retain(|(since, _)| since.elapsed() < GRACE);
+    /// What a pool has left waits for everybody alike.
+    fn disown(&mut self, id: PoolId) {
+        self.left.iter_mut().filter(|left| left.pool == Some(id)).for_each(|left| left.pool = None);
+    }
+
+    /// The slots that the pool has left itself, if the table fits them, or the
+    /// first gap of `length` slots that no table has or has just left.
+    fn free_slots(&mut self, arrays: &impl Arrays, id: PoolId, length: u32) -> Result<u32, DataplaneError> {
+        self.left.retain(|left| left.since.elapsed() < GRACE);
+        let lines = length.next_multiple_of(SLOTS_PER_LINE) as usize;
+        let fits = |left: &Left| left.pool == Some(id) && left.range.len() == lines;
+        if let Some(own) = self.left.iter().position(fits) {
+            return Ok(self.left.swap_remove(own).range.start);
+        }
         let total = arrays.slot_lines() * SLOTS_PER_LINE;
-        let mut used: Vec<Range<u32>> = self.left.iter().map(|(_, range)| range.clone()).collect();
+        let mut used: Vec<Range<u32>> = self.left.iter().map(|left| left.range.clone()).collect();
         let tables = arrays.pools().iter().map(|p| PoolEntry(p.entry.load(Relaxed)));
         used.extend(tables.filter(|p| p.length() > 0).map(range_of));
         used.sort_by_key(|range| range.start);
@@ -253,6 +282,13 @@ impl TableWriter {
 /// The slots a pool occupies, whole lines.
 fn range_of(pool: PoolEntry) -> Range<u32> {
     pool.first()..pool.first() + pool.length().next_multiple_of(SLOTS_PER_LINE)
+}
+
+/// What a pool is called, or was.
+fn label_of(arrays: &impl Arrays, id: PoolId) -> String {
+    let mut buffer = [0; LABEL_BYTES];
+    let label = &arrays.labels()[Labelled::Pool(id.0).index() as usize];
+    label.get(&mut buffer).unwrap_or_default().to_owned()
 }
 
 fn pool_of(arrays: &impl Arrays, id: PoolId) -> Option<PoolEntry> {

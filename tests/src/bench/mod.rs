@@ -21,6 +21,7 @@ mod page;
 mod report;
 mod scene;
 mod section;
+mod verdicts;
 
 use cases::{Case, Setting, Table};
 use frames::{Kind, Template};
@@ -67,6 +68,8 @@ enum Other {
     Failover(failover::Arguments),
     /// Measure what health monitors cost, and how soon packets follow their verdicts
     Health(health::Arguments),
+    /// Measure how long a verdict of a health monitor takes to the tables
+    Verdicts(verdicts::Arguments),
 }
 
 /// Does what was typed.
@@ -85,6 +88,7 @@ fn carry_out(arguments: &Arguments) -> Result<()> {
     match &arguments.other {
         Some(Other::Failover(arguments)) => return failover::carry_out(arguments),
         Some(Other::Health(arguments)) => return health::carry_out(arguments),
+        Some(Other::Verdicts(arguments)) => return verdicts::carry_out(arguments),
         None => {}
     }
     let wanted = |case: &Case| arguments.cases.is_empty() || arguments.cases.iter().any(|c| case.name.contains(c));

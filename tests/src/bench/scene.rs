@@ -222,10 +222,10 @@ fn shuffle(list: &mut [u64]) {
 }
 
 /// The pin directory of one data path.
-struct Pins(PathBuf);
+pub(super) struct Pins(pub(super) PathBuf);
 
 impl Pins {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Path::new(BPFFS).join(format!("{PIN_PREFIX}{}", process::id())))
     }
 }

@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 use krater_tests::rig::{
     Family,
     backends::tcp::{Manner, TcpServer},
+    pool_file::HealthMonitor,
 };
 
 use super::scene::{
@@ -67,8 +68,7 @@ fn a_web_server_has_to_send_a_whole_head_in_time_and_no_more_is_read() -> Result
     let zoo = Zoo::open(&stage)?;
     let http = |name, manner, expect| ask(name, patient("HTTP"), port(manner), expect);
     let impatient = |name, manner, expect| ask(name, hasty("HTTP"), port(manner), expect);
-    let http11 =
-        krater_tests::rig::pool_file::HealthMonitor { http_version: Some("1.1".to_owned()), ..patient("HTTP") };
+    let http11 = HealthMonitor { http_version: Some("1.1".to_owned()), ..patient("HTTP") };
     let balancer = stage.expect(&[
         http("ok", Manner::Status(200), Up("status 200")),
         http("redirects", Manner::Redirect(301), Down("status 301, expected 200")),
@@ -123,8 +123,8 @@ fn one_slow_member_delays_no_other() -> Result<()> {
     let stage = Stage::raise()?;
     let _zoo = Zoo::open(&stage)?;
     // As many stalled probes under way as a monitor allows, each for much longer than its delay.
-    let slow = krater_tests::rig::pool_file::HealthMonitor { delay: 0.1, timeout: 8.0, ..patient("HTTP") };
-    let quick = krater_tests::rig::pool_file::HealthMonitor { delay: 0.1, ..patient("HTTP") };
+    let slow = HealthMonitor { delay: 0.1, timeout: 8.0, ..patient("HTTP") };
+    let quick = HealthMonitor { delay: 0.1, ..patient("HTTP") };
     let names = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
     let mut questions: Vec<Question> =
         names.into_iter().map(|name| ask(name, slow.clone(), port(Manner::Stall), Up(""))).collect();

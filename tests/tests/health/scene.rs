@@ -20,7 +20,7 @@ use krater_tests::rig::{
 use serde_json::Value;
 
 /// Longer than anything here takes, on a machine that does much else.
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 /// The first listener port of questions.
 const FIRST_PORT: u16 = 1000;
 

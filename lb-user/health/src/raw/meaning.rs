@@ -34,6 +34,7 @@ pub(super) fn of_packet(ear: Ear, from: SocketAddr, bytes: &[u8]) -> Option<Mean
         (protocol, Family::V4) => ipv4_payload(bytes, protocol.number(Family::V4))?,
     };
     let refused = Outcome::Fails(Failure::Kernel(libc::ECONNREFUSED));
+    let aborts = Outcome::Fails(Failure::Told("refuses associations (ABORT)"));
     Some(match ear.protocol {
         Protocol::Tcp => {
             let segment = tcp::read(payload)?;
@@ -58,7 +59,7 @@ pub(super) fn of_packet(ear: Ear, from: SocketAddr, bytes: &[u8]) -> Option<Mean
         }
         Protocol::Sctp => {
             let answer = sctp::read(payload)?;
-            let outcome = if answer.accepts.is_some() { Outcome::Answers(Answer::InitAck) } else { refused };
+            let outcome = if answer.accepts.is_some() { Outcome::Answers(Answer::InitAck) } else { aborts };
             Meaning {
                 key: key(answer.from, lane(ear, answer.to)?),
                 token: answer.tag.into(),

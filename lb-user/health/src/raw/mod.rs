@@ -26,6 +26,7 @@ mod outbox;
 mod packets;
 mod poll;
 mod sctp;
+mod sharing;
 mod sockets;
 mod sources;
 mod sys;
@@ -46,6 +47,7 @@ use self::{
     outbox::Unsent,
     packets::{Ends, Payload, Words},
     poll::{Lines, Ready, Way},
+    sharing::Passengers,
     sources::Sources,
     sys::{BATCH, Inbox, Name, Outgoing},
 };
@@ -77,6 +79,7 @@ pub(crate) struct Probe<'a> {
 #[derive(Debug)]
 pub(crate) struct RawProber {
     flights: Flights,
+    passengers: Passengers,
     lines: Lines,
     sources: Sources,
     dice: Dice,
@@ -91,6 +94,7 @@ impl RawProber {
     pub(crate) fn new() -> Self {
         Self {
             flights: Flights::default(),
+            passengers: Passengers::default(),
             lines: Lines::default(),
             sources: Sources::default(),
             dice: Dice::default(),
@@ -104,9 +108,10 @@ impl RawProber {
     /// around it.
     pub(crate) fn begin(&mut self, probes: &[Probe<'_>], ended: &mut Vec<(Slot, Outcome)>) {
         self.turn = self.turn.wrapping_add(1);
+        let from = ended.len();
         for probe in probes {
             match self.launch(probe) {
-                Ok((way, true)) => self.flush(way, ended),
+                Ok(Some((way, true))) => self.flush(way, ended),
                 Ok(_) => {}
                 Err(outcome) => {
                     self.flights.end_slot(probe.slot);
@@ -115,6 +120,7 @@ impl RawProber {
             }
         }
         self.flush_all(ended);
+        self.passengers.settle(ended, from);
     }
 
     /// Waits until [`RawProber::receive`] has something to do.
@@ -124,6 +130,7 @@ impl RawProber {
 
     /// Takes what has arrived.
     pub(crate) fn receive(&mut self, ended: &mut Vec<(Slot, Outcome)>) {
+        let from = ended.len();
         for Ready { line, failed } in self.lines.ready() {
             if failed {
                 self.take_errors(line, ended);
@@ -131,11 +138,13 @@ impl RawProber {
             self.take_packets(line, ended);
         }
         self.flush_all(ended);
+        self.passengers.settle(ended, from);
     }
 
     /// Ends the probes whose deadline has come, and sends those again whose packets may
     /// have been lost.
     pub(crate) fn expire(&mut self, now: Duration, ended: &mut Vec<(Slot, Outcome)>) {
+        let from = ended.len();
         while let Some(due) = self.flights.take_due(now) {
             match due {
                 Due::GiveUp(flight) => {
@@ -160,6 +169,7 @@ impl RawProber {
             }
         }
         self.flush_all(ended);
+        self.passengers.settle(ended, from);
     }
 
     /// When [`RawProber::expire`] has something to do next.
@@ -170,11 +180,12 @@ impl RawProber {
     /// Forgets a member's probe: nothing comes of it any more.
     pub(crate) fn forget(&mut self, slot: Slot) {
         self.flights.end_slot(slot);
+        self.passengers.forget(slot);
     }
 
     /// Takes a probe in and puts its packet into a batch. Returns which way it leaves, and
-    /// whether that batch is full.
-    fn launch(&mut self, probe: &Probe<'_>) -> Result<(Way, bool), Outcome> {
+    /// whether that batch is full; `None` when it goes along with another's.
+    fn launch(&mut self, probe: &Probe<'_>) -> Result<Option<(Way, bool)>, Outcome> {
         let protocol = match &probe.question.kind {
             Kind::Tcp(Handshake::Half) => Protocol::Tcp,
             Kind::UdpConnect => Protocol::Udp,
@@ -197,10 +208,15 @@ impl RawProber {
         let key = Key { protocol, ip: to.ip(), port, lane: 0 };
         // Datagrams that begin together leave by one socket, if they can, in few system calls.
         let first = if protocol == Protocol::Udp { self.turn } else { roll >> 32 };
-        let lane = self.flights.free_lane(key, sockets::Line::lanes(protocol), first).ok_or_else(|| {
-            let why = format!("{} other probes of {} are under way", sockets::Line::lanes(protocol), to);
-            Outcome::NotAsked(why.into())
-        })?;
+        let lanes = sockets::Line::lanes(protocol);
+        let Some(lane) = self.flights.free_lane(key, lanes, first) else {
+            let same = |leader: &&Flight| leader.delivery == probe.question.delivery && leader.scope == scope;
+            let leaders = self.flights.on_lanes(key, lanes, first).filter(same);
+            let leader = leaders.min_by_key(|leader| leader.deadline).map(|leader| leader.slot);
+            let why = || format!("{lanes} other probes of {to} are under way, all of them another way");
+            self.passengers.board(probe.slot, leader.ok_or_else(|| Outcome::NotAsked(why().into()))?);
+            return Ok(None);
+        };
         let key = Key { lane, ..key };
         let token = match protocol {
             Protocol::Udp => 0,
@@ -213,13 +229,11 @@ impl RawProber {
             Flight::new(probe.slot, (key, scope), probe.question.delivery, token, (probe.deadline, probe.patience));
         let (way, packet) = self.packet(&flight)?;
         self.flights.begin(flight);
-        Ok((
-            way,
-            self.lines.outbox(way).is_some_and(|(_, outbox)| {
-                outbox.push(Some(probe.slot), packet);
-                outbox.is_full()
-            }),
-        ))
+        let is_full = self.lines.outbox(way).is_some_and(|(_, outbox)| {
+            outbox.push(Some(probe.slot), packet);
+            outbox.is_full()
+        });
+        Ok(Some((way, is_full)))
     }
 
     /// The packet of a probe, and which way it leaves.
@@ -256,7 +270,11 @@ impl RawProber {
             Protocol::Udp => (line.port, port),
             Protocol::Icmp => (line.ear.first, lane),
         };
-        let random = u32::try_from(self.dice.roll() >> 32).unwrap_or_default();
+        // Of SCTP, the number that data would begin with.
+        let random = match protocol {
+            Protocol::Sctp => u32::try_from(self.dice.roll() >> 32).unwrap_or_default(),
+            _ => 0,
+        };
         Ok((at, Words { ours, theirs, token: flight.token, random }))
     }
 

@@ -3,7 +3,11 @@
 //! A few serve all members. The kernel does not know of connections here: it answers a
 //! SYN-ACK with RST by itself, so that the member keeps nothing.
 
-use std::{io, ops::RangeInclusive};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, SocketAddrV6},
+    ops::RangeInclusive,
+};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol as Number, SockAddr, Socket, Type};
@@ -138,8 +142,8 @@ fn new(family: Family, kind: Type, protocol: Option<Number>) -> io::Result<Socke
 
 fn any(family: Family, port: u16) -> SockAddr {
     match family {
-        Family::V4 => std::net::SocketAddr::from(([0; 4], port)).into(),
-        Family::V6 => std::net::SocketAddr::from(([0u16; 8], port)).into(),
+        Family::V4 => SocketAddr::from(([0; 4], port)).into(),
+        Family::V6 => SocketAddr::from(([0u16; 8], port)).into(),
     }
 }
 
@@ -192,13 +196,12 @@ nix::setsockopt_impl!(ChecksumAt, libc::IPPROTO_IPV6, libc::IPV6_CHECKSUM, i32, 
 struct ChecksumAt;
 
 /// The name that a raw socket sends to: it has no port.
-pub(super) fn raw_name(ip: std::net::IpAddr, scope: u32) -> Name {
+pub(super) fn raw_name(ip: IpAddr, scope: u32) -> Name {
     named(ip, 0, scope)
 }
 
 /// The name of an address, a port and a scope.
-pub(super) fn named(ip: std::net::IpAddr, port: u16, scope: u32) -> Name {
-    use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+pub(super) fn named(ip: IpAddr, port: u16, scope: u32) -> Name {
     Name::of_ip(match ip {
         IpAddr::V4(_) => SocketAddr::new(ip, port),
         IpAddr::V6(v6) => SocketAddrV6::new(v6, port, 0, scope).into(),
