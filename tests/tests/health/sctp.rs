@@ -30,7 +30,7 @@ fn an_endpoint_is_up_when_it_accepts_the_association_that_it_was_asked_for() -> 
     }
     let balancer = stage.expect(&[
         ask("accepts", patient("SCTP"), (M1, 5000), Up("accepts associations")),
-        ask("refuses", patient("SCTP"), (M1, 5001), Down("refuse")),
+        ask("refuses", patient("SCTP"), (M1, 5001), Down("refuses associations (ABORT)")),
         ask("silent", hasty("SCTP"), (M1, 5002), Down("no INIT ACK within 0.3 s")),
         ask("wrong-tag", hasty("SCTP"), (M1, 5003), Down("no INIT ACK within 0.3 s")),
         ask("absent", hasty("SCTP"), ABSENT, Down("no SCTP")),
@@ -47,7 +47,7 @@ fn an_endpoint_is_up_when_it_accepts_the_association_that_it_was_asked_for() -> 
         server.answer(Reply::Abort);
     }
     for name in ["web4/accepts/m", "web6/accepts/m"] {
-        balancer.wait_down(name, "refuse")?;
+        balancer.wait_down(name, "refuses associations (ABORT)")?;
     }
     for name in ["web4/refuses/m", "web6/refuses/m"] {
         balancer.wait_status(name, "ONLINE")?;

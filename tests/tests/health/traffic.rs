@@ -49,7 +49,7 @@ fn clients_follow_the_verdicts_out_of_a_member_and_back() -> Result<()> {
         balancer.wait_down(name, "connection refused")?;
     }
     for name in ["web4/echo/m2", "web6/echo/m2"] {
-        balancer.wait_down(name, "refused|unreachable")?;
+        balancer.wait_down(name, "its port is closed (ICMP port unreachable)")?;
     }
     for family in Family::BOTH {
         stage.expect_served_by(Kind::Http, tcp(family), &["m1", "m3"])?;

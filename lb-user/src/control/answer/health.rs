@@ -15,9 +15,12 @@ use crate::{
         moment::rfc3339,
         protocol::{MAX_HEALTH_LISTED, Refusal, RefusalCode},
         status::{self, Object},
-        view::health::{
-            HealthListView, HealthMonitorView, HealthSummaryView, HealthView, MemberHealthView, QuestionView,
-            ResultKind, ResultView, TransitionView, VerdictView,
+        view::{
+            OperatingStatus,
+            health::{
+                HealthListView, HealthMonitorView, HealthSummaryView, HealthView, MemberHealthView, QuestionView,
+                ResultKind, ResultView, TransitionView, VerdictView,
+            },
         },
     },
     model::{HealthMonitor, ProbePath},
@@ -113,9 +116,13 @@ fn unwatched(row: &MemberRow<'_>) -> String {
             "nobody watches {label}: pool {} has no [loadbalancer.pool.healthmonitor] in the pool file",
             row.key.pool
         ),
+        // There is a monitor, and yet nobody watches a member that could be: it is the monitor.
+        Some(_) if row.status == OperatingStatus::NoMonitor => {
+            format!("nobody watches {label} now: its health monitor is switched off (admin_state_up = false)")
+        }
         Some(_) => match &row.reason {
             Some(reason) => format!("nobody watches {label} now: {reason}"),
-            None => format!("nobody watches {label} now: its health monitor is switched off"),
+            None => format!("nobody watches {label} yet: lbd has only just begun to"),
         },
     }
 }

@@ -187,6 +187,11 @@ fn who_is_not_watched_is_refused_with_the_reason() {
     scene.settle();
     let refusal = show(&scene, "m3").unwrap_err();
     assert!(refusal.message.ends_with("now: switched off (admin_state_up = false)"), "{refusal}");
+    scene.pool(0).health_monitor.as_mut().unwrap().admin_state_up = false;
+    scene.monitors.records.clear();
+    scene.settle();
+    let refusal = show(&scene, "web/app/m1").unwrap_err();
+    assert!(refusal.message.ends_with("its health monitor is switched off (admin_state_up = false)"), "{refusal}");
 }
 
 #[test]
