@@ -64,7 +64,7 @@ fn a_bad_file_is_refused_with_its_line_field_reason_and_remedy() -> Result<()> {
         ("vip_address = \"10.77.0.10\"", "vip_address = \"10.77.0.300\"", &["10.77.0.300"]),
         ("protocol = \"TCP\"", "protocol = \"HTTP\"", &["HTTP"]),
         ("protocol_port = 80\n", "protocol_port = 0\n", &["protocol_port"]),
-        ("type = \"TCP\"", "type = \"PING\"", &["PING", "not available yet"]),
+        ("type = \"TCP\"", "type = \"UDP-CONNECT\"", &["speaks TCP", "no UDP-CONNECT monitor", "HTTPS"]),
         ("max_flows", "max_flow", &["max_flow"]),
     ] {
         let bad = good.replacen(from, to, 1);

@@ -1,20 +1,33 @@
-//! `bench`: make sure that the bench's program and the objects it measures are
-//! there, then become it.
+//! `bench`: make sure that the bench's program and what it measures are there,
+//! then become it.
 
-use std::ffi::OsString;
+use std::{env, ffi::OsString};
 
 use anyhow::Result;
 
 use crate::{build, shell::Cmd, workspace::Workspace};
 
 const BENCH: &str = "krater-bench";
+/// Names the directory that the bench takes lbd and lbctl from.
+const DIRECTORY: &str = "KRATER_BIN_DIR";
 
 /// Builds everything and becomes `krater-bench ARGS`.
 ///
 /// The program is built like any other, not for release: the kernel runs what
-/// is measured, and it takes the time itself.
+/// is measured, and it takes the time itself. Only `bench health` measures lbd, and
+/// takes the one that is shipped, unless the environment names another.
 pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     build::all(workspace, false)?;
-    let bench = Cmd::new(workspace.dev_program(BENCH));
-    match bench.args(args).remedy("does the package krater-tests have a bin of that name?").exec()? {}
+    let bench = Cmd::new(workspace.dev_program(BENCH)).args(args);
+    let bench = if measures_lbd(args) && env::var_os(DIRECTORY).is_none() {
+        build::shipped(workspace)?;
+        bench.env(DIRECTORY, workspace.shipped_programs())
+    } else {
+        bench
+    };
+    match bench.remedy("does the package krater-tests have a bin of that name?").exec()? {}
+}
+
+fn measures_lbd(args: &[OsString]) -> bool {
+    args.first().is_some_and(|word| word == "health") && !args.iter().any(|word| word == "--help" || word == "-h")
 }

@@ -4,7 +4,7 @@
 //! One profile, `dev`, serves `run`, `test`, `bench` and `rig`, so that every
 //! dependency is compiled once. What is measured and what forwards packets is
 //! the BPF object, and that is always built with the profile `bpf`. Only
-//! `build --release` builds for shipping.
+//! `build --release` and `bench health` build for shipping.
 //!
 //! Invariant others rely on: cargo gives a dependency the union of the
 //! features that the selected packages ask for, and another union is another
@@ -74,7 +74,7 @@ pub(crate) fn host(workspace: &Workspace) -> Result<()> {
 }
 
 /// Builds the daemon and its CLI as they are shipped.
-fn shipped(workspace: &Workspace) -> Result<()> {
+pub(crate) fn shipped(workspace: &Workspace) -> Result<()> {
     Cmd::cargo()
         .args(["build", "--release", "--package", "lb-user", "--bins"])
         .args(locked())

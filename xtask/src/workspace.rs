@@ -88,6 +88,11 @@ impl Workspace {
     pub(crate) fn dev_program(&self, name: &str) -> PathBuf {
         self.host_target.join("debug").join(name)
     }
+
+    /// Where the programs for shipping are.
+    pub(crate) fn shipped_programs(&self) -> PathBuf {
+        self.host_target.join("release")
+    }
 }
 
 fn package(json: &Value, root: &Path) -> Package {

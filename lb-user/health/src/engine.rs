@@ -135,7 +135,7 @@ impl Monitors {
 
     /// Replaces the addresses that frames of the data path cannot reach, and why:
     /// probes of members there fail for that reason, whatever they meet, once it has
-    /// been so for three seconds.
+    /// been so for five seconds.
     pub fn set_unreachable(&self, addresses: BTreeMap<IpAddr, Arc<str>>) {
         self.shared.tell(|mailbox| mailbox.unreachable = Some(addresses));
     }

@@ -75,12 +75,14 @@ impl Drop for Service {
     }
 }
 
-/// An address whose listener takes no more connections.
+/// An address whose listener takes no more connections; so does every other address of
+/// loopback at that port.
 fn black_hole() -> (Socket, Vec<TcpStream>, SocketAddr) {
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    listener.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into()).unwrap();
     listener.listen(0).unwrap();
-    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let port = listener.local_addr().unwrap().as_socket().unwrap().port();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut queued = Vec::new();
     while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
         queued.push(stream);
@@ -224,10 +226,11 @@ async fn a_thousand_members_are_asked_without_a_descriptor_for_each() {
     let monitors = Monitors::start().unwrap();
     let service = Service::anywhere();
     let (_listener, _queued, black_hole) = black_hole();
+    let hole = |id: u32| SocketAddr::new(Ipv4Addr::from(0x7f01_0000 + id).into(), black_hole.port());
     let member = |id: u32| Target {
         pace: Pace { delay: Duration::from_millis(200), timeout: LONG, ..target(0, Handshake::Half, black_hole).pace },
         place: id.wrapping_mul(0x9e37_79b9),
-        ..target(id, Handshake::Half, if id % 10 == 0 { black_hole } else { service.address })
+        ..target(id, Handshake::Half, if id.is_multiple_of(10) { hole(id) } else { service.address })
     };
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();

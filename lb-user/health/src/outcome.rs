@@ -76,9 +76,15 @@ impl Failure {
     pub fn of_io(error: &io::Error) -> Outcome {
         let errno = error.raw_os_error();
         match errno {
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EADDRNOTAVAIL | libc::EAGAIN) => {
-                Outcome::NotAsked(error.to_string().into())
-            }
+            Some(
+                libc::EMFILE
+                | libc::ENFILE
+                | libc::ENOMEM
+                | libc::ENOBUFS
+                | libc::EADDRNOTAVAIL
+                | libc::EAGAIN
+                | libc::ENOSPC,
+            ) => Outcome::NotAsked(error.to_string().into()),
             Some(errno) => Outcome::Fails(Self::Kernel(errno)),
             None => match error.kind() {
                 io::ErrorKind::UnexpectedEof => Outcome::Fails(Self::Closed("it had answered")),

@@ -179,8 +179,8 @@ pub struct QuestionError {
 pub struct UrlPath(Arc<str>);
 
 impl UrlPath {
-    /// Longest path in bytes, as in Octavia.
-    pub const MAX_BYTES: usize = 255;
+    /// Longest path in bytes, as in Octavia's database.
+    pub const MAX_BYTES: usize = 2048;
 
     /// Checks a path.
     ///
@@ -198,7 +198,7 @@ impl UrlPath {
         }
         Err(QuestionError {
             what: "url_path",
-            must_be: "a URL path: it begins with a slash, has at most 255 characters and escapes others with %",
+            must_be: "a URL path: it begins with a slash, has at most 2048 characters and escapes others with %",
         })
     }
 
@@ -222,23 +222,29 @@ fn escapes_are_whole(text: &str) -> bool {
     })
 }
 
-/// `domain_name`: labels of letters, digits and hyphens, separated by dots (RFC 1123).
+/// `domain_name`: labels of letters, digits and hyphens, separated by dots (RFC 1123). As
+/// in Octavia, a label may begin with an underscore, and the name may end with a dot.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct DomainName(Arc<str>);
 
 impl DomainName {
+    /// Longest name in bytes, without a dot at its end.
+    pub const MAX_BYTES: usize = 253;
+
     /// Checks a name.
     ///
     /// # Errors
     /// When it is no host name.
     pub fn new(text: &str) -> Result<Self, QuestionError> {
         let label = |label: &str| {
+            let rest = label.strip_prefix('_').unwrap_or(label);
             (1..=63).contains(&label.len())
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         };
-        if text.len() <= 255 && text.split('.').all(label) {
+        let name = text.strip_suffix('.').unwrap_or(text);
+        if name.len() <= Self::MAX_BYTES && name.split('.').all(label) {
             return Ok(Self(text.into()));
         }
         Err(QuestionError {

@@ -27,8 +27,9 @@ use crate::{
 };
 
 /// How long an address has to be out of reach before that is held against its member: a
-/// first look-up, or one anew after an interface came back, is given that much time.
-pub(crate) const GRACE: Duration = Duration::from_secs(3);
+/// first look-up, or one anew after an interface came back, is given that much time. The
+/// kernel asks a neighbour three times in three seconds before it says that nobody answers.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 /// A probe starts late when it starts later than this many thousandths of its delay.
 const LATE_PER_MILLE: u64 = 50;

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{
-    dataplane, drops, events, flow, listener, loadbalancer, member,
+    dataplane, drops, events, flow, health, listener, loadbalancer, member,
     output::Format,
     pool,
     reach::{GLOBAL_OPTIONS, Reach},
@@ -28,6 +28,7 @@ Examples:
   lbctl status                              the whole on one screen
   lbctl member list                         every server and what it is fit for
   lbctl member set app-1 --drain            no new flows to app-1, old ones go on
+  lbctl health list --failing               which servers fail, and how
   lbctl flow list --client 192.0.2.7        where a client's connections went
   lbctl drops --nonzero                     why packets ended here
   lbctl stats --watch                       traffic a second, until Ctrl-C
@@ -81,6 +82,10 @@ Examples:
     /// Members: the servers; drain them, weigh them, switch them off
     #[command(subcommand, alias = "members")]
     Member(member::Verb),
+
+    /// Health monitors: what they ask, what members answer, and why one is down
+    #[command(subcommand)]
+    Health(health::Verb),
 
     /// Show the traffic of every listener and member
     Stats(stats::Options),

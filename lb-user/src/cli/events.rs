@@ -35,9 +35,10 @@ detail, whose fields depend on the kind. --follow goes on when lbd is restarted.
 
 Kinds:
   vrrp_transition vrrp_anomaly vrrp_refusal vrrp_command notify_failed
-  member_up member_down member_set pool_file_reloaded pool_file_refused
-  interface_attached interface_lost sync_peer_appeared sync_peer_lost
-  data_path_error data_path_mended lbd_ready lbd_stopping
+  member_up member_down member_set status_changed pool_panic pool_panic_over
+  pool_file_reloaded pool_file_refused interface_attached interface_lost
+  sync_peer_appeared sync_peer_lost data_path_error data_path_mended lbd_ready
+  lbd_stopping
 
 Examples:
   lbctl events                              all that are kept

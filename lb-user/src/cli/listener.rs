@@ -59,10 +59,15 @@ fn list(found: &[ListenerView], screen: Screen) -> String {
             listener.operating_status.word().to_owned(),
             or_dash(listener.default_pool.as_ref()),
             or_dash(new),
-            if listener.in_dataplane { String::new() } else { "no packet meets it".to_owned() },
+            notes(listener),
         ]
     });
     listing(screen, ["NAME", "PROTOCOL", "ADDRESS", "STATUS", "POOL", "FLOWS NEW", "NOTE"], &["FLOWS NEW"], rows)
+}
+
+fn notes(listener: &ListenerView) -> String {
+    let missing = (!listener.in_dataplane).then(|| "no packet meets it".to_owned());
+    [missing, listener.status_reason.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn show(listener: &ListenerView, screen: Screen) -> String {
@@ -74,6 +79,8 @@ fn show(listener: &ListenerView, screen: Screen) -> String {
         ("default_pool", or_dash(listener.default_pool.as_ref())),
         ("admin_state_up", or_dash(listener.admin_state_up)),
         ("operating_status", listener.operating_status.word().to_owned()),
+        ("status_reason", or_dash(listener.status_reason.as_ref())),
+        ("status_since", or_dash(listener.status_since.as_ref())),
         ("in_dataplane", listener.in_dataplane.to_string()),
     ];
     facts(screen, known.into_iter().chain(traffic(listener.counters, listener.active_flows)))
@@ -113,12 +120,14 @@ mod tests {
         six.name = "web/http6".to_owned();
         six.vip_address = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
         (six.in_dataplane, six.counters, six.default_pool) = (false, None, None);
+        six.status_reason = Some("it has no pool".to_owned());
         let text = list(&[six, sample::listener()], Screen::default());
         assert_eq!(
             text,
             "NAME       PROTOCOL  ADDRESS           STATUS    POOL     FLOWS NEW  NOTE\n\
-             web/http   TCP       192.0.2.10:80     DEGRADED  web/app     12.3 k\n\
-             web/http6  TCP       [2001:db8::1]:80  DEGRADED  -                -  no packet meets it\n"
+             web/http   TCP       192.0.2.10:80     DEGRADED  web/app     12.3 k  pool web/app: 1 of 2 members is down: app-2 (connection \
+             refused)\n\
+             web/http6  TCP       [2001:db8::1]:80  DEGRADED  -                -  no packet meets it; it has no pool\n"
         );
     }
 
@@ -127,6 +136,8 @@ mod tests {
         let text = show(&sample::listener(), Screen::default());
         for line in [
             "vip_address       192.0.2.10",
+            "status_reason     pool web/app: 1 of 2 members is down: app-2 (connection refused)",
+            "status_since      2023-11-14T22:08:20.000Z",
             "active_flows      42",
             "flows_new         12.3 k",
             "bytes_in          4.5 MiB",

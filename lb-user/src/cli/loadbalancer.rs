@@ -55,9 +55,11 @@ fn list(found: &[LoadBalancerView], screen: Screen) -> String {
             role(lb.role),
             lb.listeners.len().to_string(),
             lb.pools.len().to_string(),
+            lb.status_reason.clone().unwrap_or_default(),
         ]
     });
-    listing(screen, ["NAME", "VIP", "STATUS", "ROLE", "LISTENERS", "POOLS"], &["LISTENERS", "POOLS"], rows)
+    let headings = ["NAME", "VIP", "STATUS", "ROLE", "LISTENERS", "POOLS", "NOTE"];
+    listing(screen, headings, &["LISTENERS", "POOLS"], rows)
 }
 
 fn show(lb: &LoadBalancerView, screen: Screen) -> String {
@@ -67,6 +69,8 @@ fn show(lb: &LoadBalancerView, screen: Screen) -> String {
             ("name", lb.name.clone()),
             ("vip_address", lb.vip_address.to_string()),
             ("operating_status", lb.operating_status.word().to_owned()),
+            ("status_reason", or_dash(lb.status_reason.as_ref())),
+            ("status_since", or_dash(lb.status_since.as_ref())),
             ("role", role(lb.role)),
             ("admin_state_up", or_dash(lb.admin_state_up)),
             ("listeners", joined(&lb.listeners)),
@@ -83,18 +87,20 @@ pub(super) fn role(role: Option<Role>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::sample;
+    use crate::{cli::sample, control::view::OperatingStatus};
 
     #[test]
     fn a_load_balancer_is_listed_with_its_vip_state_and_role() {
         let mut other = sample::load_balancer();
         (other.name, other.role) = ("api".to_owned(), None);
+        (other.operating_status, other.status_reason) = (OperatingStatus::Online, None);
         let text = list(&[sample::load_balancer(), other], Screen::default());
         assert_eq!(
             text,
-            "NAME  VIP         STATUS    ROLE    LISTENERS  POOLS\n\
-             api   192.0.2.10  DEGRADED  -               1      1\n\
-             web   192.0.2.10  DEGRADED  ACTIVE          1      1\n"
+            "NAME  VIP         STATUS    ROLE    LISTENERS  POOLS  NOTE\n\
+             api   192.0.2.10  ONLINE    -               1      1\n\
+             web   192.0.2.10  DEGRADED  ACTIVE          1      1  pool web/app: 1 of 2 members is down: app-2 \
+             (connection refused)\n"
         );
         assert_eq!(list(&[], Screen::default()), "no load balancers\n");
     }
@@ -104,6 +110,8 @@ mod tests {
         let text = show(&sample::load_balancer(), Screen::default());
         for line in [
             "operating_status  DEGRADED",
+            "status_reason     pool web/app: 1 of 2 members is down: app-2 (connection refused)",
+            "status_since      2023-11-14T22:08:20.000Z",
             "admin_state_up    true",
             "listeners         web/http",
             "role              ACTIVE",

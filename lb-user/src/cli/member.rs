@@ -182,6 +182,7 @@ fn show(member: &MemberView, screen: Screen) -> String {
         ("protocol_port", member.protocol_port.to_string()),
         ("operating_status", member.operating_status.word().to_owned()),
         ("status_reason", or_dash(member.status_reason.as_ref())),
+        ("status_since", or_dash(member.status_since.as_ref())),
         ("admin_state_up", member.admin_state_up.to_string()),
         ("weight", or_dash(member.weight)),
         ("effective_weight", member.effective_weight.to_string()),

@@ -21,6 +21,7 @@ mod failure;
 mod flow;
 mod generate;
 mod handover;
+mod health;
 mod lbd;
 mod listener;
 mod loadbalancer;
@@ -99,6 +100,7 @@ fn answer(command: Command, session: &Session) -> Result<(), Failure> {
         Command::Listener(verb) => listener::run(verb, session),
         Command::Pool(verb) => pool::run(verb, session),
         Command::Member(verb) => member::run(verb, session),
+        Command::Health(verb) => health::run(verb, session),
         Command::Stats(options) => stats::run(&options, session),
         Command::Flow(verb) => flow::run(verb, session),
         Command::Dataplane(verb) => dataplane::run(verb, session),

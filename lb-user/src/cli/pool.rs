@@ -9,7 +9,7 @@ use super::{
 };
 use crate::control::{
     protocol::{Request, Response},
-    view::{HealthMonitorView, PoolView},
+    view::{PoolView, health::HealthMonitorView},
 };
 
 /// What can be done with pools.
@@ -56,11 +56,18 @@ fn list(found: &[PoolView], screen: Screen) -> String {
             pool.lb_algorithm.clone(),
             pool.forward_mode.clone(),
             joined(&pool.listeners),
-            if pool.table_slots == 0 { "every new flow is refused".to_owned() } else { String::new() },
+            notes(pool),
         ]
     });
     let headings = ["NAME", "PROTOCOL", "STATUS", "IN USE", "ALGORITHM", "MODE", "LISTENERS", "NOTE"];
     listing(screen, headings, &["IN USE"], rows)
+}
+
+fn notes(pool: &PoolView) -> String {
+    const REFUSED: &str = "every new flow is refused";
+    let refuses = pool.table_slots == 0 && !pool.status_reason.as_ref().is_some_and(|reason| reason.contains(REFUSED));
+    let refuses = refuses.then(|| REFUSED.to_owned());
+    [refuses, pool.status_reason.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn show(pool: &PoolView, screen: Screen) -> String {
@@ -74,6 +81,8 @@ fn show(pool: &PoolView, screen: Screen) -> String {
             ("forward_mode", pool.forward_mode.clone()),
             ("admin_state_up", or_dash(pool.admin_state_up)),
             ("operating_status", pool.operating_status.word().to_owned()),
+            ("status_reason", or_dash(pool.status_reason.as_ref())),
+            ("status_since", or_dash(pool.status_since.as_ref())),
             ("health_monitor", or_dash(pool.health_monitor.as_ref().map(monitor))),
             ("listeners", joined(&pool.listeners)),
             ("members", pool.members.to_string()),
@@ -84,8 +93,12 @@ fn show(pool: &PoolView, screen: Screen) -> String {
 }
 
 fn monitor(monitor: &HealthMonitorView) -> String {
-    let HealthMonitorView { kind, delay, timeout, max_retries, max_retries_down, admin_state_up } = monitor;
+    let HealthMonitorView { kind, delay, timeout, max_retries, max_retries_down, admin_state_up, .. } = monitor;
     let off = if *admin_state_up { "" } else { " (switched off)" };
+    let kind = match &monitor.question.url_path {
+        Some(path) => format!("{kind} {path}"),
+        None => kind.clone(),
+    };
     format!("{kind} every {delay}s within {timeout}s, up after {max_retries}, down after {max_retries_down}{off}")
 }
 
@@ -100,12 +113,15 @@ mod tests {
         empty.name = "web/spare".to_owned();
         (empty.protocol, empty.members_in_use, empty.table_slots) = (None, 0, 0);
         empty.listeners.clear();
+        empty.status_reason = Some("it has no members: every new flow is refused".to_owned());
         let text = list(&[empty, sample::pool()], Screen::default());
         assert_eq!(
             text,
             "NAME       PROTOCOL  STATUS    IN USE  ALGORITHM       MODE  LISTENERS  NOTE\n\
-             web/app    TCP       DEGRADED  1 of 2  SOURCE_IP_PORT  nat   web/http\n\
-             web/spare  -         DEGRADED  0 of 2  SOURCE_IP_PORT  nat   -          every new flow is refused\n"
+             web/app    TCP       DEGRADED  1 of 2  SOURCE_IP_PORT  nat   web/http   1 of 2 members is down: app-2 (connection \
+             refused)\n\
+             web/spare  -         DEGRADED  0 of 2  SOURCE_IP_PORT  nat   -          it has no members: every new flow is \
+             refused\n"
         );
     }
 
@@ -114,5 +130,7 @@ mod tests {
         let text = show(&sample::pool(), Screen::default());
         assert!(text.contains("health_monitor    TCP every 0.5s within 1s, up after 2, down after 3\n"), "{text}");
         assert!(text.contains("table_slots       211\n"), "{text}");
+        assert!(text.contains("status_reason     1 of 2 members is down: app-2 (connection refused)\n"), "{text}");
+        assert!(text.contains("status_since      2023-11-14T22:08:20.000Z\n"), "{text}");
     }
 }

@@ -7,10 +7,14 @@ use std::{collections::BTreeMap, net::IpAddr};
 use crate::control::{
     events::Kind,
     view::{
-        CountersView, CountsView, DaemonView, DataplaneView, FlowState, FlowView, HealthMonitorView, InterfaceView,
-        ListenerView, LoadBalancerView, MapView, MemberView, NextHopView, OperatingStatus, Percent, PoolView, Role,
-        StatsView, StatusView, TrafficView,
+        CountersView, CountsView, DaemonView, DataplaneView, FlowState, FlowView, InterfaceView, ListenerView,
+        LoadBalancerView, MapView, MemberView, NextHopView, OperatingStatus, Percent, PoolView, Role, StatsView,
+        StatusView, TrafficView,
         events::EventView,
+        health::{
+            HealthListView, HealthMonitorView, HealthSummaryView, HealthView, MemberHealthView, QuestionView,
+            ResultKind, ResultView, TransitionView, VerdictView,
+        },
         sync::{AdoptedView, LossView, PassView, PeerPassView, SyncState, SyncTrafficView, SyncView},
         vrrp::{AnnouncedView, PeerView, RunnerView, TimersView, TrackView, VrrpCountersView, VrrpState, VrrpView},
     },
@@ -19,6 +23,9 @@ use crate::ha::sync::Reason;
 
 /// A moment, in seconds since 1970.
 pub(crate) const NOW: u64 = 1_700_000_000;
+
+/// A moment five minutes before [`NOW`].
+pub(crate) const SINCE: &str = "2023-11-14T22:08:20.000Z";
 
 const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
 
@@ -37,6 +44,8 @@ pub(crate) fn load_balancer() -> LoadBalancerView {
         vip_address: VIP,
         admin_state_up: Some(true),
         operating_status: OperatingStatus::Degraded,
+        status_reason: Some("pool web/app: 1 of 2 members is down: app-2 (connection refused)".to_owned()),
+        status_since: Some(SINCE.to_owned()),
         role: Some(Role::Active),
         listeners: vec!["web/http".to_owned()],
         pools: vec!["web/app".to_owned()],
@@ -52,6 +61,8 @@ pub(crate) fn listener() -> ListenerView {
         default_pool: Some("web/app".to_owned()),
         admin_state_up: Some(true),
         operating_status: OperatingStatus::Degraded,
+        status_reason: Some("pool web/app: 1 of 2 members is down: app-2 (connection refused)".to_owned()),
+        status_since: Some(SINCE.to_owned()),
         in_dataplane: true,
         counters: Some(COUNTERS),
         active_flows: Some(42),
@@ -66,18 +77,30 @@ pub(crate) fn pool() -> PoolView {
         forward_mode: "nat".to_owned(),
         admin_state_up: Some(true),
         operating_status: OperatingStatus::Degraded,
-        health_monitor: Some(HealthMonitorView {
-            kind: "TCP".to_owned(),
-            delay: 0.5,
-            timeout: 1.0,
-            max_retries: 2,
-            max_retries_down: 3,
-            admin_state_up: true,
-        }),
+        status_reason: Some("1 of 2 members is down: app-2 (connection refused)".to_owned()),
+        status_since: Some(SINCE.to_owned()),
+        health_monitor: Some(health_monitor()),
         listeners: vec!["web/http".to_owned()],
         members: 2,
         members_in_use: 1,
         table_slots: 211,
+    }
+}
+
+pub(crate) fn health_monitor() -> HealthMonitorView {
+    HealthMonitorView {
+        kind: "TCP".to_owned(),
+        delay: 0.5,
+        timeout: 1.0,
+        max_retries: 2,
+        max_retries_down: 3,
+        admin_state_up: true,
+        operating_status: OperatingStatus::Online,
+        status_reason: None,
+        status_since: Some(SINCE.to_owned()),
+        flap_damping: true,
+        probe_path: "member".to_owned(),
+        question: QuestionView { tcp_handshake: Some("half".to_owned()), ..QuestionView::default() },
     }
 }
 
@@ -92,6 +115,7 @@ pub(crate) fn member() -> MemberView {
         backup: false,
         operating_status: OperatingStatus::Online,
         status_reason: None,
+        status_since: Some(SINCE.to_owned()),
         next_hop: Some(NextHopView {
             destination: "02:00:00:00:00:0b".to_owned(),
             source: "02:00:00:00:00:02".to_owned(),
@@ -169,6 +193,9 @@ pub(crate) fn status() -> StatusView {
             last_error: None,
         }),
         operating_status: OperatingStatus::Degraded,
+        status_reason: Some(
+            "load balancer web: pool web/app: 1 of 2 members is down: app-2 (connection refused)".to_owned(),
+        ),
         role: Some(Role::Active),
         counts: CountsView {
             load_balancers: 1,
@@ -301,6 +328,126 @@ pub(crate) fn sync() -> SyncView {
         unknown_records: 2,
         malformed_records: 0,
         refused: BTreeMap::from([("authentication".to_owned(), 7)]),
+    }
+}
+
+/// A member that fails and has flapped.
+pub(crate) fn member_health() -> MemberHealthView {
+    MemberHealthView {
+        name: "web/app/app-2".to_owned(),
+        kind: "HTTP".to_owned(),
+        monitor_address: IpAddr::from([198, 51, 100, 12]),
+        monitor_port: Some(9090),
+        url_path: Some("/healthz".to_owned()),
+        verdict: Some(VerdictView::Down),
+        since: Some(SINCE.to_owned()),
+        operating_status: OperatingStatus::Error,
+        status_reason: Some("status 503, expected 200".to_owned()),
+        last: Some(probe_failed()),
+        against: 1,
+        needed: 16,
+        damping: 3,
+    }
+}
+
+fn probe_failed() -> ResultView {
+    ResultView {
+        time: "2023-11-14T22:13:19.250Z".to_owned(),
+        result: ResultKind::Failure,
+        took_micros: 1420,
+        text: "status 503, expected 200".to_owned(),
+    }
+}
+
+pub(crate) fn health_summary() -> HealthSummaryView {
+    HealthSummaryView {
+        members: 3,
+        up: 1,
+        down: 1,
+        unknown: 1,
+        damped: 1,
+        in_flight: 2,
+        most_in_flight: 3,
+        not_asked: 0,
+        probes: 45_600,
+        late: 0,
+        late_max_micros: 870,
+        late_max_per_mille: 1,
+    }
+}
+
+pub(crate) fn health_list() -> HealthListView {
+    let up = MemberHealthView {
+        name: "web/app/app-1".to_owned(),
+        kind: "PING".to_owned(),
+        monitor_address: IpAddr::from([198, 51, 100, 11]),
+        monitor_port: None,
+        url_path: None,
+        verdict: Some(VerdictView::Up),
+        operating_status: OperatingStatus::Draining,
+        status_reason: Some("drained by an operator".to_owned()),
+        last: Some(ResultView {
+            result: ResultKind::Success,
+            took_micros: 310,
+            text: "echoes".to_owned(),
+            ..probe_failed()
+        }),
+        against: 0,
+        needed: 3,
+        damping: 0,
+        ..member_health()
+    };
+    let unknown = MemberHealthView {
+        name: "web/app/app-10".to_owned(),
+        verdict: None,
+        since: None,
+        operating_status: OperatingStatus::Online,
+        status_reason: None,
+        last: None,
+        damping: 0,
+        needed: 3,
+        against: 0,
+        ..member_health()
+    };
+    HealthListView { summary: health_summary(), matching: 3, members: vec![up, unknown, member_health()] }
+}
+
+pub(crate) fn health() -> HealthView {
+    HealthView {
+        member: member_health(),
+        address: IpAddr::from([198, 51, 100, 12]),
+        protocol_port: 8080,
+        health_monitor: HealthMonitorView {
+            kind: "HTTP".to_owned(),
+            question: QuestionView {
+                http_method: Some("GET".to_owned()),
+                http_version: Some("1.1".to_owned()),
+                url_path: Some("/healthz".to_owned()),
+                expected_codes: Some("200".to_owned()),
+                domain_name: Some("www.example.org".to_owned()),
+                ..QuestionView::default()
+            },
+            ..health_monitor()
+        },
+        to_vip: false,
+        asking: false,
+        probes: 1234,
+        failures: 17,
+        next_hop_missing: None,
+        results: vec![
+            probe_failed(),
+            ResultView {
+                time: "2023-11-14T22:13:18.750Z".to_owned(),
+                result: ResultKind::Success,
+                took_micros: 900,
+                text: "status 200".to_owned(),
+            },
+        ],
+        transitions: vec![TransitionView {
+            time: SINCE.to_owned(),
+            verdict: VerdictView::Down,
+            text: "no status line within 1 s".to_owned(),
+        }],
     }
 }
 

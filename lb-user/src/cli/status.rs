@@ -26,7 +26,7 @@ pub(super) fn run(session: &Session) -> Result<(), Failure> {
 fn show(status: &StatusView, now: u64, screen: Screen) -> String {
     let counts = &status.counts;
     let mut known = vec![
-        ("status", status.operating_status.word().to_owned()),
+        ("status", whole(status)),
         ("role", status.role.map_or_else(|| "none: no VIP is in the data path".to_owned(), |r| role(r).to_owned())),
     ];
     if let Some(daemon) = &status.daemon {
@@ -58,6 +58,14 @@ fn show(status: &StatusView, now: u64, screen: Screen) -> String {
     let why = if status.packets_dropped > 0 { "; `lbctl drops --nonzero` says why" } else { "" };
     known.push(("dropped", format!("{} packets{why}", count(status.packets_dropped))));
     facts(screen, known)
+}
+
+/// The status of everything, and the reason.
+fn whole(status: &StatusView) -> String {
+    match &status.status_reason {
+        Some(reason) => format!("{}: {reason}", status.operating_status.word()),
+        None => status.operating_status.word().to_owned(),
+    }
 }
 
 const fn role(role: Role) -> &'static str {
@@ -168,7 +176,7 @@ mod tests {
         let text = show(&sample::status(), sample::NOW, Screen::default());
         assert_eq!(
             text,
-            "status      DEGRADED\n\
+            "status      DEGRADED: load balancer web: pool web/app: 1 of 2 members is down: app-2 (connection refused)\n\
              role        ACTIVE\n\
              lbd         0.1.0, pid 4242, up 3d 4h\n\
              pool file   /etc/krater/krater.toml, read 5m 0s ago, 2 reloads\n\
@@ -199,6 +207,7 @@ mod tests {
             source: "pinned maps".to_owned(),
             daemon: None,
             operating_status: OperatingStatus::Offline,
+            status_reason: None,
             role: None,
             counts: CountsView::default(),
             interfaces: Vec::new(),

@@ -109,9 +109,9 @@ const END: &str = "\u{1b}[0m";
 
 fn colour_of(word: &str) -> Option<&'static str> {
     match word {
-        "ERROR" => Some(RED),
-        "DEGRADED" | "DRAINING" | "MIXED" | "GENERIC" | "INITIALIZE" | "ABSENT" => Some(YELLOW),
-        "ONLINE" | "NO_MONITOR" | "ACTIVE" | "PRESENT" => Some(GREEN),
+        "ERROR" | "DOWN" | "FAILURE" => Some(RED),
+        "DEGRADED" | "DRAINING" | "MIXED" | "GENERIC" | "INITIALIZE" | "ABSENT" | "NOT_ASKED" => Some(YELLOW),
+        "ONLINE" | "NO_MONITOR" | "ACTIVE" | "PRESENT" | "UP" | "SUCCESS" => Some(GREEN),
         "OFFLINE" | "BACKUP" => Some(GREY),
         _ => None,
     }

@@ -55,6 +55,13 @@ pub enum Kind {
     MemberDown,
     /// An operator changed a member.
     MemberSet,
+    /// Something has another operating status. Members that a monitor found up or
+    /// down have the two kinds of their own.
+    StatusChanged,
+    /// So many members of a pool are down that traffic goes to all of them.
+    PoolPanic,
+    /// Traffic goes to the members that are up again.
+    PoolPanicOver,
     /// Another pool file is in force.
     PoolFileReloaded,
     /// A pool file was refused; the one before stays in force.
@@ -75,7 +82,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::LbdReady,
         Self::LbdStopping,
         Self::VrrpTransition,
@@ -86,6 +93,9 @@ impl Kind {
         Self::MemberUp,
         Self::MemberDown,
         Self::MemberSet,
+        Self::StatusChanged,
+        Self::PoolPanic,
+        Self::PoolPanicOver,
         Self::PoolFileReloaded,
         Self::PoolFileRefused,
         Self::InterfaceAttached,
@@ -110,6 +120,9 @@ impl Kind {
             Self::MemberUp => "member_up",
             Self::MemberDown => "member_down",
             Self::MemberSet => "member_set",
+            Self::StatusChanged => "status_changed",
+            Self::PoolPanic => "pool_panic",
+            Self::PoolPanicOver => "pool_panic_over",
             Self::PoolFileReloaded => "pool_file_reloaded",
             Self::PoolFileRefused => "pool_file_refused",
             Self::InterfaceAttached => "interface_attached",
@@ -130,6 +143,7 @@ impl Kind {
                 | Self::VrrpRefusal
                 | Self::NotifyFailed
                 | Self::MemberDown
+                | Self::PoolPanic
                 | Self::PoolFileRefused
                 | Self::InterfaceLost
                 | Self::SyncPeerLost

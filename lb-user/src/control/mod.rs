@@ -13,4 +13,5 @@ pub mod moment;
 pub mod protocol;
 pub mod server;
 pub mod status;
+pub mod survey;
 pub mod view;

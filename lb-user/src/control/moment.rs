@@ -1,7 +1,7 @@
 //! Moments as text: RFC 3339 in UTC with milliseconds, such as
 //! `2026-02-28T23:59:59.250Z`. Such texts sort as the moments do.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The last second that has a year of four digits, from 1970 on.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -27,6 +27,39 @@ pub fn rfc3339(moment: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
 }
 
+/// The moment that a text of [`rfc3339`] tells; nothing where it is no such text.
+#[must_use]
+pub fn read(text: &str) -> Option<SystemTime> {
+    let number = |from: usize, to: usize| -> Option<u64> {
+        let digits = text.get(from..to).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))?;
+        digits.parse().ok()
+    };
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')];
+    if text.len() != 24 || marks.iter().any(|(at, mark)| text.as_bytes()[*at] != *mark) {
+        return None;
+    }
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let days = days(year, month, day).filter(|days| date(*days) == (year, month, day))?;
+    let (hour, minute, second, millis) = (number(11, 13)?, number(14, 16)?, number(17, 19)?, number(20, 23)?);
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let seconds = days * SECONDS_A_DAY + hour * 3600 + minute * 60 + second;
+    Some(UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_millis(millis))
+}
+
+/// Days from 1970-01-01 to a day; nothing for one before.
+const fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+    if year < 1970 || month < 1 || month > 12 {
+        return None;
+    }
+    // Years from March on, as in `date`.
+    let (year, from_march) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leap_days = year / 4 - year / 100 + year / 400;
+    let in_year = (153 * from_march + 2) / 5;
+    (365 * year + leap_days + in_year + day).checked_sub(1 + DAYS_BEFORE_1970)
+}
+
 /// Year, month and day of the month, so many days after 1970-01-01.
 const fn date(days: u64) -> (u64, u64, u64) {
     let days = days + DAYS_BEFORE_1970;
@@ -44,8 +77,6 @@ const fn date(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn text(seconds: u64, millis: u64) -> String {
@@ -88,6 +119,31 @@ mod tests {
             } else {
                 (year + 1, 1, 1)
             };
+        }
+    }
+
+    #[test]
+    fn a_moment_told_is_the_moment_read_and_what_is_none_is_refused() {
+        for day in (0..LAST_SECOND / SECONDS_A_DAY).step_by(7) {
+            let moment = UNIX_EPOCH + Duration::from_secs(day * SECONDS_A_DAY + 86_399) + Duration::from_millis(999);
+            assert_eq!(read(&rfc3339(moment)), Some(moment), "day {day}");
+        }
+        for text in [
+            "",
+            "now",
+            "2026-02-29T00:00:00.000Z",
+            "2026-13-01T00:00:00.000Z",
+            "2026-00-01T00:00:00.000Z",
+            "2026-01-00T00:00:00.000Z",
+            "2026-01-01T24:00:00.000Z",
+            "2026-01-01T00:60:00.000Z",
+            "2026-01-01T00:00:00.000+",
+            "2026-01-01 00:00:00.000Z",
+            "+026-01-01T00:00:00.000Z",
+            "1969-12-31T23:59:59.000Z",
+            "2026-01-01T00:00:00.0ääZ",
+        ] {
+            assert_eq!(read(text), None, "{text}");
         }
     }
 

@@ -14,6 +14,7 @@ use super::view::{
     DataplaneView, DropView, FlowCountView, FlowsView, ListenerView, LoadBalancerView, MemberSetView, MemberView,
     PoolView, StatsView, StatusView,
     events::EventsView,
+    health::{HealthListView, HealthView},
     sync::SyncView,
     vrrp::{VrrpCommandView, VrrpView},
 };
@@ -27,6 +28,9 @@ pub const MAX_REQUEST_BYTES: usize = 1 << 20;
 
 /// Most flows in one answer: at about 300 bytes each, some 20 MB.
 pub const MAX_FLOWS_LISTED: u32 = 65_536;
+
+/// Most members in one answer about health: at about 700 bytes each, some 20 MB.
+pub const MAX_HEALTH_LISTED: u32 = 32_768;
 
 /// Longest wait for an event: a question that may wait longer is answered after
 /// this time that nothing has happened.
@@ -71,6 +75,23 @@ pub enum Request {
         member: String,
         /// What to change.
         change: MemberChange,
+    },
+    /// What the health monitors find, and how they fare.
+    ListHealth {
+        /// Members of this pool only.
+        #[serde(default)]
+        pool: Option<String>,
+        /// Members that are down, or failed when they were asked last, only.
+        #[serde(default)]
+        failing: bool,
+        /// How many members at most, up to [`MAX_HEALTH_LISTED`]; with 0 only how
+        /// the monitors fare.
+        limit: u32,
+    },
+    /// Everything a health monitor knows about a member.
+    ShowHealth {
+        /// Its label or a suffix only it has.
+        member: String,
     },
     /// Traffic of every listener and member.
     Stats,
@@ -137,6 +158,13 @@ impl Request {
     #[must_use]
     pub const fn is_about_the_pair(&self) -> bool {
         matches!(self, Self::Status | Self::Vrrp { .. } | Self::VrrpCommand { .. } | Self::Sync)
+    }
+
+    /// Whether the answer tells what the health monitors know, so that they have
+    /// to be asked first.
+    #[must_use]
+    pub const fn is_about_health(&self) -> bool {
+        matches!(self, Self::ListHealth { .. } | Self::ShowHealth { .. })
     }
 }
 
@@ -216,6 +244,10 @@ pub enum Response {
     Members(Vec<MemberView>),
     /// To [`Request::SetMember`].
     MemberSet(Box<MemberSetView>),
+    /// To [`Request::ListHealth`].
+    HealthList(HealthListView),
+    /// To [`Request::ShowHealth`].
+    Health(Box<HealthView>),
     /// To [`Request::Stats`].
     Stats(StatsView),
     /// To [`Request::Flows`].

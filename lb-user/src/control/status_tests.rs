@@ -8,6 +8,7 @@ const SERVES: MemberFacts<'static> = MemberFacts {
     pool_off: None,
     down: false,
     down_reason: None,
+    panic: false,
     in_dataplane: true,
     drain: None,
     hop_missing: None,
@@ -26,6 +27,12 @@ fn each_fact_alone_gives_octavias_word_and_a_reason() {
         (MemberFacts { in_dataplane: false, ..SERVES }, Error, Some("data path")),
         (MemberFacts { down: true, ..SERVES }, Error, Some("found it down")),
         (MemberFacts { down: true, down_reason: Some("connection refused"), ..SERVES }, Error, Some("refused")),
+        (
+            MemberFacts { down: true, down_reason: Some("connection refused"), panic: true, ..SERVES },
+            Error,
+            Some("connection refused; its pool is in panic, so it gets traffic all the same"),
+        ),
+        (MemberFacts { panic: true, ..SERVES }, Online, None),
         (MemberFacts { down_reason: Some("a stale word"), ..SERVES }, Online, None),
         (MemberFacts { pool_off: Some(PoolOff::Unused), ..SERVES }, Offline, Some("no listener")),
         (MemberFacts { pool_off: Some(PoolOff::Pool), ..SERVES }, Offline, Some("its pool is switched off")),
@@ -38,7 +45,7 @@ fn each_fact_alone_gives_octavias_word_and_a_reason() {
         assert_eq!(found, status, "{facts:?}");
         match (words, reason) {
             (None, None) => {}
-            (Some(words), Some(reason)) => assert!(reason.contains(words), "{facts:?}: {reason}"),
+            (Some(words), Some(reason)) => assert!(reason.to_string().contains(words), "{facts:?}: {reason}"),
             (words, reason) => panic!("{facts:?}: expected {words:?}, found {reason:?}"),
         }
     }
@@ -50,7 +57,7 @@ fn every_member() -> impl Iterator<Item = MemberFacts<'static>> {
     let offs = [None, Some(PoolOff::LoadBalancer), Some(PoolOff::Pool), Some(PoolOff::Unused)];
     let drains = [None, Some(Drain::Operator), Some(Drain::Weight)];
     let monitors = [None, Some(false), Some(true)];
-    (0..32u32).flat_map(move |bits| {
+    (0..64u32).flat_map(move |bits| {
         offs.into_iter().flat_map(move |pool_off| {
             drains.into_iter().flat_map(move |drain| {
                 monitors.into_iter().map(move |monitored| MemberFacts {
@@ -60,6 +67,7 @@ fn every_member() -> impl Iterator<Item = MemberFacts<'static>> {
                     in_dataplane: flag(bits, 3),
                     hop_missing: flag(bits, 4).then_some("no neighbour"),
                     down_reason: None,
+                    panic: flag(bits, 5),
                     pool_off,
                     drain,
                     monitored,
@@ -86,7 +94,7 @@ fn whatever_comes_together_the_operators_word_counts_before_the_monitors_and_tha
         assert_ne!(status, Degraded, "{facts:?}");
         assert_eq!(reason.is_none(), status == Online, "{facts:?}");
     }
-    assert_eq!(seen, 32 * 4 * 3 * 3);
+    assert_eq!(seen, 64 * 4 * 3 * 3);
 }
 
 #[test]
@@ -97,46 +105,136 @@ fn a_draining_member_out_of_reach_says_that_its_flows_suffer() {
     ] {
         let (status, reason) = of_member(&facts);
         assert_eq!(status, Draining);
-        assert!(reason.unwrap().contains("dropped: no neighbour"));
+        assert!(reason.unwrap().to_string().contains("dropped: no neighbour"));
     }
 }
 
+/// Members of these statuses; those in error were refused.
+fn of(statuses: &[OperatingStatus]) -> impl Iterator<Item = MemberStatus<'static, &'static str>> {
+    const NAMES: [&str; 8] = ["m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8"];
+    NAMES.into_iter().zip(statuses.to_vec()).map(|(name, status)| MemberStatus {
+        name,
+        status,
+        reason: (status != Online).then_some("connection refused"),
+    })
+}
+
+const IN_USE: PoolFacts = PoolFacts { off: None, has_table: true, panic: None };
+
+const PANIC: PanicFacts = PanicFacts { down: 6, of: 8, threshold: Some(50) };
+
 #[test]
 fn a_pool_is_as_good_as_what_it_can_offer() {
-    let table: [(&[OperatingStatus], OperatingStatus); 13] = [
-        (&[], Error),
-        (&[Online], Online),
-        (&[NoMonitor], Online),
-        (&[Online, NoMonitor], Online),
-        (&[Error], Error),
-        (&[Draining], Error),
-        (&[Offline], Error),
-        (&[Draining, Error, Offline], Error),
-        (&[Online, Error], Degraded),
-        (&[NoMonitor, Error, Error], Degraded),
-        (&[Online, Draining], Online),
-        (&[Online, Offline], Online),
-        (&[Online, Offline, Draining, Error], Degraded),
+    let table: [(&[OperatingStatus], OperatingStatus, &str); 13] = [
+        (&[], Error, "it has no members: every new flow is refused"),
+        (&[Online], Online, ""),
+        (&[NoMonitor], Online, ""),
+        (&[Online, NoMonitor], Online, ""),
+        (&[Error], Error, "none of its members works: 1 of 1 member is down: m1 (connection refused)"),
+        (&[Draining], Error, "none of its members works: 1 drains"),
+        (&[Offline, Offline], Error, "none of its members works: 2 are switched off"),
+        (
+            &[Draining, Error, Offline],
+            Error,
+            "none of its members works: 1 of 3 members is down: m2 (connection refused); 1 drains; 1 is switched off",
+        ),
+        (&[Online, Error], Degraded, "1 of 2 members is down: m2 (connection refused)"),
+        (
+            &[NoMonitor, Error, Error],
+            Degraded,
+            "2 of 3 members are down: m2 (connection refused), m3 (connection refused)",
+        ),
+        (&[Online, Draining], Online, ""),
+        (&[Online, Offline], Online, ""),
+        (&[Online, Offline, Draining, Error], Degraded, "1 of 4 members is down: m4 (connection refused)"),
     ];
-    for (members, status) in table {
-        assert_eq!(of_pool(None, true, members.iter().copied()), status, "{members:?}");
-        assert_eq!(of_pool(None, false, members.iter().copied()), Error, "{members:?} and an empty table");
-        for off in [PoolOff::LoadBalancer, PoolOff::Pool, PoolOff::Unused] {
-            assert_eq!(of_pool(Some(off), true, members.iter().copied()), Offline, "{members:?} {off:?}");
+    for (members, status, reason) in table {
+        let expected = (status, (!reason.is_empty()).then(|| reason.to_owned()));
+        assert_eq!(of_pool(&IN_USE, of(members)), expected, "{members:?}");
+        let (status, reason) = of_pool(&PoolFacts { has_table: false, ..IN_USE }, of(members));
+        assert!(status == Error && reason.is_some(), "{members:?} and an empty table: {status:?} {reason:?}");
+        for (off, words) in [
+            (PoolOff::LoadBalancer, "its load balancer is switched off"),
+            (PoolOff::Pool, "switched off (admin_state_up = false)"),
+            (PoolOff::Unused, "no listener that is switched on uses it"),
+        ] {
+            let facts = PoolFacts { off: Some(off), panic: Some(PANIC), ..IN_USE };
+            assert_eq!(of_pool(&facts, of(members)), (Offline, Some(words.to_owned())), "{members:?} {off:?}");
         }
     }
 }
 
 #[test]
-fn a_listener_is_as_good_as_its_pool() {
-    for pool in [Online, Degraded, Error, Offline] {
-        assert_eq!(of_listener(true, true, Some(pool)), pool);
-        assert_eq!(of_listener(true, false, Some(pool)), Error);
-        assert_eq!(of_listener(false, false, Some(pool)), Offline);
-        assert_eq!(of_listener(false, true, Some(pool)), Offline);
+fn a_pool_that_works_though_the_data_path_has_no_table_for_it_says_so() {
+    let (status, reason) = of_pool(&PoolFacts { has_table: false, ..IN_USE }, of(&[Online, Error]));
+    assert_eq!(status, Error);
+    assert!(reason.unwrap().contains("the data path has no table"));
+}
+
+#[test]
+fn a_pool_in_panic_says_how_many_are_down_and_where_traffic_goes() {
+    let panic = PoolFacts { panic: Some(PANIC), ..IN_USE };
+    let words = "panic: 6 of 8 members are down, more than 50 %: traffic goes to all";
+    let some = [Online, Online, Error, Error, Error, Error, Error, Error];
+    assert_eq!(of_pool(&panic, of(&some)), (Degraded, Some(words.to_owned())));
+    // Traffic goes to them, and still none is known to work.
+    assert_eq!(of_pool(&panic, of(&[Error; 8])), (Error, Some(words.to_owned())));
+    let offline = PoolFacts { panic: Some(PanicFacts { threshold: None, ..PANIC }), ..IN_USE };
+    let words = "panic: 6 of 8 members are down: traffic goes to all";
+    assert_eq!(of_pool(&offline, of(&some)), (Degraded, Some(words.to_owned())));
+}
+
+#[test]
+fn however_many_members_are_down_and_whatever_they_say_a_pools_reason_stays_short() {
+    let name = "n".repeat(64);
+    for reason in ["ä".repeat(5000), "a".repeat(5000), "short".to_owned()] {
+        for working in [0, 1] {
+            let failed = |_| MemberStatus { name: &name, status: Error, reason: Some(&reason) };
+            let members = (0..20_000).map(failed);
+            let works = MemberStatus { name: &name, status: Online, reason: None };
+            let (_, reason) = of_pool(&IN_USE, members.chain(std::iter::repeat_n(works, working)));
+            let reason = reason.unwrap();
+            assert!(reason.len() < MAX_REASON, "{}: {reason}", reason.len());
+            assert!(reason.ends_with(" and 19996 more"), "{reason}");
+        }
     }
-    assert_eq!(of_listener(true, true, None), Error);
-    assert_eq!(of_listener(false, false, None), Offline);
+}
+
+#[test]
+fn a_monitor_that_runs_is_online_whatever_it_finds() {
+    assert_eq!(of_monitor(true, None), (Online, None));
+    assert_eq!(of_monitor(true, Some(PoolOff::Unused)), (Online, None));
+    for (on, off, words) in [
+        (false, None, "switched off (admin_state_up = false)"),
+        (false, Some(PoolOff::Pool), "switched off (admin_state_up = false)"),
+        (true, Some(PoolOff::Pool), "its pool is switched off"),
+        (true, Some(PoolOff::LoadBalancer), "its load balancer is switched off"),
+    ] {
+        assert_eq!(of_monitor(on, off), (Offline, Some(words.to_owned())), "{on} {off:?}");
+    }
+}
+
+fn part(object: Object, label: &'static str, status: OperatingStatus) -> Part<'static> {
+    Part { object, label, status, reason: (status != Online).then_some("a reason") }
+}
+
+#[test]
+fn a_listener_is_as_good_as_its_pool_and_blames_it() {
+    for status in [Online, Degraded, Error, Offline] {
+        let pool = part(Object::Pool, "web/app", status);
+        let words = (status != Online).then(|| "pool web/app: a reason".to_owned());
+        assert_eq!(of_listener(None, true, Some(pool)), (status, words));
+        let (missing, reason) = of_listener(None, false, Some(pool));
+        assert!(missing == Error && reason.unwrap().contains("the data path does not have it"));
+        for in_dataplane in [false, true] {
+            let off = of_listener(Some(ListenerOff::Listener), in_dataplane, Some(pool));
+            assert_eq!(off, (Offline, Some("switched off (admin_state_up = false)".to_owned())));
+            let off = of_listener(Some(ListenerOff::LoadBalancer), in_dataplane, Some(pool));
+            assert_eq!(off, (Offline, Some("its load balancer is switched off".to_owned())));
+        }
+    }
+    assert_eq!(of_listener(None, true, None), (Error, Some("it has no pool: every new flow is refused".to_owned())));
+    assert_eq!(of_listener(Some(ListenerOff::Listener), false, None).0, Offline);
 }
 
 #[test]
@@ -152,27 +250,63 @@ fn a_load_balancer_is_as_bad_as_the_worst_part_that_is_switched_on() {
     ];
     for (parts, status) in table {
         for turn in 0..parts.len().max(1) {
-            let turned = || parts.iter().cycle().skip(turn).take(parts.len()).copied();
-            assert_eq!(of_load_balancer(true, true, turned()), status, "{parts:?} from {turn}");
+            let turned = parts.iter().cycle().skip(turn).take(parts.len());
+            let turned = || turned.clone().map(|status| part(Object::Pool, "web/app", *status));
+            let (found, reason) = of_load_balancer(true, true, turned());
+            assert_eq!((found, reason.is_none()), (status, status == Online), "{parts:?} from {turn}: {reason:?}");
+            assert_eq!(of_load_balancer(false, true, turned()).0, Offline);
+            let (missing, reason) = of_load_balancer(true, false, turned());
+            assert!(missing == Error && reason.unwrap().contains("its VIP"));
         }
-        assert_eq!(of_load_balancer(false, true, parts.iter().copied()), Offline);
-        assert_eq!(of_load_balancer(true, false, parts.iter().copied()), Error);
     }
 }
 
 #[test]
+fn a_load_balancer_blames_the_worst_pool_by_name_and_counts_the_others() {
+    let pool = |label, status| part(Object::Pool, label, status);
+    let listener = |label, status| part(Object::Listener, label, status);
+    let table = [
+        (vec![pool("a/x", Degraded), listener("a/http", Degraded)], "pool a/x: a reason"),
+        (vec![pool("a/x", Degraded), pool("a/y", Error)], "pool a/y: a reason; 1 more pool is not well"),
+        (
+            vec![pool("a/x", Error), pool("a/y", Degraded), pool("a/z", Error), pool("a/o", Offline)],
+            "pool a/x: a reason; 2 more pools are not well",
+        ),
+        (vec![pool("a/x", Online), listener("a/http", Error)], "listener a/http: a reason"),
+        (vec![pool("a/x", Degraded), listener("a/http", Error)], "listener a/http: a reason; 1 more pool is not well"),
+    ];
+    for (parts, words) in table {
+        assert_eq!(of_load_balancer(true, true, parts).1.as_deref(), Some(words));
+    }
+}
+
+fn balancers(statuses: &[OperatingStatus]) -> impl Iterator<Item = Part<'static>> {
+    statuses.iter().copied().map(|status| part(Object::LoadBalancer, "web", status))
+}
+
+#[test]
 fn the_whole_is_as_bad_as_the_worst_balancer_and_offline_without_any() {
-    assert_eq!(of_all([], false), Offline);
-    assert_eq!(of_all([Offline, Offline], false), Offline);
-    assert_eq!(of_all([Offline, Online], false), Online);
-    assert_eq!(of_all([Online, Error, Degraded], false), Error);
-    assert_eq!(of_all([Degraded, Online], false), Degraded);
+    let table: [(&[OperatingStatus], OperatingStatus, &str); 6] = [
+        (&[], Offline, "there is no load balancer that is switched on"),
+        (&[Offline, Offline], Offline, "there is no load balancer that is switched on"),
+        (&[Offline, Online], Online, ""),
+        (&[Degraded, Online], Degraded, "load balancer web: a reason"),
+        (&[Online, Error, Degraded], Error, "load balancer web: a reason; 1 more load balancer is not well"),
+        (&[Error, Degraded, Error], Error, "load balancer web: a reason; 2 more load balancers are not well"),
+    ];
+    for (statuses, status, words) in table {
+        let expected = (status, (!words.is_empty()).then(|| words.to_owned()));
+        assert_eq!(of_all(balancers(statuses), &[]), expected, "{statuses:?}");
+    }
 }
 
 #[test]
 fn an_interface_that_is_missing_degrades_the_whole_and_hides_nothing_worse() {
-    assert_eq!(of_all([Online, NoMonitor], true), Degraded);
-    assert_eq!(of_all([Online, Error], true), Error);
-    assert_eq!(of_all([Offline], true), Offline);
-    assert_eq!(of_all([], true), Offline);
+    let missing = ["eth1".to_owned(), "eth2".to_owned()];
+    let words = |text: &str| Some(text.to_owned());
+    assert_eq!(of_all(balancers(&[Online, Online]), &missing), (Degraded, words("not attached to eth1, eth2")));
+    let (status, reason) = of_all(balancers(&[Online, Error]), &missing);
+    assert_eq!((status, reason), (Error, words("not attached to eth1, eth2; load balancer web: a reason")));
+    assert_eq!(of_all(balancers(&[Offline]), &missing).0, Offline);
+    assert_eq!(of_all(balancers(&[]), &missing).0, Offline);
 }

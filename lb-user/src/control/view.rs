@@ -6,9 +6,11 @@
 
 use std::net::IpAddr;
 
+use health::HealthMonitorView;
 use serde::{Deserialize, Serialize};
 
 pub mod events;
+pub mod health;
 pub mod sync;
 pub mod vrrp;
 
@@ -73,6 +75,13 @@ pub struct LoadBalancerView {
     pub admin_state_up: Option<bool>,
     /// The worst of its listeners and pools.
     pub operating_status: OperatingStatus,
+    /// Why, unless it is `ONLINE`.
+    #[serde(default)]
+    pub status_reason: Option<String>,
+    /// Since when, in RFC 3339 with milliseconds, UTC; at the earliest since lbd
+    /// started. `null` offline, and in the moment after a change.
+    #[serde(default)]
+    pub status_since: Option<String>,
     /// `ACTIVE` when this balancer answers for the VIP, `BACKUP` when it only
     /// forwards what reaches it, `null` when the VIP is not in the data path.
     pub role: Option<Role>,
@@ -123,6 +132,13 @@ pub struct ListenerView {
     pub admin_state_up: Option<bool>,
     /// `OFFLINE` when switched off, else its pool's (`ERROR` without one).
     pub operating_status: OperatingStatus,
+    /// Why, unless it is `ONLINE`.
+    #[serde(default)]
+    pub status_reason: Option<String>,
+    /// Since when, in RFC 3339 with milliseconds, UTC; at the earliest since lbd
+    /// started. `null` offline, and in the moment after a change.
+    #[serde(default)]
+    pub status_since: Option<String>,
     /// Whether packets meet it now.
     pub in_dataplane: bool,
     /// Its traffic; `null` while it is not in the data path.
@@ -146,6 +162,13 @@ pub struct PoolView {
     pub admin_state_up: Option<bool>,
     /// `ERROR` when it has no member to offer, `DEGRADED` when one is in error.
     pub operating_status: OperatingStatus,
+    /// Why, unless it is `ONLINE`.
+    #[serde(default)]
+    pub status_reason: Option<String>,
+    /// Since when, in RFC 3339 with milliseconds, UTC; at the earliest since lbd
+    /// started. `null` offline, and in the moment after a change.
+    #[serde(default)]
+    pub status_since: Option<String>,
     /// Its health monitor; `null` without one, and offline.
     pub health_monitor: Option<HealthMonitorView>,
     /// Labels of its listeners.
@@ -157,27 +180,6 @@ pub struct PoolView {
     /// Slots of its table; 0 means that every new flow is refused.
     pub table_slots: usize,
 }
-
-/// A health monitor.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct HealthMonitorView {
-    /// `TCP`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Seconds between probes.
-    pub delay: f64,
-    /// Seconds a probe may take.
-    pub timeout: f64,
-    /// Successes in a row that bring a member up.
-    pub max_retries: u8,
-    /// Failures in a row that take a member down.
-    pub max_retries_down: u8,
-    /// Whether it runs.
-    pub admin_state_up: bool,
-}
-
-// The numbers are finite: they come from durations.
-impl Eq for HealthMonitorView {}
 
 /// A member.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -200,6 +202,10 @@ pub struct MemberView {
     pub operating_status: OperatingStatus,
     /// Why it is not `ONLINE`, where there is more to say.
     pub status_reason: Option<String>,
+    /// Since when, in RFC 3339 with milliseconds, UTC; at the earliest since lbd
+    /// started. `null` offline, and in the moment after a change.
+    #[serde(default)]
+    pub status_since: Option<String>,
     /// How frames reach it.
     pub next_hop: Option<NextHopView>,
     /// Why `next_hop` is missing.
@@ -524,6 +530,9 @@ pub struct StatusView {
     /// The worst operating status of any load balancer, and at best `DEGRADED`
     /// while an interface is missing; `OFFLINE` without any load balancer.
     pub operating_status: OperatingStatus,
+    /// Why, unless it is `ONLINE`.
+    #[serde(default)]
+    pub status_reason: Option<String>,
     /// Which node of a pair this is; `null` without VIPs.
     pub role: Option<Role>,
     /// How many there are of everything.

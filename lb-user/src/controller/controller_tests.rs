@@ -6,7 +6,10 @@ use super::{
     reconcile::world::{key, small_dataplane, web},
     *,
 };
-use crate::dataplane::memory::MemoryDataplane;
+use crate::{
+    control::{status::Object, view::OperatingStatus},
+    dataplane::{memory::MemoryDataplane, tables::frames::next_hop},
+};
 
 fn event(n: u8, verdict: Verdict) -> HealthEvent {
     HealthEvent {
@@ -67,4 +70,81 @@ fn verdicts_about_members_that_are_not_watched_count_for_nothing() {
     controller.watch(BTreeSet::new());
     controller.set_verdict(event(1, Verdict::Down));
     assert!(controller.health.is_empty() && controller.health_reasons.is_empty());
+}
+
+/// Next hops of the members 10.0.0.n.
+fn hops(members: &[u8]) -> NextHops {
+    members.iter().map(|n| (IpAddr::from([10, 0, 0, *n]), next_hop())).collect()
+}
+
+fn told(events: &[Event]) -> Vec<(Kind, &str, &str)> {
+    events.iter().map(|event| (event.kind, event.subject.as_str(), event.text.as_str())).collect()
+}
+
+#[test]
+fn what_a_probe_met_is_the_text_of_a_members_events() {
+    let model = Model::new(vec![web(&[1, 2])]).unwrap();
+    let mut controller =
+        Controller::new(small_dataplane(5000), model, Overrides::default(), DaemonView::default()).unwrap();
+    controller.watch([key("web/app", 1)].into());
+    let down = controller.set_verdict(event(1, Verdict::Down)).unwrap();
+    assert_eq!((down.kind, down.text.as_str(), down.at), (Kind::MemberDown, "test", UNIX_EPOCH));
+    assert_eq!(down.subject, "web/app/m1", "its label, as everywhere else");
+    assert_eq!((&down.detail["address"], &down.detail["port"]), (&"10.0.0.1".into(), &8080.into()));
+    let outcome = lb_health::Outcome::Answers(lb_health::Answer::Status(204));
+    let up = controller.set_verdict(HealthEvent { outcome, ..event(1, Verdict::Up) }).unwrap();
+    assert_eq!((up.kind, up.text.as_str()), (Kind::MemberUp, "it answers: status 204"));
+}
+
+#[test]
+fn statuses_are_told_when_they_change_and_keep_their_time_through_a_reload() {
+    let at = |second| UNIX_EPOCH + Duration::from_secs(second);
+    let model = Model::new(vec![web(&[1, 2])]).unwrap();
+    let mut controller =
+        Controller::new(small_dataplane(5000), model, Overrides::default(), DaemonView::default()).unwrap();
+    controller.set_hops(&Hops { next_hops: hops(&[1, 2, 3]), ..Hops::default() });
+    controller.converge();
+    assert_eq!(controller.statuses(at(1)), [], "a first sight");
+    controller.watch([key("web/app", 1), key("web/app", 2)].into());
+    controller.set_verdict(event(1, Verdict::Down));
+    controller.converge();
+    let events = controller.statuses(at(2));
+    let mut labels: Vec<_> = told(&events).into_iter().map(|(kind, label, _)| (kind, label)).collect();
+    labels.sort_by_key(|(_, label)| *label);
+    let changed = Kind::StatusChanged;
+    assert_eq!(labels, [(changed, "web"), (changed, "web/TCP-80"), (changed, "web/app")]);
+    assert!(events.iter().all(|event| event.text.contains("from ONLINE to DEGRADED: ") && event.at == at(2)));
+
+    // A reload that adds a member leaves the others' times alone.
+    controller.set_model(Model::new(vec![web(&[1, 2, 3])]).unwrap(), at(3));
+    controller.watch([1, 2, 3].map(|n| key("web/app", n)).into());
+    controller.converge();
+    assert_eq!(controller.statuses(at(3)), []);
+    let since = |label, status| controller.standings.since(Object::Member, label, status);
+    assert_eq!(since("web/app/m1", OperatingStatus::Error), Some(at(2)));
+    assert_eq!(since("web/app/m2", OperatingStatus::Online), Some(at(1)));
+    assert_eq!(since("web/app/m3", OperatingStatus::Online), Some(at(3)));
+    // And what is shown has them.
+    let request = Request::Members { select: Some("web/app/m1".to_owned()), pool: None };
+    let Response::Members(shown) = controller.answer(&request, &[], None, None) else { panic!() };
+    assert_eq!(shown[0].status_since.as_deref(), Some("1970-01-01T00:00:02.000Z"));
+    assert_eq!((shown[0].operating_status, shown[0].status_reason.as_deref()), (OperatingStatus::Error, Some("test")));
+}
+
+#[test]
+fn while_the_maps_are_not_as_they_should_be_statuses_are_those_of_the_maps() {
+    let at = |second| UNIX_EPOCH + Duration::from_secs(second);
+    let model = Model::new(vec![web(&[1, 2])]).unwrap();
+    let mut controller =
+        Controller::new(small_dataplane(5000), model, Overrides::default(), DaemonView::default()).unwrap();
+    controller.set_hops(&Hops { next_hops: hops(&[1, 2]), ..Hops::default() });
+    controller.dataplane_mut().fail_after(0);
+    assert!(!controller.converge());
+    assert_eq!(controller.statuses(at(1)), []);
+    let pool = |controller: &Controller<_>, status| controller.standings.since(Object::Pool, "web/app", status);
+    assert_eq!(pool(&controller, OperatingStatus::Error), Some(at(1)), "it has no table");
+    assert!(controller.converge());
+    let events = controller.statuses(at(2));
+    assert!(told(&events).contains(&(Kind::StatusChanged, "web/app", "pool went from ERROR to ONLINE")));
+    assert_eq!(pool(&controller, OperatingStatus::Online), Some(at(2)));
 }

@@ -29,6 +29,7 @@ use crate::{
     causes::chain,
     config::{Config, LoadError, OnExit},
     control::{
+        answer::HealthKnowledge,
         events::{Event, EventDesk, Kind, Question},
         protocol::{Refusal, RefusalCode, Request, Response},
         server::{BindError, Command, Server},
@@ -56,10 +57,15 @@ const RESYNC: Duration = Duration::from_secs(30);
 /// happened. A full table of slots has room again after half a second.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How often flows that were idle for too long are freed. The data path
-/// reclaims what it needs by itself; this keeps counts honest and ages from
-/// wrapping.
-const SWEEP: Duration = Duration::from_secs(5);
+/// How often a part of the flow tables is looked through for flows that were idle for
+/// too long. Tables of the usual size have fourteen parts and are gone through in five
+/// seconds, the largest ones in eleven. The data path reclaims what it needs by itself;
+/// this keeps counts honest and ages from wrapping.
+const SWEEP: Duration = Duration::from_millis(350);
+
+/// How long after something has changed the status of everything is looked at: what comes
+/// together is looked at once, and no packet waits for it.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How often flow sync is asked whether the other balancer is there.
 const LOOK_AT_SYNC: Duration = Duration::from_millis(250);
@@ -148,6 +154,8 @@ struct Daemon {
     instances: BTreeMap<String, InstanceId>,
     /// Whether it was told that the maps are not as they should be.
     told_behind: bool,
+    /// When the status of everything is to be looked at, if anything has changed.
+    look_at: Option<Instant>,
     /// When what monitors and the network find may be followed.
     pace: Pace,
 }
@@ -226,6 +234,7 @@ impl Daemon {
             desk: EventDesk::new(SystemTime::now()),
             instances: BTreeMap::new(),
             told_behind: false,
+            look_at: None,
             pace: Pace::default(),
         };
         this.watch_over(attachments).await;
@@ -291,6 +300,7 @@ impl Daemon {
         let mut inherits = true;
         self.desk.push(Event::new(Kind::LbdReady, "", "lbd serves"));
         tracing::info!("ready");
+        self.look_soon();
         let end = loop {
             self.tell_of_data_path();
             let followers_until = self.desk.next_deadline().map(Instant::from_std);
@@ -317,15 +327,19 @@ impl Daemon {
                     inherits = false;
                     self.controller.forget_inherited();
                     block_in_place(|| self.controller.converge());
+                    self.look_soon();
                 }
                 () = sleep_until(retry_at.unwrap_or(inheritance_ends)), if retry_at.is_some() => {
                     block_in_place(|| self.controller.converge());
+                    self.look_soon();
                 }
+                () = sleep_until(self.look_at.unwrap_or(inheritance_ends)), if self.look_at.is_some() => self.look(),
                 () = sleep_until(followers_until.unwrap_or(inheritance_ends)), if followers_until.is_some() => {
                     self.desk.expire(std::time::Instant::now());
                 }
                 _ = resync.tick() => {
                     block_in_place(|| self.controller.converge());
+                    self.look_soon();
                     let hops = self.hops.borrow().clone();
                     self.attach_where_changed(&hops).await;
                 }
@@ -335,10 +349,12 @@ impl Daemon {
                     }
                 }
                 _ = sweep.tick() => {
-                    if let Err(error) = block_in_place(|| self.controller.dataplane().sweep()) {
-                        tracing::warn!("free idle flows: {}; trying again later", chain(&error));
+                    match block_in_place(|| self.controller.dataplane_mut().sweep()) {
+                        // As good a rhythm as any.
+                        Ok(true) => block_in_place(heap::give_back),
+                        Ok(false) => {}
+                        Err(error) => tracing::warn!("free idle flows: {}; trying again later", chain(&error)),
                     }
-                    block_in_place(heap::give_back);
                 }
             }
         };
@@ -364,6 +380,19 @@ impl Daemon {
         block_in_place(|| self.controller.follow());
         self.pace.ended(began, std::time::Instant::now());
         self.follow_pair();
+        self.look_soon();
+    }
+
+    fn look_soon(&mut self) {
+        self.look_at.get_or_insert_with(|| Instant::now() + LOOK);
+    }
+
+    /// Looks at the status of everything, and tells of what is another one.
+    fn look(&mut self) {
+        self.look_at = None;
+        for event in block_in_place(|| self.controller.statuses(SystemTime::now())) {
+            self.desk.push(event);
+        }
     }
 
     async fn follow_network(&mut self) {
@@ -373,6 +402,7 @@ impl Daemon {
         self.follow_facts();
         self.attach_where_changed(&hops).await;
         self.follow_pair();
+        self.look_soon();
     }
 
     async fn attach_where_changed(&mut self, hops: &Hops) {
@@ -425,6 +455,7 @@ impl Daemon {
                     self.desk.push(event);
                 }
                 self.monitor();
+                self.look_soon();
                 (response, None)
             }
             Request::Detach => self.detach(),
@@ -437,9 +468,13 @@ impl Daemon {
             Request::VrrpCommand { select, command } => (self.command_pair(select, *command), None),
             request if request.is_about_the_pair() => {
                 let (vrrp, sync) = (self.vrrp_views(), self.sync_view());
-                (self.controller.answer(request, &vrrp, sync.as_ref()), None)
+                (self.controller.answer(request, &vrrp, sync.as_ref(), None), None)
             }
-            _ => (self.controller.answer(&request, &[], None), None),
+            request if request.is_about_health() => {
+                let health = HealthKnowledge { records: self.monitors.records(), workload: self.monitors.workload() };
+                (self.controller.answer(request, &[], None, Some(&health)), None)
+            }
+            _ => (self.controller.answer(&request, &[], None, None), None),
         };
         // Whoever asked may have left.
         let _ = reply.send(response);
@@ -508,6 +543,7 @@ impl Daemon {
         self.controller.set_instances(ha::intents(&self.config));
         block_in_place(|| self.controller.converge());
         self.form_pair().await;
+        self.look_soon();
         Ok(())
     }
 

@@ -21,9 +21,10 @@ use crate::{
     causes::chain,
     compile::{HealthView, InstanceIntent, MemberKey, NextHops, Offers, Overrides, Said, Verdict, compile},
     control::{
-        answer::{self, Intent, Knowledge},
+        answer::{self, HealthKnowledge, Intent, Knowledge},
         events::{Event, Kind},
         protocol::{MemberChange, Refusal, RefusalCode, Request, Response},
+        survey::survey,
         view::{DaemonView, ErrorView, sync::SyncView, vrrp::VrrpView},
     },
     dataplane::{Dataplane, DataplaneError, Describe, InstanceId, Statistics},
@@ -32,12 +33,15 @@ use crate::{
     net::Hops,
 };
 
+use standing::Standings;
+
 pub mod daemon;
 mod interfaces;
 mod kept;
 mod pace;
 pub mod plan;
 pub mod reconcile;
+pub mod standing;
 mod startup;
 
 use kept::{Kept, Stale};
@@ -59,7 +63,8 @@ pub struct Controller<D> {
     model: Model,
     instances: Vec<InstanceIntent>,
     overrides: Overrides,
-    watched: BTreeSet<MemberKey>,
+    /// Members that a monitor watches, with their labels.
+    watched: BTreeMap<MemberKey, String>,
     health: HealthView,
     health_reasons: BTreeMap<MemberKey, String>,
     next_hops: NextHops,
@@ -73,6 +78,7 @@ pub struct Controller<D> {
     started: Instant,
     behind: Option<Behind>,
     load_balancers_down: BTreeSet<String>,
+    standings: Standings,
     /// What need not be worked out anew for the next change.
     kept: Option<Kept>,
     /// What has changed since the maps were as they should be.
@@ -107,7 +113,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             model,
             instances: Vec::new(),
             overrides,
-            watched: BTreeSet::new(),
+            watched: BTreeMap::new(),
             health,
             health_reasons,
             next_hops: inherited.clone(),
@@ -119,6 +125,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             started: Instant::now(),
             behind: None,
             load_balancers_down: BTreeSet::new(),
+            standings: Standings::default(),
             kept: None,
             stale: Stale::Everything,
         })
@@ -243,11 +250,9 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
 
     /// Takes a monitor's verdict, and says what is to be told of it.
     pub fn set_verdict(&mut self, event: HealthEvent) -> Option<Event> {
-        if !self.watched.contains(&event.member) {
-            // It is watched no more since the probe was under way.
-            return None;
-        }
-        let HealthEvent { member, verdict, outcome, .. } = event;
+        // It may be watched no more since the probe was under way.
+        let label = self.watched.get(&event.member)?.clone();
+        let HealthEvent { member, verdict, outcome, at, .. } = event;
         let reason = outcome.to_string();
         let (pool, address, port) = (&member.pool, member.address, member.port);
         match verdict {
@@ -255,11 +260,11 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             Verdict::Down => tracing::warn!(%pool, %address, port, %reason, "member is down"),
         }
         let (kind, text) = match verdict {
-            Verdict::Up => (Kind::MemberUp, "it answers".to_owned()),
+            Verdict::Up => (Kind::MemberUp, format!("it answers: {reason}")),
             Verdict::Down => (Kind::MemberDown, reason.clone()),
         };
-        let told = Event::new(kind, format!("{pool}/{}", std::net::SocketAddr::new(address, port)), text);
-        let told = told.with("pool", pool.clone()).with("address", address.to_string()).with("port", port);
+        let told = Event::new(kind, label, text);
+        let told = told.at(at).with("pool", pool.clone()).with("address", address.to_string()).with("port", port);
         self.health_reasons.insert(member.clone(), reason);
         self.stale.pool(&member.pool);
         self.health.insert(member, verdict);
@@ -274,7 +279,8 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         }
         self.health.retain(|key, _| watched.contains(key));
         self.health_reasons.retain(|key, _| watched.contains(key));
-        self.watched = watched;
+        let watched_with_label = |(key, label)| watched.contains(&key).then_some((key, label));
+        self.watched = self.members().filter_map(watched_with_label).collect();
     }
 
     /// Takes what the network says about next hops.
@@ -318,8 +324,16 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
     }
 
     fn member_keys(&self) -> impl Iterator<Item = MemberKey> {
+        self.members().map(|(key, _)| key)
+    }
+
+    /// Every member of the pool file, with its label.
+    fn members(&self) -> impl Iterator<Item = (MemberKey, String)> {
         let pools = self.model.load_balancers().iter().flat_map(|lb| lb.pools.iter().map(move |pool| (lb, pool)));
-        pools.flat_map(|(lb, pool)| pool.members.iter().map(|member| MemberKey::of(lb, pool, member)))
+        pools.flat_map(|(lb, pool)| {
+            let of = move |member| (MemberKey::of(lb, pool, member), lb.label_of_member(pool, member));
+            pool.members.iter().map(of)
+        })
     }
 
     /// Logs something that went wrong and keeps it for `lbctl status`.
@@ -328,18 +342,47 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         self.daemon.last_error = Some(ErrorView { at: seconds(SystemTime::now()), message });
     }
 
-    /// Answers a request that changes nothing.
-    pub fn answer(&self, request: &Request, vrrp: &[VrrpView], sync: Option<&SyncView>) -> Response {
+    /// Takes a look at the status of everything, and says what is to be told of
+    /// it: changes since the last look. To be called after [`Controller::converge`]
+    /// and whatever else changes a fact, though not at once: it takes milliseconds
+    /// with ten thousand members, and no packet waits for it.
+    pub fn statuses(&mut self, now: SystemTime) -> Vec<Event> {
+        // Where the maps are as they should be, they need not be looked at.
+        let observed = match self.behind.is_some().then(|| self.dataplane.observe()).transpose() {
+            Ok(observed) => observed,
+            Err(error) => {
+                tracing::debug!("look at the status of everything: {}", chain(&error));
+                return Vec::new();
+            }
+        };
+        let mut standings = std::mem::take(&mut self.standings);
+        let events = standings.look(now, |see| match &observed {
+            None => survey(&self.intent(), &self.next_hops, see),
+            Some(observed) => answer::survey_of_maps(observed, &self.intent(), see),
+        });
+        self.standings = standings;
+        events
+    }
+
+    /// Answers a request that changes nothing. `vrrp` and `sync` are needed if
+    /// [`Request::is_about_the_pair`], `health` if [`Request::is_about_health`].
+    pub fn answer(
+        &self,
+        request: &Request,
+        vrrp: &[VrrpView],
+        sync: Option<&SyncView>,
+        health: Option<&HealthKnowledge>,
+    ) -> Response {
         let daemon = self.daemon_now();
-        answer::answer(&Knowledge { vrrp, sync, ..self.knowledge(&daemon) }, request)
+        answer::answer(&Knowledge { vrrp, sync, health, ..self.knowledge(&daemon) }, request)
     }
 
     fn daemon_now(&self) -> DaemonView {
         DaemonView { uptime_seconds: self.started.elapsed().as_secs(), ..self.daemon.clone() }
     }
 
-    fn knowledge<'a>(&'a self, daemon: &'a DaemonView) -> Knowledge<'a> {
-        let intent = Intent {
+    fn intent(&self) -> Intent<'_> {
+        Intent {
             model: &self.model,
             overrides: &self.overrides,
             health: &self.health,
@@ -347,8 +390,12 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             hops_missing: &self.hops_missing,
             interfaces: &self.interfaces,
             fallbacks: &self.fallbacks,
-        };
-        Knowledge { intent: Some(intent), daemon: Some(daemon), ..Knowledge::of_maps(&self.dataplane) }
+            standings: &self.standings,
+        }
+    }
+
+    fn knowledge<'a>(&'a self, daemon: &'a DaemonView) -> Knowledge<'a> {
+        Knowledge { intent: Some(self.intent()), daemon: Some(daemon), ..Knowledge::of_maps(&self.dataplane) }
     }
 
     /// Changes a member as an operator wishes, once `keep` has put the changed

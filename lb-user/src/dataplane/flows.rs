@@ -29,7 +29,7 @@ use super::{DataplaneError, FlowRecord, ListenerId, MemberId, tables::address_fr
 mod memory;
 
 pub(super) use memory::{FlowMemory, Window};
-use memory::{Look, Part, View, windows};
+use memory::{Look, Part, View, window_at, windows};
 
 /// A view of the flows at one moment.
 pub struct Flows<'a> {
@@ -49,6 +49,34 @@ struct Pair<'t, F: Family> {
     forward: (&'t F::Forward, Ctl),
     back: Option<(&'t F::Return, Ctl)>,
     transport: Transport,
+}
+
+/// How far a sweep through all flow tables has come.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct SweepCursor {
+    table: Swept,
+    entry: u32,
+}
+
+/// A table that is swept.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Swept {
+    #[default]
+    Lines4,
+    Backs4,
+    Lines6,
+    Backs6,
+}
+
+impl Swept {
+    const fn next(self) -> Self {
+        match self {
+            Self::Lines4 => Self::Backs4,
+            Self::Backs4 => Self::Lines6,
+            Self::Lines6 => Self::Backs6,
+            Self::Backs6 => Self::Lines4,
+        }
+    }
 }
 
 /// An entry of a window, and the number of the other table's entry that is to be
@@ -189,30 +217,70 @@ impl<'a> Flows<'a> {
     /// # Errors
     /// When the tables cannot be looked at; what was freed until then stays so.
     pub fn sweep(&self) -> Result<u64, DataplaneError> {
-        Ok(self.sweep_family::<V4>()? + self.sweep_family::<V6>()?)
+        let (mut freed, mut cursor) = (0, SweepCursor::default());
+        loop {
+            freed += self.sweep_some(&mut cursor)?;
+            if cursor == SweepCursor::default() {
+                return Ok(freed);
+            }
+        }
     }
 
-    fn sweep_family<F: Look>(&self) -> Result<u64, DataplaneError> {
-        let mut freed = 0;
-        self.for_each_window::<F>(&mut |lines| {
-            self.pairs_of::<F>(lines, &|_| true, &mut |moment, pair| {
+    /// [`Flows::sweep`] for the next window alone. When the cursor is as it was at
+    /// first, that was the last one.
+    ///
+    /// # Errors
+    /// As there; the cursor has gone on.
+    pub(super) fn sweep_some(&self, cursor: &mut SweepCursor) -> Result<u64, DataplaneError> {
+        if !self.is_set() {
+            return Ok(0);
+        }
+        let SweepCursor { table, entry } = *cursor;
+        let config = self.arrays.config();
+        let mask = match table {
+            Swept::Lines4 => V4::line_mask(config),
+            Swept::Backs4 => V4::return_mask(config),
+            Swept::Lines6 => V6::line_mask(config),
+            Swept::Backs6 => V6::return_mask(config),
+        };
+        let (freed, end) = match table {
+            Swept::Lines4 => self.sweep_lines::<V4>(entry),
+            Swept::Backs4 => self.sweep_backs::<V4>(entry),
+            Swept::Lines6 => self.sweep_lines::<V6>(entry),
+            Swept::Backs6 => self.sweep_backs::<V6>(entry),
+        };
+        *cursor =
+            if end > mask { SweepCursor { table: table.next(), entry: 0 } } else { SweepCursor { table, entry: end } };
+        freed
+    }
+
+    /// Frees the flows of a window that are over; returns where the next one begins.
+    fn sweep_lines<F: Look>(&self, start: u32) -> (Result<u64, DataplaneError>, u32) {
+        let window = window_at::<F::Line>(F::line_mask(self.arrays.config()), start);
+        let end = window.end;
+        let swept = F::lines(self.memory, window).and_then(|lines| {
+            let (lines, mut freed) = (Part::new(start, lines), 0);
+            self.pairs_of::<F>(&lines, &|_| true, &mut |moment, pair| {
                 if Self::is_idle(moment, &pair) && Self::free(&pair) {
                     freed += 1;
                 }
             })?;
-            freed += self.unclaim::<F>(lines);
-            Ok(())
-        })?;
-        if self.is_set() {
-            for window in windows::<F::Return>(F::return_mask(self.arrays.config())) {
-                freed += self.sweep_backs::<F>(&Part::new(window.start, F::backs(self.memory, window)?))?;
-            }
-        }
-        Ok(freed)
+            Ok(freed + self.unclaim::<F>(&lines))
+        });
+        (swept, end)
     }
 
-    /// Frees the return entries of a window that serve nobody.
-    fn sweep_backs<F: Look>(&self, backs: &Part<'_, F::Return>) -> Result<u64, DataplaneError> {
+    /// Frees the return entries of a window that serve nobody; returns where the next
+    /// one begins.
+    fn sweep_backs<F: Look>(&self, start: u32) -> (Result<u64, DataplaneError>, u32) {
+        let window = window_at::<F::Return>(F::return_mask(self.arrays.config()), start);
+        let end = window.end;
+        let backs = F::backs(self.memory, window);
+        (backs.and_then(|backs| self.free_orphans::<F>(&Part::new(start, backs))), end)
+    }
+
+    /// Frees return entries without flow.
+    fn free_orphans<F: Look>(&self, backs: &Part<'_, F::Return>) -> Result<u64, DataplaneError> {
         let (config, nothing) = (self.arrays.config(), Part::default());
         let line_of = |key| F::hash(config.seed.load(Relaxed), key) as u32 & F::line_mask(config);
         let tables = self.tables::<F>(&nothing, backs);
@@ -350,3 +418,7 @@ impl<'a> Flows<'a> {
         address_from_words(F::words(address), F::IS_V6)
     }
 }
+
+#[cfg(test)]
+#[path = "flows_tests.rs"]
+mod tests;

@@ -31,7 +31,7 @@ use super::{
     Statistics, Switchboard, TrafficCounters,
     clock::Clock,
     exchange::KernelExchange,
-    flows::Flows,
+    flows::{Flows, SweepCursor},
     mapped::{MappedArrays, PinnedFlows},
     memory::{configure, flow_sizes},
     pins::{self, PROGRAM_PIN, check_adoptable, link_pin, linked_interfaces, pinned_version, wrong_version},
@@ -81,6 +81,8 @@ pub struct KernelDataplane {
     ports: BpfHashMap<MapData, u32, u32>,
     tx_ports: DevMap<MapData>,
     writer: TableWriter,
+    /// How far flows that are over have been looked for.
+    swept: SweepCursor,
     /// Absent where the data path was opened and not loaded.
     loaded: Option<Loaded>,
 }
@@ -221,6 +223,7 @@ impl KernelDataplane {
                 .map_err(wrong(names::PORT_OF_INTERFACE))?,
             tx_ports: Map::DevMap(pinned(names::TX_PORTS)?).try_into().map_err(wrong(names::TX_PORTS))?,
             writer: TableWriter::default(),
+            swept: SweepCursor::default(),
             loaded: None,
         })
     }
@@ -232,14 +235,18 @@ impl KernelDataplane {
         Switchboard::mapped(self.arrays.shared_instances())
     }
 
-    /// Frees forward and return entries of flows that have been idle for too
-    /// long; returns how many. Call it every few seconds: the program reclaims
-    /// in place only what it needs.
+    /// Frees forward and return entries of flows that have been idle for too long, in
+    /// a part of the tables that is gone through in a few milliseconds; the next time
+    /// in the next part. True: that was the last one. Call it a few times a second:
+    /// the program reclaims in place only what it needs.
     ///
     /// # Errors
     /// When the clock or the flow tables cannot be looked at.
-    pub fn sweep(&self) -> Result<u64, DataplaneError> {
-        self.flows()?.sweep()
+    pub fn sweep(&mut self) -> Result<bool, DataplaneError> {
+        let mut cursor = self.swept;
+        let freed = self.flows()?.sweep_some(&mut cursor);
+        self.swept = cursor;
+        freed.map(|_| cursor == SweepCursor::default())
     }
 
     fn flows(&self) -> Result<Flows<'_>, DataplaneError> {

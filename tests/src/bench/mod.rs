@@ -1,5 +1,6 @@
-//! Measures what a packet costs in the data path, in nanoseconds on one CPU;
-//! and what a failover costs clients, in milliseconds and lost probes.
+//! Measures what a packet costs in the data path, in nanoseconds on one CPU; what a
+//! failover costs clients, in milliseconds and lost probes; and what health monitors
+//! cost, and how soon packets follow them.
 //!
 //! `docs/performance.md` says how and what came out. Nothing here judges a
 //! figure: a machine that is busy must not make anything fail.
@@ -13,11 +14,13 @@ mod cases;
 mod failover;
 mod frames;
 mod harness;
+mod health;
 mod machine;
 mod measure;
 mod page;
 mod report;
 mod scene;
+mod section;
 mod verdicts;
 
 use cases::{Case, Setting, Table};
@@ -63,6 +66,8 @@ pub struct Arguments {
 enum Other {
     /// Measure what clients lose when the VIP moves, with keepalived beside it
     Failover(failover::Arguments),
+    /// Measure what health monitors cost, and how soon packets follow their verdicts
+    Health(health::Arguments),
     /// Measure how long a verdict of a health monitor takes to the tables
     Verdicts(verdicts::Arguments),
 }
@@ -82,6 +87,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 fn carry_out(arguments: &Arguments) -> Result<()> {
     match &arguments.other {
         Some(Other::Failover(arguments)) => return failover::carry_out(arguments),
+        Some(Other::Health(arguments)) => return health::carry_out(arguments),
         Some(Other::Verdicts(arguments)) => return verdicts::carry_out(arguments),
         None => {}
     }

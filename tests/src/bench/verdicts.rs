@@ -50,7 +50,10 @@ const SIZES: [(u16, u16); 3] = [(1, 1000), (100, 100), (1, 10_000)];
 
 /// Measures all sizes and prints what came out.
 pub(super) fn carry_out(arguments: &Arguments) -> Result<()> {
-    println!("{:>6} {:>8} {:>12} {:>10} {:>10} {:>10}  milliseconds", "pools", "members", "all anew", "median", "p99", "max");
+    println!(
+        "{:>6} {:>8} {:>12} {:>10} {:>10} {:>10}  milliseconds",
+        "pools", "members", "all anew", "median", "p99", "max"
+    );
     if !arguments.memory {
         machine::leave_the_network()?;
         scene::remove_leftovers();

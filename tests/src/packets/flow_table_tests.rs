@@ -7,7 +7,7 @@ use lb_common::{
     drop_reason::DropReason::{FlowTableFull, SnatPortsExhausted},
     protocol::Transport::{self, Tcp, Udp},
 };
-use lb_ebpf::host::{Arrays, FlowArrays as _};
+use lb_ebpf::host::FlowArrays as _;
 use lb_user::dataplane::Stage;
 
 use super::{

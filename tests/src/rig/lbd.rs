@@ -18,7 +18,8 @@ use serde_json::Value;
 
 use super::{Paths, Rig, binaries, netns::NetNs, process::Process, record::Recorder, wait};
 
-const READY_LIMIT: Duration = Duration::from_secs(10);
+// Loading takes a second, and many on a machine that does much else.
+const READY_LIMIT: Duration = Duration::from_secs(30);
 
 /// A running lbd. Dropping it kills it; the data path stays until the rig goes.
 #[derive(Debug)]

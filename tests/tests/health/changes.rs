@@ -4,8 +4,8 @@ use anyhow::{Result, ensure};
 use krater_tests::rig::{
     Family,
     backends::tcp::{Manner, TcpServer},
-    load::Kind,
-    pool_file::HealthMonitor,
+    load::{Kind, Report},
+    pool_file::{HealthMonitor, PoolFile},
 };
 
 use super::scene::{LONG, Stage, patient, tcp, udp};
@@ -56,7 +56,7 @@ fn a_reload_changes_type_and_thresholds_and_a_member_that_is_down_stays_so() -> 
     Ok(())
 }
 
-fn set_monitors(file: &mut krater_tests::rig::pool_file::PoolFile, monitor: &HealthMonitor) {
+fn set_monitors(file: &mut PoolFile, monitor: &HealthMonitor) {
     for pool in file.pools() {
         // The UDP pools' members are probed at their web servers too.
         pool.healthmonitor = Some(monitor.clone());
@@ -87,7 +87,7 @@ fn an_lbd_that_was_killed_keeps_a_member_down_that_was_down() -> Result<()> {
         Ok(true)
     })?;
     for load in loads {
-        let report = krater_tests::rig::load::Report::of(&load.finish()?);
+        let report = Report::of(&load.finish()?);
         ensure!(report.errors == 0 && report.answered_by("m1") == 0, "{report:?}");
     }
     stage.rig.member_mut(0).start_servers()?;

@@ -31,7 +31,7 @@ fn a_datagram_that_is_answered_or_not_refused_means_up_and_port_unreachable_mean
             ask("closed", hasty("UDP-CONNECT"), CLOSED, closed),
         ]
     };
-    let balancer = stage.expect(&questions(Down("unreachable")))?;
+    let balancer = stage.expect(&questions(Down("its port is closed (ICMP port unreachable)")))?;
     for server in answering.iter().chain(&silent) {
         ensure!(server.heard() > 0, "a server heard nothing of the probes that it is judged by");
     }

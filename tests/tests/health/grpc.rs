@@ -58,12 +58,12 @@ fn a_grpc_server_is_asked_for_its_health_and_believed() -> Result<()> {
         [
             ask("whole", patient("GRPC"), GOOD, whole),
             ask("service", of_service(SERVICE), GOOD, Up("SERVING")),
-            ask("unheard-of", of_service("shop.v1.Card"), GOOD, Down("gRPC: ")),
+            ask("unheard-of", of_service("shop.v1.Card"), GOOD, Down("gRPC: NOT_FOUND")),
             ask("sick", patient("GRPC"), SICK, Down("gRPC: NOT_SERVING")),
             ask("does-not-know", of_service(SERVICE), SICK, Down("gRPC: UNKNOWN")),
-            ask("old", patient("GRPC"), OLD, Down("gRPC: ")),
+            ask("old", patient("GRPC"), OLD, Down("gRPC: UNIMPLEMENTED")),
             ask("stalls", hasty("GRPC"), STALLS, Down("within 0.3 s")),
-            ask("resets", patient("GRPC"), RESETS, Down("")),
+            ask("resets", patient("GRPC"), RESETS, Down("gRPC: ")),
             ask("web", patient("GRPC"), WEB, Down("status 404")),
             ask("nobody", patient("GRPC"), (M1, 50099), Down("connection refused")),
         ]

@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 use krater_tests::rig::{
     Family,
     backends::tcp::{Manner, TcpServer},
+    pool_file::HealthMonitor,
 };
 
 use super::scene::{
@@ -67,14 +68,13 @@ fn a_web_server_has_to_send_a_whole_head_in_time_and_no_more_is_read() -> Result
     let zoo = Zoo::open(&stage)?;
     let http = |name, manner, expect| ask(name, patient("HTTP"), port(manner), expect);
     let impatient = |name, manner, expect| ask(name, hasty("HTTP"), port(manner), expect);
-    let http11 =
-        krater_tests::rig::pool_file::HealthMonitor { http_version: Some("1.1".to_owned()), ..patient("HTTP") };
+    let http11 = HealthMonitor { http_version: Some("1.1".to_owned()), ..patient("HTTP") };
     let balancer = stage.expect(&[
         http("ok", Manner::Status(200), Up("status 200")),
         http("redirects", Manner::Redirect(301), Down("status 301, expected 200")),
         ask("informs", http11, port(Manner::Inform), Up("status 200")),
         impatient("stalls", Manner::Stall, Down("within 0.3 s")),
-        http("closes", Manner::Close, Down("closed the connection before")),
+        http("closes", Manner::Close, Down("closed the connection before|connection reset")),
         http("resets", Manner::Reset, Down("connection reset")),
         http("babbles", Manner::Garbage, Down("HTTP")),
         http("greets", Manner::Greet, Down("HTTP")),
@@ -83,8 +83,8 @@ fn a_web_server_has_to_send_a_whole_head_in_time_and_no_more_is_read() -> Result
         http("closes-in-head", Manner::CloseAfterHeader, Down("closed the connection before")),
         http("slow-but-in-time", Manner::Dribble(2), Up("status 200")),
         impatient("too-slow", Manner::Dribble(100), Down("within 0.3 s")),
-        http("endless-headers", Manner::EndlessHeaders, Down("bytes")),
-        http("endless-line", Manner::EndlessStatusLine, Down("bytes")),
+        http("endless-headers", Manner::EndlessHeaders, Down("head")),
+        http("endless-line", Manner::EndlessStatusLine, Down("does not end within")),
         http("endless-content", Manner::EndlessContent, Up("status 200")),
         http("no-content", Manner::NoContent, Up("status 200")),
     ])?;
@@ -110,10 +110,11 @@ fn no_monitor_over_connections_is_held_up_or_fooled_by_a_server_of_another_kind(
             ask(web, hasty(kind), port(Manner::Status(200)), Down("")),
         ]);
     };
-    let within = "within 0.3 s";
-    of(["s-stalls", "s-closes", "s-resets", "s-babbles", "s-greets", "s-web"], "HTTPS", within, "closed", "TLS");
-    of(["h-stalls", "h-closes", "h-resets", "h-babbles", "h-greets", "h-web"], "TLS-HELLO", within, "closed", "TLS");
-    of(["g-stalls", "g-closes", "g-resets", "g-babbles", "g-greets", "g-web"], "GRPC", within, "closed", "");
+    // Whether the end comes before our first word or is the answer to it is up to chance.
+    let (within, closed) = ("within 0.3 s", "closed the connection before|connection reset");
+    of(["s-stalls", "s-closes", "s-resets", "s-babbles", "s-greets", "s-web"], "HTTPS", within, closed, "TLS");
+    of(["h-stalls", "h-closes", "h-resets", "h-babbles", "h-greets", "h-web"], "TLS-HELLO", within, closed, "TLS");
+    of(["g-stalls", "g-closes", "g-resets", "g-babbles", "g-greets", "g-web"], "GRPC", within, closed, "not HTTP/2");
     stage.expect(&questions).map(drop)
 }
 
@@ -122,8 +123,8 @@ fn one_slow_member_delays_no_other() -> Result<()> {
     let stage = Stage::raise()?;
     let _zoo = Zoo::open(&stage)?;
     // As many stalled probes under way as a monitor allows, each for much longer than its delay.
-    let slow = krater_tests::rig::pool_file::HealthMonitor { delay: 0.1, timeout: 8.0, ..patient("HTTP") };
-    let quick = krater_tests::rig::pool_file::HealthMonitor { delay: 0.1, ..patient("HTTP") };
+    let slow = HealthMonitor { delay: 0.1, timeout: 8.0, ..patient("HTTP") };
+    let quick = HealthMonitor { delay: 0.1, ..patient("HTTP") };
     let names = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
     let mut questions: Vec<Question> =
         names.into_iter().map(|name| ask(name, slow.clone(), port(Manner::Stall), Up(""))).collect();

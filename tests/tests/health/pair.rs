@@ -11,7 +11,7 @@ use krater_tests::rig::{
     },
     duo::Duo,
     health::{Details, Health},
-    pair::FRONT,
+    pair::{FRONT, Pair},
     pool_file::Standby,
     wait,
 };
@@ -23,7 +23,7 @@ const DOCTOR: u16 = 8081;
 #[test]
 fn both_balancers_probe_and_the_one_that_stands_by_keeps_its_neighbours_warm() -> Result<()> {
     let crowd = Crowd::gather()?;
-    let pair = krater_tests::rig::pair::Pair::up(true)?;
+    let pair = Pair::up(true)?;
     let mut doctors = Vec::new();
     for member in pair.members() {
         for address in member.addresses() {

@@ -20,7 +20,7 @@ use krater_tests::rig::{
 use serde_json::Value;
 
 /// Longer than anything here takes, on a machine that does much else.
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 /// The first listener port of questions.
 const FIRST_PORT: u16 = 1000;
 
@@ -51,7 +51,7 @@ pub(crate) struct Question {
 pub(crate) enum Expect {
     /// It is up, and the last probe met this.
     Up(&'static str),
-    /// It is down, for a reason with this in it.
+    /// It is down, for a reason with this in it, or with one of these, between bars.
     Down(&'static str),
 }
 
@@ -91,6 +91,11 @@ pub(crate) const fn balancer_of(family: Family) -> &'static str {
         Family::V4 => "web4",
         Family::V6 => "web6",
     }
+}
+
+/// Whether a text has one of these in it, between bars.
+fn has_any(text: &str, words: &str) -> bool {
+    words.split('|').any(|word| text.contains(word))
 }
 
 impl Stage {
@@ -209,10 +214,17 @@ impl Balancer {
 
     /// Waits until a member is down for a reason with these words in it.
     pub(crate) fn wait_down(&self, name: &str, why: &str) -> Result<()> {
-        self.wait_status(name, "ERROR")?;
-        let reason = self.member(name)?.status_reason.unwrap_or_default();
-        ensure!(reason.contains(why), "{name} is down and should be so because of {why:?}: {reason:?}");
-        Ok(())
+        self.wait(&format!("{name} to be down: {why}"), || {
+            let member = self.member(name)?;
+            let reason = member.status_reason.unwrap_or_default();
+            ensure!(
+                member.operating_status == "ERROR" && has_any(&reason, why),
+                "it is {}: {reason}",
+                member.operating_status
+            );
+            Ok(true)
+        })
+        .map(drop)
     }
 
     /// Waits until every member of every pool is up and has been probed.
@@ -253,7 +265,7 @@ impl Balancer {
             let (status, reason) = (member.operating_status.as_str(), member.status_reason.as_deref().unwrap_or(""));
             let holds = match question.expect {
                 Expect::Up(met) => status == "ONLINE" && health.is_up() && health.last_text() == met,
-                Expect::Down(why) => status == "ERROR" && health.is_down() && reason.contains(why),
+                Expect::Down(why) => status == "ERROR" && health.is_down() && has_any(reason, why),
             };
             if !holds {
                 let last = health.last_text();

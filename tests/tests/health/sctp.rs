@@ -15,13 +15,8 @@ const M1: usize = 0;
 /// Where no raw socket is: there the kernel itself says that it knows no SCTP.
 const ABSENT: (usize, u16) = (1, 5000);
 
-const REPLIES: [(Reply, u16); 5] = [
-    (Reply::InitAck, 5000),
-    (Reply::Abort, 5001),
-    (Reply::Nothing, 5002),
-    (Reply::WrongTag, 5003),
-    (Reply::WrongChecksum, 5004),
-];
+const REPLIES: [(Reply, u16); 4] =
+    [(Reply::InitAck, 5000), (Reply::Abort, 5001), (Reply::Nothing, 5002), (Reply::WrongTag, 5003)];
 
 #[test]
 fn an_endpoint_is_up_when_it_accepts_the_association_that_it_was_asked_for() -> Result<()> {
@@ -35,11 +30,10 @@ fn an_endpoint_is_up_when_it_accepts_the_association_that_it_was_asked_for() -> 
     }
     let balancer = stage.expect(&[
         ask("accepts", patient("SCTP"), (M1, 5000), Up("accepts associations")),
-        ask("refuses", patient("SCTP"), (M1, 5001), Down("ABORT")),
+        ask("refuses", patient("SCTP"), (M1, 5001), Down("refuses associations (ABORT)")),
         ask("silent", hasty("SCTP"), (M1, 5002), Down("no INIT ACK within 0.3 s")),
         ask("wrong-tag", hasty("SCTP"), (M1, 5003), Down("no INIT ACK within 0.3 s")),
-        ask("damaged", hasty("SCTP"), (M1, 5004), Down("no INIT ACK within 0.3 s")),
-        ask("absent", hasty("SCTP"), ABSENT, Down("")),
+        ask("absent", hasty("SCTP"), ABSENT, Down("no SCTP")),
     ])?;
     for (reply, server) in &servers {
         ensure!(server.inits() > 0, "{reply:?}: no INIT came in");
@@ -53,7 +47,7 @@ fn an_endpoint_is_up_when_it_accepts_the_association_that_it_was_asked_for() -> 
         server.answer(Reply::Abort);
     }
     for name in ["web4/accepts/m", "web6/accepts/m"] {
-        balancer.wait_down(name, "ABORT")?;
+        balancer.wait_down(name, "refuses associations (ABORT)")?;
     }
     for name in ["web4/refuses/m", "web6/refuses/m"] {
         balancer.wait_status(name, "ONLINE")?;

@@ -63,11 +63,11 @@ fn tls_is_spoken_whatever_the_certificate_and_the_version() -> Result<()> {
         ask("only-1-2", patient("HTTPS"), ONLY_1_2, Up("status 200")),
         ask("only-1-3", patient("HTTPS"), ONLY_1_3, Up("status 200")),
         ask("named", named_https, NAMED, Up("status 200")),
-        ask("unnamed", patient("HTTPS"), NAMED, Down("TLS: ")),
+        ask("unnamed", patient("HTTPS"), NAMED, Down("TLS: the member refuses")),
         ask("ancient", patient("HTTPS"), ANCIENT, Down("TLS: ")),
         ask("broken", broken, SELF_SIGNED, Down("status 503, expected 200")),
         ask("wants-ours", patient("HTTPS"), ASKS_FOR_A_CERTIFICATE, Down("status 400, expected 200")),
-        ask("cleartext", patient("HTTPS"), CLEARTEXT, Down("TLS: ")),
+        ask("cleartext", patient("HTTPS"), CLEARTEXT, Down("does not speak TLS")),
         ask("nobody", patient("HTTPS"), (M2, 9999), Down("connection refused")),
         ask("hello", patient("TLS-HELLO"), SELF_SIGNED, Up("speaks TLS")),
         ask("hello-expired", patient("TLS-HELLO"), EXPIRED, Up("speaks TLS")),
@@ -77,7 +77,7 @@ fn tls_is_spoken_whatever_the_certificate_and_the_version() -> Result<()> {
         // An alert is an answer: who refuses us in TLS speaks TLS.
         ask("hello-unnamed", patient("TLS-HELLO"), NAMED, Up("speaks TLS")),
         ask("hello-ancient", patient("TLS-HELLO"), ANCIENT, Up("speaks TLS")),
-        ask("hello-cleartext", patient("TLS-HELLO"), CLEARTEXT, Down("TLS")),
+        ask("hello-cleartext", patient("TLS-HELLO"), CLEARTEXT, Down("does not speak TLS")),
         ask("hello-nobody", patient("TLS-HELLO"), (M2, 9999), Down("connection refused")),
     ])?;
     let seen = web.seen()?;

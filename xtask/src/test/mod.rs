@@ -113,10 +113,10 @@ fn not_run(tier: &Tier, obstacle: &str) -> Counts {
 }
 
 fn command(tier: &Tier, program: &Program, name: Option<&str>) -> Cmd {
-    let serial: &[&str] = if tier.is_serial() { &["--test-threads=1"] } else { &[] };
+    let threads = tier.at_a_time().map(|count| format!("--test-threads={count}"));
     // As cargo does it: a test may look for its files by either.
     let cmd = Cmd::new(&program.executable).dir(&program.dir).env("CARGO_MANIFEST_DIR", &program.dir);
-    cmd.args(name).args(serial)
+    cmd.args(name).args(threads)
 }
 
 /// The examples in the documentation, which only cargo knows how to build.

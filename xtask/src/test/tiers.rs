@@ -15,6 +15,12 @@ const ORDER: &[&str] = &[HOST, "prog", "netns", "vrrp", "ha", "health", "api", "
 /// The tiers that load BPF programs or make namespaces.
 const KERNEL: &[&str] = &["prog", "netns", "vrrp", "ha", "health"];
 
+/// The tiers whose tests mostly wait, so that some of them can run at a time.
+const WAITING: &[&str] = &["health"];
+
+/// How many of those.
+const AT_A_TIME: usize = 4;
+
 /// A set of tests that run together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tier {
@@ -28,10 +34,15 @@ impl Tier {
         KERNEL.contains(&self.name.as_str())
     }
 
-    /// Whether its tests share something outside of their process: namespaces,
-    /// pinned maps, the two cores.
-    pub(super) fn is_serial(&self) -> bool {
-        self.name != HOST
+    /// How many of its tests run at a time; as many as there are cores if `None`.
+    /// Tests that share something outside of their process (the two cores, when
+    /// they measure time) run one by one.
+    pub(super) fn at_a_time(&self) -> Option<usize> {
+        match self.name.as_str() {
+            HOST => None,
+            name if WAITING.contains(&name) => Some(AT_A_TIME),
+            _ => Some(1),
+        }
     }
 }
 
@@ -94,6 +105,12 @@ mod tests {
         };
         let workspace = Workspace { root: "/".into(), host_target: "/".into(), packages: vec![package] };
         assert_eq!(existing(&workspace), tiers(&["host", "prog", "netns", "zebra"]));
+    }
+
+    #[test]
+    fn tests_that_measure_time_run_one_by_one_and_those_that_wait_do_not() {
+        let at_a_time: Vec<_> = tiers(&["host", "netns", "health"]).iter().map(Tier::at_a_time).collect();
+        assert_eq!(at_a_time, [None, Some(1), Some(AT_A_TIME)]);
     }
 
     #[test]

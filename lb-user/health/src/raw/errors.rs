@@ -88,12 +88,13 @@ fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
 /// probe. `None` when it is no end of it.
 pub(super) fn of_icmp(family: Family, protocol: Protocol, kind: u8, code: u8) -> Option<Failure> {
     const FORBIDDEN: Failure = Failure::Told("a firewall or router on the way forbids it (ICMP)");
+    const PORT_CLOSED: Failure = Failure::Told("its port is closed (ICMP port unreachable)");
     const LOOP: Failure = Failure::Told("it went around in circles on the way (ICMP time exceeded)");
     let kernel = |errno| Some(Failure::Kernel(errno));
     match (family, kind, code) {
         (Family::V4, 3, 0 | 6 | 11) | (Family::V6, 1, 0) => kernel(libc::ENETUNREACH),
         (Family::V4, 3, 2) | (Family::V6, 4, 1) => Some(no_protocol(protocol)),
-        (Family::V4, 3, 3) | (Family::V6, 1, 4) => kernel(libc::ECONNREFUSED),
+        (Family::V4, 3, 3) | (Family::V6, 1, 4) => Some(PORT_CLOSED),
         (Family::V4, 3, 9 | 10 | 13) | (Family::V6, 1, 1 | 5 | 6) => Some(FORBIDDEN),
         // The path has a smaller packet size: nothing of ours is that large.
         (Family::V4, 3, 4) => None,
@@ -111,4 +112,45 @@ const fn no_protocol(protocol: Protocol) -> Failure {
         Protocol::Icmp => "the host has no ICMP (ICMP protocol unreachable)",
         Protocol::Sctp => "the host has no SCTP (ICMP protocol unreachable)",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_of_icmp_says_what_an_operator_would_say() {
+        let text = |family, kind, code| {
+            of_icmp(family, Protocol::Sctp, kind, code).map_or_else(String::new, |failure| failure.to_string())
+        };
+        let v4 = |code| text(Family::V4, 3, code);
+        assert_eq!(
+            [v4(0), v4(1), v4(3), v4(5)],
+            [
+                "network unreachable",
+                "no route to host",
+                "its port is closed (ICMP port unreachable)",
+                "no route to host"
+            ]
+        );
+        let forbidden = "a firewall or router on the way forbids it (ICMP)";
+        assert_eq!([v4(9), v4(10), v4(13)], [forbidden; 3]);
+        assert_eq!(v4(2), "the host has no SCTP (ICMP protocol unreachable)");
+        let v6 = |code| text(Family::V6, 1, code);
+        assert_eq!(
+            [v6(0), v6(3), v6(4)],
+            ["network unreachable", "no route to host", "its port is closed (ICMP port unreachable)"]
+        );
+        assert_eq!([v6(1), v6(5), v6(6)], [forbidden; 3]);
+        assert_eq!(text(Family::V6, 4, 1), v4(2));
+        let circles = "it went around in circles on the way (ICMP time exceeded)";
+        assert_eq!([text(Family::V4, 11, 0), text(Family::V6, 3, 0)], [circles; 2]);
+    }
+
+    #[test]
+    fn a_smaller_packet_size_a_redirect_and_what_nobody_knows_end_no_probe() {
+        for (family, kind, code) in [(Family::V4, 3, 4), (Family::V6, 2, 0), (Family::V4, 5, 1), (Family::V4, 200, 0)] {
+            assert_eq!(of_icmp(family, Protocol::Tcp, kind, code), None);
+        }
+    }
 }

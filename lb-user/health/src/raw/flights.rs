@@ -81,10 +81,13 @@ pub(super) enum Due {
 impl Flights {
     /// Which lane to that place is free, beginning with one; `key.lane` is of no account.
     pub(super) fn free_lane(&self, key: Key, lanes: u32, first: u64) -> Option<u16> {
-        let lanes = u64::from(lanes.max(1));
-        let lane = |n: u32| u16::try_from((first.wrapping_add(n.into())) % lanes).ok();
-        let mut tried = (0..LANES_TRIED.min(u32::try_from(lanes).unwrap_or(u32::MAX))).filter_map(lane);
-        tried.find(|lane| !self.by_key.contains_key(&Key { lane: *lane, ..key }))
+        tried(lanes, first).find(|lane| !self.by_key.contains_key(&Key { lane: *lane, ..key }))
+    }
+
+    /// The probes on the lanes to that place, beginning with one; `key.lane` is of no
+    /// account.
+    pub(super) fn on_lanes(&self, key: Key, lanes: u32, first: u64) -> impl Iterator<Item = &Flight> {
+        tried(lanes, first).filter_map(move |lane| self.by_key.get(&Key { lane, ..key }))
     }
 
     /// Takes a probe in; a former one of its slot is forgotten.
@@ -96,9 +99,10 @@ impl Flights {
         self.by_key.insert(flight.key, flight);
     }
 
-    /// The probe that was sent so.
-    pub(super) fn find(&self, key: &Key) -> Option<&Flight> {
-        self.by_key.get(key)
+    /// Takes the probe out that was sent so, if it is the one that is meant.
+    pub(super) fn end_if(&mut self, key: &Key, is_meant: impl FnOnce(&Flight) -> bool) -> Option<Flight> {
+        self.by_key.get(key).filter(|flight| is_meant(flight))?;
+        self.end_key(key)
     }
 
     /// The probe of that slot.
@@ -149,3 +153,14 @@ impl Flights {
         self.by_key.len()
     }
 }
+
+/// The lanes that are looked at, in turn.
+fn tried(lanes: u32, first: u64) -> impl Iterator<Item = u16> {
+    let lanes = u64::from(lanes.max(1));
+    let count = LANES_TRIED.min(u32::try_from(lanes).unwrap_or(u32::MAX));
+    (0..count).filter_map(move |n| u16::try_from(first.wrapping_add(n.into()) % lanes).ok())
+}
+
+#[cfg(test)]
+#[path = "flights_tests.rs"]
+mod tests;

@@ -3,7 +3,7 @@
 //! An answer counts when it carries the random bytes of the request, which only who
 //! received the request knows.
 
-use super::checksum::Sum;
+use super::{checksum::Sum, net::Family, packets::Ends};
 
 /// A header and the random bytes.
 pub(super) const ECHO_LEN: usize = 24;
@@ -19,10 +19,20 @@ pub(super) struct Types {
     pub(super) reply: u8,
 }
 
+impl Types {
+    /// Those of a family.
+    pub(super) const fn of(family: Family) -> Self {
+        match family {
+            Family::V4 => V4,
+            Family::V6 => V6,
+        }
+    }
+}
+
 /// Those of ICMP.
-pub(super) const V4: Types = Types { request: 8, reply: 0 };
+const V4: Types = Types { request: 8, reply: 0 };
 /// Those of ICMPv6.
-pub(super) const V6: Types = Types { request: 128, reply: 129 };
+const V6: Types = Types { request: 128, reply: 129 };
 
 /// An echo, from either side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,17 +45,21 @@ pub(super) struct Echo {
     pub(super) cookie: Option<u64>,
 }
 
-/// An echo request, with the checksum of ICMP; in that of ICMPv6, the pseudo header is
-/// missing, which the kernel adds.
-pub(super) fn request(types: Types, identifier: u16, sequence: u16, cookie: u64) -> [u8; ECHO_LEN] {
+/// An echo request. That of ICMP has a checksum whatever the ends are; that of ICMPv6 has
+/// none when the kernel makes it.
+pub(super) fn request(types: Types, ends: Ends, (identifier, sequence): (u16, u16), cookie: u64) -> [u8; ECHO_LEN] {
     let mut echo = [0; ECHO_LEN];
     echo[0] = types.request;
     echo[4..6].copy_from_slice(&identifier.to_be_bytes());
     echo[6..8].copy_from_slice(&sequence.to_be_bytes());
     echo[8..16].copy_from_slice(MARK);
     echo[16..24].copy_from_slice(&cookie.to_be_bytes());
-    let checksum = Sum::default().bytes(&echo).folded();
-    echo[2..4].copy_from_slice(&checksum.to_be_bytes());
+    // Only ICMPv6 has a pseudo header (RFC 4443 §2.3).
+    let sum = if types == V6 { ends.sum(58, 24) } else { Some(Sum::default()) };
+    if let Some(sum) = sum {
+        let checksum = sum.bytes(&echo).folded();
+        echo[2..4].copy_from_slice(&checksum.to_be_bytes());
+    }
     echo
 }
 

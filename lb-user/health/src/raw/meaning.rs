@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use super::{
     icmp,
-    net::{Family, Key, Protocol, ipv4_payload, plain},
+    net::{Ear, Family, Key, Protocol, ipv4_payload, plain},
     sctp,
-    sockets::{Line, PORTS, types},
+    sockets::PORTS,
     tcp,
 };
 use crate::outcome::{Answer, Failure, Outcome};
@@ -21,49 +21,50 @@ pub(super) struct Meaning {
     pub(super) token: u64,
     /// What comes of it.
     pub(super) outcome: Outcome,
-    /// What to send back, so that the member keeps nothing.
-    pub(super) farewell: Option<[u8; sctp::ABORT_LEN]>,
+    /// SCTP: the tag that the member wants to be answered with.
+    pub(super) tag: Option<u32>,
 }
 
 /// The meaning of a packet that has arrived.
-pub(super) fn of_packet(line: &Line, from: SocketAddr, bytes: &[u8]) -> Option<Meaning> {
+pub(super) fn of_packet(ear: Ear, from: SocketAddr, bytes: &[u8]) -> Option<Meaning> {
     let from = plain(from);
-    let key = |port, lane| Key { protocol: line.protocol, ip: from.ip(), port, lane };
-    let payload = match (line.protocol, line.family) {
+    let key = |port, lane| Key { protocol: ear.protocol, ip: from.ip(), port, lane };
+    let payload = match (ear.protocol, ear.family) {
         (Protocol::Udp, _) | (_, Family::V6) => bytes,
         (protocol, Family::V4) => ipv4_payload(bytes, protocol.number(Family::V4))?,
     };
     let refused = Outcome::Fails(Failure::Kernel(libc::ECONNREFUSED));
-    Some(match line.protocol {
+    let aborts = Outcome::Fails(Failure::Told("refuses associations (ABORT)"));
+    Some(match ear.protocol {
         Protocol::Tcp => {
             let segment = tcp::read(payload)?;
             let outcome = if segment.accepts { Outcome::Answers(Answer::Accepts) } else { refused };
-            let key = key(segment.from, lane(line, segment.to)?);
-            Meaning { key, token: segment.acknowledged.into(), outcome, farewell: None }
+            let key = key(segment.from, lane(ear, segment.to)?);
+            Meaning { key, token: segment.acknowledged.into(), outcome, tag: None }
         }
         Protocol::Udp => Meaning {
-            key: key(from.port(), line.first),
+            key: key(from.port(), ear.first),
             token: 0,
             outcome: Outcome::Answers(Answer::Datagram),
-            farewell: None,
+            tag: None,
         },
         Protocol::Icmp => {
-            let echo = icmp::read(types(line.family), payload).filter(|echo| echo.identifier == line.first)?;
+            let echo = icmp::read(icmp::Types::of(ear.family), payload).filter(|echo| echo.identifier == ear.first)?;
             Meaning {
                 key: key(0, echo.sequence),
                 token: echo.cookie?,
                 outcome: Outcome::Answers(Answer::Echo),
-                farewell: None,
+                tag: None,
             }
         }
         Protocol::Sctp => {
             let answer = sctp::read(payload)?;
-            let outcome = if answer.accepts.is_some() { Outcome::Answers(Answer::InitAck) } else { refused };
+            let outcome = if answer.accepts.is_some() { Outcome::Answers(Answer::InitAck) } else { aborts };
             Meaning {
-                key: key(answer.from, lane(line, answer.to)?),
+                key: key(answer.from, lane(ear, answer.to)?),
                 token: answer.tag.into(),
                 outcome,
-                farewell: answer.accepts.map(|tag| sctp::abort(answer.to, answer.from, tag)),
+                tag: answer.accepts,
             }
         }
     })
@@ -71,28 +72,33 @@ pub(super) fn of_packet(line: &Line, from: SocketAddr, bytes: &[u8]) -> Option<M
 
 /// Of which probe a packet was that came back, and its number, if that came back too.
 /// What is long enough to have it must have it.
-pub(super) fn of_error(line: &Line, to: SocketAddr, bytes: &[u8]) -> Option<(Key, Option<u64>)> {
+pub(super) fn of_error(ear: Ear, to: SocketAddr, bytes: &[u8]) -> Option<(Key, Option<u64>)> {
     let to = plain(to);
-    let key = |port, lane| Key { protocol: line.protocol, ip: to.ip(), port, lane };
-    Some(match line.protocol {
+    let key = |port, lane| Key { protocol: ear.protocol, ip: to.ip(), port, lane };
+    Some(match ear.protocol {
         Protocol::Tcp => {
             let sent = tcp::read_sent(bytes)?;
-            (key(sent.to, lane(line, sent.from)?), Some(sent.sequence.wrapping_add(1).into()))
+            (key(sent.to, lane(ear, sent.from)?), Some(sent.sequence.wrapping_add(1).into()))
         }
         // The kernel has found the socket by the ports.
-        Protocol::Udp => (key(to.port(), line.first), None),
+        Protocol::Udp => (key(to.port(), ear.first), None),
         Protocol::Icmp => {
-            let echo = icmp::read_sent(types(line.family), bytes).filter(|echo| echo.identifier == line.first)?;
+            let echo =
+                icmp::read_sent(icmp::Types::of(ear.family), bytes).filter(|echo| echo.identifier == ear.first)?;
             (key(0, echo.sequence), echo.cookie)
         }
         Protocol::Sctp => {
             let sent = sctp::read_sent(bytes)?;
             // Without a tag it could be anybody's word (RFC 9260 §10).
-            (key(sent.to, lane(line, sent.from)?), Some(sent.tag?.into()))
+            (key(sent.to, lane(ear, sent.from)?), Some(sent.tag?.into()))
         }
     })
 }
 
-fn lane(line: &Line, port: u16) -> Option<u16> {
-    port.checked_sub(line.first).filter(|lane| *lane < PORTS)
+fn lane(ear: Ear, port: u16) -> Option<u16> {
+    port.checked_sub(ear.first).filter(|lane| *lane < PORTS)
 }
+
+#[cfg(test)]
+#[path = "meaning_tests.rs"]
+mod tests;

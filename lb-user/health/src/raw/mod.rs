@@ -22,8 +22,11 @@ mod flights;
 mod icmp;
 mod meaning;
 mod net;
+mod outbox;
+mod packets;
 mod poll;
 mod sctp;
+mod sharing;
 mod sockets;
 mod sources;
 mod sys;
@@ -41,21 +44,20 @@ use self::{
     flights::{Due, Flight, Flights},
     meaning::Meaning,
     net::{Dice, Family, Key, Protocol},
-    poll::{Lines, Ready},
+    outbox::Unsent,
+    packets::{Ends, Payload, Words},
+    poll::{Lines, Ready, Way},
+    sharing::Passengers,
     sources::Sources,
-    sys::{BATCH, Inbox, Outgoing},
+    sys::{BATCH, Inbox, Name, Outgoing},
 };
 use crate::{
     outcome::{Answer, Failure, Outcome},
-    question::{Handshake, Kind, Question},
+    question::{Delivery, Handshake, Kind, Question},
 };
 
 /// Batches and errors that are taken from one socket before others have their turn.
 const TURN: usize = 256;
-
-/// How often a packet is tried: of a raw socket, an error that an earlier packet met comes
-/// out when the next one is sent.
-const SENDS: usize = 3;
 
 /// Who is asked, as the engine numbers its members.
 pub(crate) type Slot = u32;
@@ -77,11 +79,14 @@ pub(crate) struct Probe<'a> {
 #[derive(Debug)]
 pub(crate) struct RawProber {
     flights: Flights,
+    passengers: Passengers,
     lines: Lines,
     sources: Sources,
     dice: Dice,
     inbox: Inbox,
     errors: ErrorBox,
+    /// How often probes have begun.
+    turn: u64,
 }
 
 impl RawProber {
@@ -89,22 +94,24 @@ impl RawProber {
     pub(crate) fn new() -> Self {
         Self {
             flights: Flights::default(),
+            passengers: Passengers::default(),
             lines: Lines::default(),
             sources: Sources::default(),
             dice: Dice::default(),
             inbox: Inbox::new(),
             errors: ErrorBox::new(),
+            turn: 0,
         }
     }
 
     /// Begins probes. Those that end at once are put into `ended`. Needs a tokio runtime
     /// around it.
     pub(crate) fn begin(&mut self, probes: &[Probe<'_>], ended: &mut Vec<(Slot, Outcome)>) {
+        self.turn = self.turn.wrapping_add(1);
+        let from = ended.len();
         for probe in probes {
             match self.launch(probe) {
-                Ok(line) if self.lines.at(line).is_some_and(|line| line.outbox.len() >= BATCH) => {
-                    self.flush(line, ended);
-                }
+                Ok(Some((way, true))) => self.flush(way, ended),
                 Ok(_) => {}
                 Err(outcome) => {
                     self.flights.end_slot(probe.slot);
@@ -113,6 +120,7 @@ impl RawProber {
             }
         }
         self.flush_all(ended);
+        self.passengers.settle(ended, from);
     }
 
     /// Waits until [`RawProber::receive`] has something to do.
@@ -122,6 +130,7 @@ impl RawProber {
 
     /// Takes what has arrived.
     pub(crate) fn receive(&mut self, ended: &mut Vec<(Slot, Outcome)>) {
+        let from = ended.len();
         for Ready { line, failed } in self.lines.ready() {
             if failed {
                 self.take_errors(line, ended);
@@ -129,11 +138,13 @@ impl RawProber {
             self.take_packets(line, ended);
         }
         self.flush_all(ended);
+        self.passengers.settle(ended, from);
     }
 
     /// Ends the probes whose deadline has come, and sends those again whose packets may
     /// have been lost.
     pub(crate) fn expire(&mut self, now: Duration, ended: &mut Vec<(Slot, Outcome)>) {
+        let from = ended.len();
         while let Some(due) = self.flights.take_due(now) {
             match due {
                 Due::GiveUp(flight) => {
@@ -149,16 +160,16 @@ impl RawProber {
                 }
                 // Without a source address now, it can still be answered.
                 Due::SendAgain(flight) => {
-                    if let Some(line) = self.lines.find(&flight.key)
-                        && let Ok(packet) = self.packet(line, &flight)
-                        && let Some(line) = self.lines.at_mut(line)
+                    if let Ok((way, packet)) = self.packet(&flight)
+                        && let Some((_, outbox)) = self.lines.outbox(way)
                     {
-                        line.push(Some(flight.slot), packet);
+                        outbox.push(Some(flight.slot), packet);
                     }
                 }
             }
         }
         self.flush_all(ended);
+        self.passengers.settle(ended, from);
     }
 
     /// When [`RawProber::expire`] has something to do next.
@@ -169,10 +180,12 @@ impl RawProber {
     /// Forgets a member's probe: nothing comes of it any more.
     pub(crate) fn forget(&mut self, slot: Slot) {
         self.flights.end_slot(slot);
+        self.passengers.forget(slot);
     }
 
-    /// Takes a probe in and puts its packet into a batch. Returns the line it leaves by.
-    fn launch(&mut self, probe: &Probe<'_>) -> Result<usize, Outcome> {
+    /// Takes a probe in and puts its packet into a batch. Returns which way it leaves, and
+    /// whether that batch is full; `None` when it goes along with another's.
+    fn launch(&mut self, probe: &Probe<'_>) -> Result<Option<(Way, bool)>, Outcome> {
         let protocol = match &probe.question.kind {
             Kind::Tcp(Handshake::Half) => Protocol::Tcp,
             Kind::UdpConnect => Protocol::Udp,
@@ -188,12 +201,22 @@ impl RawProber {
         let port = if protocol == Protocol::Icmp { 0 } else { to.port() };
         self.flights.end_slot(probe.slot);
         self.lines.open(protocol, Family::of(to.ip()), &mut self.dice)?;
+        if let Delivery::Link { .. } = probe.question.delivery {
+            self.lines.open_link()?;
+        }
         let roll = self.dice.roll();
         let key = Key { protocol, ip: to.ip(), port, lane: 0 };
-        let lane = self.flights.free_lane(key, sockets::Line::lanes(protocol), roll >> 32).ok_or_else(|| {
-            let why = format!("{} other probes of {} are under way", sockets::Line::lanes(protocol), to);
-            Outcome::NotAsked(why.into())
-        })?;
+        // Datagrams that begin together leave by one socket, if they can, in few system calls.
+        let first = if protocol == Protocol::Udp { self.turn } else { roll >> 32 };
+        let lanes = sockets::Line::lanes(protocol);
+        let Some(lane) = self.flights.free_lane(key, lanes, first) else {
+            let same = |leader: &&Flight| leader.delivery == probe.question.delivery && leader.scope == scope;
+            let leaders = self.flights.on_lanes(key, lanes, first).filter(same);
+            let leader = leaders.min_by_key(|leader| leader.deadline).map(|leader| leader.slot);
+            let why = || format!("{lanes} other probes of {to} are under way, all of them another way");
+            self.passengers.board(probe.slot, leader.ok_or_else(|| Outcome::NotAsked(why().into()))?);
+            return Ok(None);
+        };
         let key = Key { lane, ..key };
         let token = match protocol {
             Protocol::Udp => 0,
@@ -204,62 +227,108 @@ impl RawProber {
         };
         let flight =
             Flight::new(probe.slot, (key, scope), probe.question.delivery, token, (probe.deadline, probe.patience));
-        let line = self.lines.find(&key).ok_or_else(|| Outcome::NotAsked("its socket is closed".into()))?;
-        let packet = self.packet(line, &flight).map_err(|error| Failure::of_io(&error))?;
+        let (way, packet) = self.packet(&flight)?;
         self.flights.begin(flight);
-        if let Some(line) = self.lines.at_mut(line) {
-            line.push(Some(probe.slot), packet);
-        }
-        Ok(line)
+        let is_full = self.lines.outbox(way).is_some_and(|(_, outbox)| {
+            outbox.push(Some(probe.slot), packet);
+            outbox.is_full()
+        });
+        Ok(Some((way, is_full)))
     }
 
-    /// The packet of a probe.
-    fn packet(&mut self, line: usize, flight: &Flight) -> io::Result<Outgoing> {
-        let Key { protocol, ip, port, lane } = flight.key;
-        let first = self.lines.at(line).map_or(0, |line| line.first);
-        let ours = first.wrapping_add(lane);
-        let low = u32::try_from(flight.token & 0xffff_ffff).unwrap_or_default();
-        let to = sockets::raw_name(ip, flight.scope);
-        Ok(match protocol {
-            Protocol::Tcp => {
-                let (ends, source) = match ip {
-                    IpAddr::V4(v4) => {
-                        let source = self.sources.towards(v4)?;
-                        (tcp::Ends::V4(source, v4), Some(source))
-                    }
-                    IpAddr::V6(_) => (tcp::Ends::Kernel, None),
-                };
-                Outgoing::new(to, source, &tcp::syn(ends, ours, port, low.wrapping_sub(1)))
+    /// The packet of a probe, and which way it leaves.
+    fn packet(&mut self, flight: &Flight) -> Result<(Way, Outgoing), Outcome> {
+        let Key { protocol, ip, port, .. } = flight.key;
+        let (line, words) = self.words(flight)?;
+        if let Some(ends) = self.link_ends(flight)? {
+            let payload = packets::payload(protocol, Family::of(ip), ends, words);
+            return Ok((Way::Link, frame(flight, ends, &payload)?));
+        }
+        let (ends, source) = match (protocol, ip) {
+            (Protocol::Tcp, IpAddr::V4(to)) => {
+                let source = self.sources.towards(to).map_err(|error| Failure::of_io(&error))?;
+                (Ends::V4 { source, to }, Some(source))
             }
-            Protocol::Udp => Outgoing::new(sockets::named(ip, port, flight.scope), None, &[]),
-            Protocol::Icmp => {
-                let types = sockets::types(Family::of(ip));
-                Outgoing::new(to, None, &icmp::request(types, first, lane, flight.token))
+            _ => (Ends::Kernel, None),
+        };
+        let to = match protocol {
+            Protocol::Udp => sockets::named(ip, port, flight.scope),
+            _ => sockets::raw_name(ip, flight.scope),
+        };
+        let payload = packets::payload(protocol, Family::of(ip), ends, words);
+        Ok((Way::Line(line), Outgoing::new(to, source, payload.as_slice())))
+    }
+
+    /// The line of a probe, and what its packet says.
+    fn words(&mut self, flight: &Flight) -> Result<(usize, Words), Outcome> {
+        let Key { protocol, port, lane, .. } = flight.key;
+        let closed = || Outcome::NotAsked("its socket is closed".into());
+        let at = self.lines.find(&flight.key).ok_or_else(closed)?;
+        let line = self.lines.at(at).ok_or_else(closed)?;
+        let (ours, theirs) = match protocol {
+            Protocol::Tcp | Protocol::Sctp => (line.ear.first.wrapping_add(lane), port),
+            Protocol::Udp => (line.port, port),
+            Protocol::Icmp => (line.ear.first, lane),
+        };
+        // Of SCTP, the number that data would begin with.
+        let random = match protocol {
+            Protocol::Sctp => u32::try_from(self.dice.roll() >> 32).unwrap_or_default(),
+            _ => 0,
+        };
+        Ok((at, Words { ours, theirs, token: flight.token, random }))
+    }
+
+    /// The addresses of a probe that goes to an Ethernet address; `None` of one that is routed.
+    fn link_ends(&mut self, flight: &Flight) -> Result<Option<Ends>, Outcome> {
+        let Delivery::Link { interface, .. } = flight.delivery else { return Ok(None) };
+        let now = flight.deadline.saturating_sub(flight.patience);
+        match self.sources.on(interface, flight.key.ip, now) {
+            Ok(source) => Ok(Ends::of(source, flight.key.ip)),
+            Err(error) => {
+                let family = Family::of(flight.key.ip).name();
+                let why = format!("interface {interface} has no {family} address for answers to come to: {error}");
+                Err(Outcome::NotAsked(why.into()))
             }
-            Protocol::Sctp => {
-                let sequence = u32::try_from(self.dice.roll() >> 32).unwrap_or_default();
-                Outgoing::new(to, None, &sctp::init(ours, port, low, sequence))
-            }
-        })
+        }
+    }
+
+    /// Sends the member of a probe what makes it forget the probe. It needs not arrive: then
+    /// the member forgets it by and by.
+    fn farewell(&mut self, flight: &Flight, tag: Option<u32>) {
+        let sent = (|| -> Result<_, Outcome> {
+            let (line, words) = self.words(flight)?;
+            let Some(ends) = self.link_ends(flight)? else {
+                let farewell = packets::farewell(Ends::Kernel, words, tag);
+                let to = sockets::raw_name(flight.key.ip, flight.scope);
+                return Ok((Way::Line(line), Outgoing::new(to, None, farewell.as_slice())));
+            };
+            Ok((Way::Link, frame(flight, ends, &packets::farewell(ends, words, tag))?))
+        })();
+        if let Ok((way, packet)) = sent
+            && let Some((_, outbox)) = self.lines.outbox(way)
+        {
+            outbox.push(None, packet);
+        }
     }
 
     fn flush_all(&mut self, ended: &mut Vec<(Slot, Outcome)>) {
-        for line in 0..self.lines.len() {
-            self.flush(line, ended);
+        for way in self.lines.ways() {
+            self.flush(way, ended);
         }
     }
 
-    /// Sends what waits on a line.
-    fn flush(&mut self, line: usize, ended: &mut Vec<(Slot, Outcome)>) {
-        for (slot, source, error) in self.send(line) {
+    /// Sends what waits to leave that way.
+    fn flush(&mut self, way: Way, ended: &mut Vec<(Slot, Outcome)>) {
+        let Some((socket, outbox)) = self.lines.outbox(way) else { return };
+        for Unsent { slot, source, error } in outbox.send(socket) {
             let Some(flight) = self.flights.of_slot(slot).cloned() else { continue };
-            // The address that it was to be sent from may be gone.
             self.sources.forget(flight.key.ip);
+            // The address that it was to be sent from may be gone.
             if source.is_some()
-                && let Ok(packet) = self.packet(line, &flight)
+                && let Ok((way, packet)) = self.packet(&flight)
                 && packet.source != source
-                && let Some(line) = self.lines.at(line)
-                && sys::send(line.as_fd(), &[packet]).is_ok()
+                && let Some((socket, _)) = self.lines.outbox(way)
+                && sys::send(socket, &[packet]).is_ok()
             {
                 continue;
             }
@@ -268,63 +337,37 @@ impl RawProber {
         }
     }
 
-    /// Sends what waits on a line. Returns what could not be sent, from where, and why.
-    fn send(&mut self, line: usize) -> Vec<(Slot, Option<std::net::Ipv4Addr>, io::Error)> {
-        let mut failed = Vec::new();
-        let Some(line) = self.lines.at_mut(line) else { return failed };
-        let (mut done, mut tries) = (0, 0);
-        while done < line.outbox.len() {
-            match sys::send(line.socket.as_fd(), &line.outbox[done..]) {
-                Ok(sent) => {
-                    done += sent.max(1);
-                    tries = 0;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) if tries + 1 < SENDS => tries += 1,
-                Err(error) => {
-                    if let Some(slot) = line.slots[done] {
-                        failed.push((slot, line.outbox[done].source, error));
-                    }
-                    done += 1;
-                    tries = 0;
-                }
-            }
-        }
-        line.outbox.clear();
-        line.slots.clear();
-        failed
-    }
-
     fn take_packets(&mut self, at: usize, ended: &mut Vec<(Slot, Outcome)>) {
-        let Self { lines, inbox, flights, sources, .. } = self;
-        let Some(line) = lines.at_mut(at) else { return };
+        let mut farewells = Vec::new();
         for _ in 0..TURN {
-            match inbox.receive(line.socket.as_fd()) {
+            let Some(line) = self.lines.at(at) else { return };
+            match self.inbox.receive(line.socket.as_fd()) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // What an earlier packet met; the error queue tells more of it.
                 Err(_) => continue,
             }
-            for (from, bytes) in inbox.packets() {
-                let Some(Meaning { key, token, outcome, farewell }) = meaning::of_packet(line, from, bytes) else {
+            for (from, bytes) in self.inbox.packets() {
+                let Some(Meaning { key, token, outcome, tag }) = meaning::of_packet(line.ear, from, bytes) else {
                     continue;
                 };
-                let Some(flight) = flights.find(&key).filter(|flight| flight.token == token) else { continue };
-                let scope = flight.scope;
-                if let Some(flight) = flights.end_key(&key) {
-                    if let Outcome::Fails(_) = outcome {
-                        sources.forget(key.ip);
-                    }
-                    ended.push((flight.slot, outcome));
+                let Some(flight) = self.flights.end_if(&key, |flight| flight.token == token) else { continue };
+                if let Outcome::Fails(_) = outcome {
+                    self.sources.forget(key.ip);
                 }
-                if let Some(farewell) = farewell {
-                    line.slots.push(None);
-                    line.outbox.push(Outgoing::new(sockets::raw_name(key.ip, scope), None, &farewell));
+                // To a SYN-ACK the kernel says it, but cannot where routes do not lead.
+                let reset = outcome == Outcome::Answers(Answer::Accepts) && flight.delivery != Delivery::Routed;
+                ended.push((flight.slot, outcome));
+                if tag.is_some() || reset {
+                    farewells.push((flight, tag));
                 }
             }
-            if !inbox.is_full() {
-                return;
+            if !self.inbox.is_full() {
+                break;
             }
+        }
+        for (flight, tag) in farewells {
+            self.farewell(&flight, tag);
         }
     }
 
@@ -332,18 +375,16 @@ impl RawProber {
         let Self { lines, errors, flights, sources, .. } = self;
         let Some(line) = lines.at(at) else { return };
         for _ in 0..TURN * BATCH {
-            let report = match errors.next(line.socket.as_fd(), line.protocol) {
+            let report = match errors.next(line.socket.as_fd(), line.ear.protocol) {
                 Ok(Some(report)) => report,
                 Ok(None) => continue,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return,
             };
-            let Some((key, token)) = meaning::of_error(line, report.to, errors.bytes(&report)) else { continue };
+            let Some((key, token)) = meaning::of_error(line.ear, report.to, errors.bytes(&report)) else { continue };
             let Some(failure) = report.failure else { continue };
-            let ours = |flight: &&Flight| token.is_none_or(|token| token == flight.token);
-            if flights.find(&key).filter(ours).is_some()
-                && let Some(flight) = flights.end_key(&key)
-            {
+            let ours = |flight: &Flight| token.is_none_or(|token| token == flight.token);
+            if let Some(flight) = flights.end_if(&key, ours) {
                 sources.forget(key.ip);
                 ended.push((flight.slot, Outcome::Fails(failure)));
             }
@@ -351,6 +392,21 @@ impl RawProber {
     }
 }
 
+/// A frame for the member of a probe that goes to an Ethernet address.
+fn frame(flight: &Flight, ends: Ends, payload: &Payload) -> Result<Outgoing, Outcome> {
+    let number = flight.key.protocol.number(Family::of(flight.key.ip));
+    if let Delivery::Link { interface, source, destination } = flight.delivery
+        && let Some(frame) = packets::frame(destination, source, ends, number, payload)
+    {
+        return Ok(Outgoing::new(Name::of_interface(interface), None, frame.as_slice()));
+    }
+    Err(Outcome::NotAsked("it has no Ethernet address".into()))
+}
+
 #[cfg(test)]
 #[path = "mod_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "network_tests.rs"]
+mod network_tests;

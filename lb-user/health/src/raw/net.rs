@@ -35,9 +35,27 @@ impl Family {
             IpAddr::V6(_) => Self::V6,
         }
     }
+
+    /// What it is called.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
 }
 
 impl Protocol {
+    /// What it is called.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Icmp => "ICMP",
+            Self::Sctp => "SCTP",
+        }
+    }
+
     /// Its number in an IP header of that family.
     pub(super) const fn number(self, family: Family) -> u8 {
         match (self, family) {
@@ -73,6 +91,18 @@ pub(super) struct Key {
     /// What keeps it apart from other probes to the same place: which of our ports, which
     /// of our sockets, which sequence number of an echo.
     pub(super) lane: u16,
+}
+
+/// What arrives at a socket of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Ear {
+    /// Of which protocol.
+    pub(super) protocol: Protocol,
+    /// Of which family.
+    pub(super) family: Family,
+    /// TCP, SCTP: to which ports, of which this is the first. PING: with which identifier.
+    /// UDP: of which lane.
+    pub(super) first: u16,
 }
 
 /// The address in its own family: one of IPv4 that is written as one of IPv6 is of IPv4.

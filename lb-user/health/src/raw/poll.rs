@@ -1,13 +1,20 @@
 //! All sockets that are open, and waiting for any of them as if they were one: they are in
 //! an epoll, which tokio waits for.
 
-use std::{collections::HashMap, io, sync::Arc};
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+};
 
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
+use socket2::Socket;
 use tokio::io::unix::AsyncFd;
 
 use super::{
     net::{Dice, Family, Key, Protocol},
+    outbox::Outbox,
     sockets::{self, Line},
     sys::Queue,
 };
@@ -28,22 +35,51 @@ pub(super) struct Lines {
     lines: Vec<Line>,
     first: HashMap<(Protocol, Family), usize>,
     queue: Option<AsyncFd<Queue>>,
+    link: Option<(Socket, Outbox)>,
+}
+
+/// How a packet leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Way {
+    /// Through the socket of a line.
+    Line(usize),
+    /// As a frame.
+    Link,
 }
 
 impl Lines {
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.lines.len()
+    /// Every way that packets leave by.
+    pub(super) fn ways(&self) -> impl Iterator<Item = Way> + use<> {
+        (0..self.lines.len()).map(Way::Line).chain(self.link.is_some().then_some(Way::Link))
+    }
+
+    /// The socket and the packets of a way.
+    pub(super) fn outbox(&mut self, way: Way) -> Option<(BorrowedFd<'_>, &mut Outbox)> {
+        match way {
+            Way::Line(line) => self.lines.get_mut(line).map(|line| (line.socket.as_fd(), &mut line.outbox)),
+            Way::Link => {
+                let (socket, outbox) = self.link.as_mut()?;
+                let socket: &Socket = socket;
+                Some((socket.as_fd(), outbox))
+            }
+        }
+    }
+
+    /// Opens what frames leave by, unless it is open.
+    ///
+    /// # Errors
+    /// Why nothing can be asked.
+    pub(super) fn open_link(&mut self) -> Result<(), Outcome> {
+        if self.link.is_none() {
+            let socket = sockets::open_link().map_err(|error| Outcome::NotAsked(why_not("frames", &error)))?;
+            self.link = Some((socket, Outbox::default()));
+        }
+        Ok(())
     }
 
     /// The line of that number.
     pub(super) fn at(&self, line: usize) -> Option<&Line> {
         self.lines.get(line)
-    }
-
-    /// The line of that number.
-    pub(super) fn at_mut(&mut self, line: usize) -> Option<&mut Line> {
-        self.lines.get_mut(line)
     }
 
     /// The line that a probe leaves by.
@@ -60,7 +96,10 @@ impl Lines {
         if self.first.contains_key(&(protocol, family)) {
             return Ok(());
         }
-        self.try_open(protocol, family, dice).map_err(|error| Outcome::NotAsked(why_not(protocol, family, &error)))
+        self.try_open(protocol, family, dice).map_err(|error| {
+            let what = format!("{} over {}", protocol.name(), family.name());
+            Outcome::NotAsked(why_not(&what, &error))
+        })
     }
 
     fn try_open(&mut self, protocol: Protocol, family: Family, dice: &mut Dice) -> io::Result<()> {
@@ -107,21 +146,18 @@ impl Lines {
     }
 }
 
-fn why_not(protocol: Protocol, family: Family, error: &io::Error) -> Arc<str> {
-    let name = match family {
-        Family::V4 => "IPv4",
-        Family::V6 => "IPv6",
-    };
+/// Why there is no socket for something.
+fn why_not(what: &str, error: &io::Error) -> Arc<str> {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
             "this process may not make packets of its own: it lacks CAP_NET_RAW; run lbd as root or give it that \
              capability"
                 .into()
         }
-        Some(libc::EAFNOSUPPORT) => format!("this host has no {name}: it is switched off in its kernel").into(),
+        Some(libc::EAFNOSUPPORT) => format!("no socket for {what}: it is switched off in this host's kernel").into(),
         _ if error.kind() == io::ErrorKind::AddrInUse => {
-            format!("no {} local ports in a row are free for {protocol:?}", sockets::PORTS).into()
+            format!("no socket for {what}: no {} local ports in a row are free", sockets::PORTS).into()
         }
-        _ => format!("no socket for {protocol:?} over {name}: {error}").into(),
+        _ => format!("no socket for {what}: {error}").into(),
     }
 }

@@ -4,7 +4,7 @@
 /// A common header and an INIT chunk.
 pub(super) const INIT_LEN: usize = 32;
 /// A common header and an ABORT chunk.
-pub(super) const ABORT_LEN: usize = 16;
+const ABORT_LEN: usize = 16;
 
 const COMMON: usize = 12;
 const INIT: u8 = 1;

@@ -3,17 +3,21 @@
 //! A few serve all members. The kernel does not know of connections here: it answers a
 //! SYN-ACK with RST by itself, so that the member keeps nothing.
 
-use std::{io, ops::RangeInclusive, os::fd::AsFd};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, SocketAddrV6},
+    ops::RangeInclusive,
+};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol as Number, SockAddr, Socket, Type};
 
-use super::Slot;
 use super::{
     filter::Filter,
     icmp,
-    net::{Dice, Family, Protocol},
-    sys::{Name, Outgoing},
+    net::{Dice, Ear, Family, Protocol},
+    outbox::Outbox,
+    sys::Name,
     tcp,
 };
 
@@ -31,6 +35,9 @@ const ROWS_TRIED: usize = 64;
 /// with what the kernel counts for each.
 const RECEIVE_BUFFER: usize = 8 << 20;
 
+/// The same for each socket of UDP, at which anybody's datagrams may arrive.
+const UDP_RECEIVE_BUFFER: usize = 1 << 20;
+
 /// What may wait to be sent: packets to members that do not answer ARP wait in the kernel
 /// for seconds, and must not keep those to others from being sent.
 const SEND_BUFFER: usize = 16 << 20;
@@ -38,18 +45,14 @@ const SEND_BUFFER: usize = 16 << 20;
 /// A socket, and what goes through it.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// What its probes are made of.
-    pub(super) protocol: Protocol,
-    /// Of which family.
-    pub(super) family: Family,
+    /// What arrives there.
+    pub(super) ear: Ear,
     /// The socket.
     pub(super) socket: Socket,
-    /// TCP, SCTP: the first of its local ports. PING: its identifier. UDP: its lane.
-    pub(super) first: u16,
-    /// Packets that wait for the end of a batch, and whose they are.
-    pub(super) outbox: Vec<Outgoing>,
-    /// In the same order.
-    pub(super) slots: Vec<Option<Slot>>,
+    /// UDP: its local port.
+    pub(super) port: u16,
+    /// Packets that wait for the end of a batch.
+    pub(super) outbox: Outbox,
     /// They hold the ports, and do nothing else.
     _reserved: Vec<Socket>,
 }
@@ -62,12 +65,6 @@ impl Line {
             Protocol::Udp => UDP_SOCKETS as u32,
             Protocol::Icmp => 1 << 16,
         }
-    }
-
-    /// Puts a packet into the batch.
-    pub(super) fn push(&mut self, slot: Option<Slot>, packet: Outgoing) {
-        self.slots.push(slot);
-        self.outbox.push(packet);
     }
 }
 
@@ -89,7 +86,7 @@ pub(super) fn open(protocol: Protocol, family: Family, dice: &mut Dice) -> io::R
     let filter = match protocol {
         Protocol::Tcp => Filter::tcp(family, &row(first)),
         Protocol::Sctp => Filter::sctp(family, &row(first)),
-        Protocol::Icmp | Protocol::Udp => Filter::icmp(family, types(family), first),
+        Protocol::Icmp | Protocol::Udp => Filter::icmp(family, icmp::Types::of(family), first),
     };
     socket.attach_filter(&filter.program())?;
     if (protocol, family) == (Protocol::Tcp, Family::V6) {
@@ -97,14 +94,6 @@ pub(super) fn open(protocol: Protocol, family: Family, dice: &mut Dice) -> io::R
         setsockopt(&socket, ChecksumAt, &at)?;
     }
     Ok(vec![line(protocol, family, socket, first, reserved)])
-}
-
-/// The types of echoes of a family.
-pub(super) const fn types(family: Family) -> icmp::Types {
-    match family {
-        Family::V4 => icmp::V4,
-        Family::V6 => icmp::V6,
-    }
 }
 
 fn row(first: u16) -> RangeInclusive<u16> {
@@ -116,7 +105,7 @@ fn low_half(number: u64) -> u16 {
 }
 
 fn line(protocol: Protocol, family: Family, socket: Socket, first: u16, reserved: Vec<Socket>) -> Line {
-    Line { protocol, family, socket, first, outbox: Vec::new(), slots: Vec::new(), _reserved: reserved }
+    Line { ear: Ear { protocol, family, first }, socket, port: 0, outbox: Outbox::default(), _reserved: reserved }
 }
 
 fn open_udp(family: Family, lane: u16) -> io::Result<Line> {
@@ -125,7 +114,8 @@ fn open_udp(family: Family, lane: u16) -> io::Result<Line> {
         socket.set_only_v6(true)?;
     }
     socket.bind(&any(family, 0))?;
-    Ok(line(Protocol::Udp, family, socket, lane, Vec::new()))
+    let port = socket.local_addr()?.as_socket().map_or(0, |address| address.port());
+    Ok(Line { port, ..line(Protocol::Udp, family, socket, lane, Vec::new()) })
 }
 
 /// A socket that does not block, hears of ICMP errors and has large buffers.
@@ -139,9 +129,10 @@ fn new(family: Family, kind: Type, protocol: Option<Number>) -> io::Result<Socke
         Family::V4 => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
         Family::V6 => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
     }
+    let receive = if kind == Type::DGRAM { UDP_RECEIVE_BUFFER } else { RECEIVE_BUFFER };
     // Above the limit of the system with CAP_NET_ADMIN, else up to it.
-    if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    if setsockopt(&socket, sockopt::RcvBufForce, &receive).is_err() {
+        socket.set_recv_buffer_size(receive)?;
     }
     if setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
         socket.set_send_buffer_size(SEND_BUFFER)?;
@@ -151,9 +142,19 @@ fn new(family: Family, kind: Type, protocol: Option<Number>) -> io::Result<Socke
 
 fn any(family: Family, port: u16) -> SockAddr {
     match family {
-        Family::V4 => std::net::SocketAddr::from(([0; 4], port)).into(),
-        Family::V6 => std::net::SocketAddr::from(([0u16; 8], port)).into(),
+        Family::V4 => SocketAddr::from(([0; 4], port)).into(),
+        Family::V6 => SocketAddr::from(([0u16; 8], port)).into(),
     }
+}
+
+/// A socket that frames leave by; nothing arrives there.
+///
+/// # Errors
+/// When the kernel refuses, above all for want of `CAP_NET_RAW`.
+pub(super) fn open_link() -> io::Result<Socket> {
+    let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), Some(Number::from(0)))?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    Ok(socket)
 }
 
 /// Takes a row of ports of TCP, so that the kernel gives them to nobody. The row begins at
@@ -195,22 +196,14 @@ nix::setsockopt_impl!(ChecksumAt, libc::IPPROTO_IPV6, libc::IPV6_CHECKSUM, i32, 
 struct ChecksumAt;
 
 /// The name that a raw socket sends to: it has no port.
-pub(super) fn raw_name(ip: std::net::IpAddr, scope: u32) -> Name {
+pub(super) fn raw_name(ip: IpAddr, scope: u32) -> Name {
     named(ip, 0, scope)
 }
 
 /// The name of an address, a port and a scope.
-pub(super) fn named(ip: std::net::IpAddr, port: u16, scope: u32) -> Name {
-    use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+pub(super) fn named(ip: IpAddr, port: u16, scope: u32) -> Name {
     Name::of_ip(match ip {
         IpAddr::V4(_) => SocketAddr::new(ip, port),
         IpAddr::V6(v6) => SocketAddrV6::new(v6, port, 0, scope).into(),
     })
-}
-
-/// What the socket of a line is, for whoever waits for it.
-impl AsFd for Line {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
 }

@@ -4,12 +4,12 @@
 //! nobody else knows (RFC 9293 §3.10.7.3). Checksums of what arrives are not: over a veth
 //! they are unfinished, and 32 bits that match are proof enough.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
-use super::checksum::Sum;
+use super::packets::Ends;
 
 /// A header with one option.
-pub(super) const SYN_LEN: usize = 24;
+const SYN_LEN: usize = 24;
+/// A header.
+const RST_LEN: usize = 20;
 
 /// Where the checksum is in a header.
 pub(super) const CHECKSUM_AT: usize = 16;
@@ -24,40 +24,42 @@ const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// The ends of a pseudo header that the checksum is made with.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Ends {
-    /// IPv4: from, to.
-    V4(Ipv4Addr, Ipv4Addr),
-    /// IPv6: from, to.
-    V6(Ipv6Addr, Ipv6Addr),
-    /// IPv6, and the kernel fills the checksum in.
-    Kernel,
-}
-
 /// A SYN.
-pub(super) fn syn(ends: Ends, source_port: u16, port: u16, sequence: u32) -> [u8; SYN_LEN] {
+pub(super) fn syn(ends: Ends, ports: (u16, u16), sequence: u32) -> [u8; SYN_LEN] {
     let mut syn = [0; SYN_LEN];
-    syn[..2].copy_from_slice(&source_port.to_be_bytes());
-    syn[2..4].copy_from_slice(&port.to_be_bytes());
-    syn[4..8].copy_from_slice(&sequence.to_be_bytes());
-    syn[12] = 6 << 4;
-    syn[13] = SYN;
+    begin(&mut syn, ports, sequence, SYN);
     syn[14..16].copy_from_slice(&WINDOW.to_be_bytes());
     // The option of a largest segment: kind 2, four bytes (RFC 9293 §3.2).
-    let segment = MTU - if matches!(ends, Ends::V4(..)) { 40 } else { 60 };
+    let segment = MTU - if matches!(ends, Ends::V4 { .. }) { 40 } else { 60 };
     syn[20] = 2;
     syn[21] = 4;
     syn[22..24].copy_from_slice(&segment.to_be_bytes());
-    let (protocol, length) = (6, 24);
-    let sum = match ends {
-        Ends::V4(source, to) => Sum::default().v4(source, to, protocol, length),
-        Ends::V6(source, to) => Sum::default().v6(source, to, protocol, length),
-        Ends::Kernel => return syn,
-    };
-    let checksum = sum.bytes(&syn).folded();
-    syn[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&checksum.to_be_bytes());
+    seal(&mut syn, ends);
     syn
+}
+
+/// The RST that ends what a SYN-ACK has half opened, with the number that it acknowledged.
+pub(super) fn reset(ends: Ends, ports: (u16, u16), acknowledged: u32) -> [u8; RST_LEN] {
+    let mut reset = [0; RST_LEN];
+    begin(&mut reset, ports, acknowledged, RST);
+    seal(&mut reset, ends);
+    reset
+}
+
+fn begin(segment: &mut [u8], (source_port, port): (u16, u16), sequence: u32, flags: u8) {
+    segment[..2].copy_from_slice(&source_port.to_be_bytes());
+    segment[2..4].copy_from_slice(&port.to_be_bytes());
+    segment[4..8].copy_from_slice(&sequence.to_be_bytes());
+    // The length in words of four bytes: 6 at most.
+    segment[12] = u8::try_from(segment.len() / 4).unwrap_or_default() << 4;
+    segment[13] = flags;
+}
+
+fn seal(segment: &mut [u8], ends: Ends) {
+    if let Some(sum) = ends.sum(6, u16::try_from(segment.len()).unwrap_or_default()) {
+        let checksum = sum.bytes(segment).folded();
+        segment[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&checksum.to_be_bytes());
+    }
 }
 
 /// What a segment from a member says to a SYN.
@@ -110,3 +112,7 @@ pub(super) fn read_sent(bytes: &[u8]) -> Option<Sent> {
         sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
     })
 }
+
+#[cfg(test)]
+#[path = "tcp_tests.rs"]
+mod tests;

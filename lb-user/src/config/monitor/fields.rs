@@ -131,7 +131,7 @@ pub(in crate::config) static URL_PATH: Field = Field {
     key: "url_path",
     kind: Kind::Text {
         what: "a URL path in quotes",
-        can_be: "a URL path of at most 255 characters, beginning with `/`, perhaps with a query",
+        can_be: "a URL path of at most 2048 characters, beginning with `/`, perhaps with a query",
     },
     default: Fallback::Text("/"),
     example: "\"/healthz\"",
@@ -151,7 +151,7 @@ pub(in crate::config) static EXPECTED_CODES: Field = Field {
 
 pub(in crate::config) static DOMAIN_NAME: Field = Field {
     key: "domain_name",
-    kind: Kind::Text { what: "a host name in quotes", can_be: "a host name of at most 255 characters" },
+    kind: Kind::Text { what: "a host name in quotes", can_be: "a host name of at most 253 characters" },
     default: Fallback::None("none"),
     example: "\"www.example.com\"",
     meaning: "The name that is asked for: the Host header of `HTTP` and `HTTPS`, which need `http_version = \"1.1\"` \

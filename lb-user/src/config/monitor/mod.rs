@@ -219,7 +219,7 @@ fn warn_of_codes(table: &Reader<'_>, kind: &MonitorKind) {
     let (MonitorKind::Http(question) | MonitorKind::Https(question)) = kind else { return };
     if !(FIRST_FINAL_CODE..1000).any(|code| question.expected.accept(code)) {
         let text = format!(
-            "no answer ends with {}, codes begin with 200, so that every member goes down; give the code of a healthy \
+            "no answer ends with {}: final codes begin with 200, so every member goes down; give the code of a healthy \
              member's answer",
             question.expected
         );

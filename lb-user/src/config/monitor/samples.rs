@@ -13,8 +13,12 @@ fn milliseconds(least: u64) -> impl Strategy<Value = Duration> {
 }
 
 fn domain_name() -> impl Strategy<Value = DomainName> {
-    let label = "[A-Za-z0-9]([A-Za-z0-9-]{0,20}[A-Za-z0-9])?";
-    prop::collection::vec(label, 1..6).prop_map(|labels| DomainName::new(&labels.join(".")).unwrap())
+    let label = "[A-Za-z0-9_]([A-Za-z0-9-]{0,20}[A-Za-z0-9])?";
+    let end = select(&["", "."][..]);
+    (prop::collection::vec(label, 1..6), end).prop_map(|(labels, end)| {
+        let name = format!("{}{end}", labels.join("."));
+        DomainName::new(&name).unwrap()
+    })
 }
 
 fn url_path() -> impl Strategy<Value = UrlPath> {

@@ -238,7 +238,7 @@ fn codes_are_written_as_octavia_writes_them() {
 /// Octavia's answer 160, and what would be a request of the file's own making.
 #[test]
 fn what_would_leave_its_place_in_a_request_is_refused() {
-    let long = format!("/{}", "a".repeat(255));
+    let long = format!("/{}", "a".repeat(2048));
     let huge = format!("/{}", "a".repeat(1 << 20));
     for path in [
         "nope",
@@ -265,7 +265,7 @@ fn what_would_leave_its_place_in_a_request_is_refused() {
         is_fit_for_a_terminal(&mistake);
     }
     let label = "a".repeat(64);
-    let long = vec!["abc"; 65].join(".");
+    let long = vec!["abc"; 64].join(".");
     for name in [
         "",
         ".",
@@ -273,6 +273,9 @@ fn what_would_leave_its_place_in_a_request_is_refused() {
         "a b",
         "-a",
         "a-",
+        "a_b",
+        "__a",
+        "a..",
         "a:80",
         "[::1]",
         "a/b",
@@ -417,6 +420,30 @@ fn a_udp_port_that_is_asked_in_another_protocol_is_taken_with_a_warning() {
     }
     assert_eq!(good("UDP", "type = \"UDP-CONNECT\"").warnings, []);
     assert_eq!(good("TCP", "type = \"HTTP\"").warnings, []);
+}
+
+#[test]
+fn the_page_about_health_names_every_type_field_and_number() {
+    let page = include_str!("../../../../docs/health.md");
+    let types = TYPES.iter().map(|(name, _)| *name);
+    let fields = HEALTHMONITOR.fields.iter().copied().chain([&ON_MEMBER_DOWN, &PANIC_THRESHOLD]).map(|field| field.key);
+    for word in types.chain(fields) {
+        assert!(
+            page.contains(&format!("`{word}`")) || page.contains(&format!("`{word} = ")),
+            "docs/health.md: no {word}"
+        );
+    }
+    let flights = lb_health::MAX_IN_FLIGHT;
+    for number in [
+        format!("{},{:03}", flights / 1000, flights % 1000),
+        format!("{} times at most", number_word(lb_health::MAX_DAMPING)),
+    ] {
+        assert!(page.contains(&number), "docs/health.md: no {number}");
+    }
+}
+
+fn number_word(number: u8) -> &'static str {
+    ["no", "one", "two", "three", "four", "five", "six"].get(usize::from(number)).copied().unwrap_or("many")
 }
 
 proptest! {

@@ -6,7 +6,7 @@ use super::{
     select::{self, LISTENER, Names},
     traffic::{self, Tally},
 };
-use crate::control::{protocol::Refusal, view::ListenerView};
+use crate::control::{protocol::Refusal, status::Object, view::ListenerView};
 
 pub(super) fn list(
     knowledge: &Knowledge<'_>,
@@ -34,6 +34,8 @@ fn view(knowledge: &Knowledge<'_>, row: &ListenerRow<'_>, tally: Option<&Tally>)
         default_pool: row.pool.clone(),
         admin_state_up: row.wanted.map(|(_, listener)| listener.admin_state_up),
         operating_status: row.status,
+        status_reason: row.reason.clone(),
+        status_since: knowledge.since(Object::Listener, &row.label, row.status),
         in_dataplane: row.seen.is_some(),
         counters,
         active_flows: tally.zip(row.seen).map(|(tally, seen)| tally.of_listener(seen.id)),

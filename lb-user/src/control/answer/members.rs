@@ -13,6 +13,7 @@ use crate::{
     compile::MemberKey,
     control::{
         protocol::{Refusal, RefusalCode},
+        status::Object,
         view::{MemberSetView, MemberView, NextHopView, OverrideView, Percent},
     },
     model::Model,
@@ -130,6 +131,7 @@ fn view(
         backup: row.backup(),
         operating_status: row.status,
         status_reason: row.reason.clone(),
+        status_since: knowledge.since(Object::Member, &row.label, row.status),
         next_hop_missing: row.hop_missing.clone(),
         next_hop,
         overridden: row.change.map(|change| OverrideView {

@@ -12,16 +12,19 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
     protocol::{Refusal, RefusalCode, Request, Response},
+    survey::Sighting,
     view::{DaemonView, sync::SyncView, vrrp::VrrpView},
 };
 use crate::{
     compile::{HealthView, MemberKey, Overrides},
+    controller::standing::Standings,
     dataplane::{Dataplane, DataplaneError, Describe, Observed, Statistics, kernel::KernelDataplane},
     model::Model,
 };
 
 mod drops;
 mod flows;
+mod health;
 mod listeners;
 mod load_balancers;
 mod members;
@@ -34,8 +37,9 @@ mod traffic;
 mod vrrp;
 
 #[cfg(test)]
-mod scene;
+pub(super) mod scene;
 
+pub use health::HealthKnowledge;
 pub use members::{find_member, member_set_view};
 pub use offline::edit_offline;
 pub use vrrp::vrrp_command;
@@ -61,13 +65,16 @@ pub struct Knowledge<'a> {
     /// Flow sync, where it is configured; needed only if
     /// [`Request::is_about_the_pair`].
     pub sync: Option<&'a SyncView>,
+    /// What the health monitors know; needed only if
+    /// [`Request::is_about_health`], and nobody knows it offline.
+    pub health: Option<&'a HealthKnowledge>,
 }
 
 impl<'a> Knowledge<'a> {
     /// What is known when nobody is there but the maps.
     #[must_use]
     pub fn of_maps(dataplane: &'a dyn Source) -> Self {
-        Self { dataplane, intent: None, daemon: None, vrrp: &[], sync: None }
+        Self { dataplane, intent: None, daemon: None, vrrp: &[], sync: None, health: None }
     }
 }
 
@@ -94,6 +101,14 @@ pub struct Intent<'a> {
     pub interfaces: &'a [String],
     /// Why the driver of an interface did not take the program, by index.
     pub fallbacks: &'a BTreeMap<u32, String>,
+    /// Since when everything has its status.
+    pub standings: &'a Standings,
+}
+
+/// Shows everything that the pool file names, with its status, from what the maps
+/// say: as [`survey`](super::survey::survey), and slower.
+pub fn survey_of_maps(observed: &Observed, intent: &Intent<'_>, tell: &mut dyn FnMut(&Sighting<'_>)) {
+    Picture::new(observed, Some(intent)).tell(tell);
 }
 
 /// Answers a request that only asks. One that would change something is
@@ -133,13 +148,18 @@ fn look_up(knowledge: &Knowledge<'_>, request: &Request) -> Result<Response, Ref
     Ok(match request {
         Request::Status => Response::Status(Box::new(overview::status(knowledge, &picture)?)),
         Request::LoadBalancers { select } => {
-            Response::LoadBalancers(load_balancers::list(&picture, select.as_deref())?)
+            Response::LoadBalancers(load_balancers::list(knowledge, &picture, select.as_deref())?)
         }
         Request::Listeners { select } => Response::Listeners(listeners::list(knowledge, &picture, select.as_deref())?),
-        Request::Pools { select } => Response::Pools(pools::list(&picture, select.as_deref())?),
+        Request::Pools { select } => Response::Pools(pools::list(knowledge, &picture, select.as_deref())?),
         Request::Members { select, pool } => {
             Response::Members(members::list(knowledge, &picture, select.as_deref(), pool.as_deref())?)
         }
+        Request::ListHealth { pool, failing, limit } => {
+            let choice = health::Choice { pool: pool.as_deref(), failing: *failing, limit: *limit };
+            Response::HealthList(health::list(knowledge, &picture, choice)?)
+        }
+        Request::ShowHealth { member } => Response::Health(Box::new(health::show(knowledge, &picture, member)?)),
         Request::Stats => Response::Stats(traffic::stats(knowledge, &picture)?),
         Request::Flows { filter, limit } => Response::Flows(flows::list(knowledge, &picture, filter, *limit)?),
         Request::FlowCount { filter } => Response::FlowCount(flows::count(knowledge, &picture, filter)?),

@@ -1,6 +1,10 @@
 //! The whole on one screen, and the data path itself.
 
-use super::{Intent, Knowledge, drops, failed, load_balancers::role, picture::Picture};
+use super::{
+    Intent, Knowledge, drops, failed,
+    load_balancers::role,
+    picture::{LoadBalancerRow, Picture},
+};
 use crate::{
     control::{
         protocol::Refusal,
@@ -17,13 +21,13 @@ pub(super) fn status(knowledge: &Knowledge<'_>, picture: &Picture<'_>) -> Result
     let attachments = knowledge.dataplane.describe().map_err(failed("read the data path"))?.attachments;
     let interfaces_missing = missing(knowledge.intent.as_ref(), &attachments);
     let source = if knowledge.intent.is_some() { "lbd" } else { OFFLINE_SOURCE };
+    let load_balancers = picture.load_balancers.iter().map(LoadBalancerRow::part);
+    let (operating_status, status_reason) = status::of_all(load_balancers, &interfaces_missing);
     Ok(StatusView {
         source: source.to_owned(),
         daemon: knowledge.daemon.cloned(),
-        operating_status: status::of_all(
-            picture.load_balancers.iter().map(|lb| lb.status),
-            !interfaces_missing.is_empty(),
-        ),
+        operating_status,
+        status_reason,
         role: role(picture),
         counts: counts(picture),
         interfaces: interfaces(knowledge, attachments),

@@ -15,7 +15,8 @@ use super::Intent;
 use crate::{
     compile::{MemberKey, MemberOverride, Verdict, is_instance_label},
     control::{
-        status::{self, Drain, MemberFacts, PoolOff},
+        status::{self, Drain, ListenerOff, MemberFacts, MemberStatus, Object, PanicFacts, Part, PoolFacts, PoolOff},
+        survey::{self, NOT_LOOKED_UP, Sighting},
         view::OperatingStatus,
     },
     dataplane::{ListenerKey, MemberId, MemberRecord, Observed, ObservedListener, ObservedPool, ObservedVip},
@@ -41,6 +42,7 @@ pub(super) struct LoadBalancerRow<'a> {
     /// Whether this balancer answers for the VIP.
     pub(super) carried: bool,
     pub(super) status: OperatingStatus,
+    pub(super) reason: Option<String>,
 }
 
 /// A listener.
@@ -52,6 +54,7 @@ pub(super) struct ListenerRow<'a> {
     pub(super) wanted: Option<(&'a LoadBalancer, &'a Listener)>,
     pub(super) seen: Option<&'a ObservedListener>,
     pub(super) status: OperatingStatus,
+    pub(super) reason: Option<String>,
 }
 
 /// A pool.
@@ -61,9 +64,12 @@ pub(super) struct PoolRow<'a> {
     pub(super) listeners: Vec<String>,
     /// Why it is out of use.
     pub(super) off: Option<PoolOff>,
+    /// So many of its members are down that traffic goes to all.
+    pub(super) panic: Option<PanicFacts>,
     pub(super) wanted: Option<(&'a LoadBalancer, &'a Pool)>,
     pub(super) seen: Option<&'a ObservedPool>,
     pub(super) status: OperatingStatus,
+    pub(super) reason: Option<String>,
 }
 
 /// A member.
@@ -79,13 +85,15 @@ pub(super) struct MemberRow<'a> {
     /// Slots of its pool's table that name it, of how many.
     pub(super) share: (usize, usize),
     pub(super) hop_missing: Option<String>,
+    /// A monitor found it down.
+    pub(super) down: bool,
     pub(super) status: OperatingStatus,
     pub(super) reason: Option<String>,
 }
 
 impl ListenerRow<'_> {
-    fn is_on(&self) -> bool {
-        self.wanted.is_none_or(|(lb, listener)| lb.admin_state_up && listener.admin_state_up)
+    fn off(&self) -> Option<ListenerOff> {
+        self.wanted.and_then(|(lb, listener)| survey::listener_off(lb, listener))
     }
 }
 
@@ -124,11 +132,19 @@ impl MemberRow<'_> {
             Some(_) => self.change.is_some_and(|c| c.drain),
             None => self.has(MemberState::DRAINING),
         };
-        match (self.weight(), drained) {
-            (0, _) => Some(Drain::Weight),
-            (_, true) => Some(Drain::Operator),
-            (_, false) => None,
-        }
+        Drain::of(self.weight(), drained)
+    }
+
+    /// It as its pool sees it.
+    fn within_pool(&self) -> MemberStatus<'_, &String> {
+        let name = self.label.rsplit_once('/').map_or(self.label.as_str(), |(_, name)| name);
+        MemberStatus { name, status: self.status, reason: self.reason.as_ref() }
+    }
+
+    /// Takes traffic though it is down.
+    fn shows_panic(&self) -> bool {
+        const BOTH: u64 = MemberState::UP | MemberState::UNHEALTHY;
+        self.flags() & BOTH == BOTH
     }
 
     /// The flags do not tell why a member is not up when nothing about itself
@@ -175,55 +191,114 @@ impl<'a> Picture<'a> {
 
     /// Fills in every status, from the bottom up.
     fn judge(&mut self, intent: Option<&Intent<'a>>) {
-        let on = self.listeners.iter().filter(|listener| listener.is_on());
+        let on = self.listeners.iter().filter(|listener| listener.off().is_none());
         let used: HashSet<String> = on.filter_map(|listener| listener.pool.clone()).collect();
-        let mut off: HashMap<String, PoolOff> = HashMap::new();
+        let mut of_pool: HashMap<String, (Option<PoolOff>, bool)> = HashMap::new();
         for at in 0..self.pools.len() {
-            let why = self.pool_off(&self.pools[at], &used);
-            self.pools[at].off = why;
-            off.extend(why.map(|why| (self.pools[at].label.clone(), why)));
+            let off = self.pool_off(&self.pools[at], &used);
+            let panic = self.panic(&self.pools[at], intent);
+            let pool = &mut self.pools[at];
+            (pool.off, pool.panic) = (off, panic.filter(|_| off.is_none()));
+            of_pool.insert(pool.label.clone(), (off, pool.panic.is_some()));
         }
         for member in &mut self.members {
-            judge_member(member, off.get(&member.key.pool).copied(), intent);
+            let (off, panic) = of_pool.get(&member.key.pool).copied().unwrap_or_default();
+            judge_member(member, off, panic, intent);
         }
-        let mut of_pool = HashMap::new();
         for at in 0..self.pools.len() {
             let pool = &self.pools[at];
             let has_table = pool.seen.is_some_and(|seen| !seen.table.is_empty());
-            let status = status::of_pool(pool.off, has_table, self.members_of(&pool.label).map(|m| m.status));
-            of_pool.insert(pool.label.clone(), status);
-            self.pools[at].status = status;
+            let facts = PoolFacts { off: pool.off, has_table, panic: pool.panic };
+            let judged = status::of_pool(&facts, self.members_of(&pool.label).map(MemberRow::within_pool));
+            (self.pools[at].status, self.pools[at].reason) = judged;
         }
+        let pools: HashMap<&str, Part<'_>> = self.pools.iter().map(|pool| (pool.label.as_str(), pool.part())).collect();
         for listener in &mut self.listeners {
-            let pool = listener.pool.as_ref().and_then(|label| of_pool.get(label)).copied();
-            listener.status = status::of_listener(listener.is_on(), listener.seen.is_some(), pool);
+            let pool = listener.pool.as_ref().and_then(|label| pools.get(label.as_str())).copied();
+            let judged = status::of_listener(listener.off(), listener.seen.is_some(), pool);
+            (listener.status, listener.reason) = judged;
         }
-        let mut parts: HashMap<&str, Vec<OperatingStatus>> = HashMap::new();
-        let listeners = self.listeners.iter().map(|l| (&l.label, l.status));
-        for (label, status) in listeners.chain(self.pools.iter().map(|p| (&p.label, p.status))) {
-            parts.entry(load_balancer_of(label)).or_default().push(status);
+        let mut parts: HashMap<&str, Vec<Part<'_>>> = HashMap::new();
+        let listeners = self.listeners.iter().map(ListenerRow::part);
+        for part in self.pools.iter().map(PoolRow::part).chain(listeners) {
+            parts.entry(load_balancer_of(part.label)).or_default().push(part);
         }
         for lb in &mut self.load_balancers {
             let on = lb.wanted.is_none_or(|lb| lb.admin_state_up);
             let parts = parts.get(lb.label.as_str()).into_iter().flatten().copied();
-            lb.status = status::of_load_balancer(on, lb.seen.is_some(), parts);
+            (lb.status, lb.reason) = status::of_load_balancer(on, lb.seen.is_some(), parts);
         }
     }
 
     fn pool_off(&self, pool: &PoolRow<'_>, used: &HashSet<String>) -> Option<PoolOff> {
         match pool.wanted {
-            Some((lb, _)) if !lb.admin_state_up => Some(PoolOff::LoadBalancer),
-            Some((_, wanted)) if !wanted.admin_state_up => Some(PoolOff::Pool),
-            Some(_) => (!used.contains(&pool.label)).then_some(PoolOff::Unused),
+            Some((lb, wanted)) => survey::pool_off(lb, wanted, used.contains(&pool.label)),
             None => self.members_of(&pool.label).any(MemberRow::shows_pool_off).then_some(PoolOff::Pool),
+        }
+    }
+
+    /// Whether a pool is in panic. The maps show it at members that are up though
+    /// they are down, and not from how many on it begins.
+    fn panic(&self, pool: &PoolRow<'_>, intent: Option<&Intent<'_>>) -> Option<PanicFacts> {
+        if let (Some((lb, wanted)), Some(intent)) = (pool.wanted, intent) {
+            return survey::panic(lb, wanted, intent.overrides, intent.health);
+        }
+        if !self.members_of(&pool.label).any(MemberRow::shows_panic) {
+            return None;
+        }
+        let counts = |member: &&MemberRow<'_>| member.admin_state_up() && member.drain().is_none();
+        let counted = || self.members_of(&pool.label).filter(counts);
+        let down = counted().filter(|member| member.has(MemberState::UNHEALTHY)).count();
+        Some(PanicFacts { down, of: counted().count(), threshold: None })
+    }
+
+    /// Shows everything that the pool file names to whoever remembers statuses.
+    pub(super) fn tell(&self, tell: &mut dyn FnMut(&Sighting<'_>)) {
+        for lb in self.load_balancers.iter().filter(|row| row.wanted.is_some()) {
+            tell(&survey::sighting(Object::LoadBalancer, &lb.label, lb.status, lb.reason.as_ref()));
+        }
+        for listener in self.listeners.iter().filter(|row| row.wanted.is_some()) {
+            tell(&survey::sighting(Object::Listener, &listener.label, listener.status, listener.reason.as_ref()));
+        }
+        for pool in &self.pools {
+            let Some((_, wanted)) = pool.wanted else { continue };
+            let sighting = survey::sighting(Object::Pool, &pool.label, pool.status, pool.reason.as_ref());
+            tell(&Sighting { panic: pool.panic, ..sighting });
+            if let Some(monitor) = &wanted.health_monitor {
+                let (status, reason) = status::of_monitor(monitor.admin_state_up, pool.off);
+                tell(&survey::sighting(Object::HealthMonitor, &pool.label, status, reason.as_ref()));
+            }
+        }
+        for member in self.members.iter().filter(|row| row.wanted.is_some()) {
+            let sighting = survey::sighting(Object::Member, &member.label, member.status, member.reason.as_ref());
+            tell(&Sighting { down: member.down, ..sighting });
         }
     }
 }
 
-fn judge_member(member: &mut MemberRow<'_>, pool_off: Option<PoolOff>, intent: Option<&Intent<'_>>) {
-    let monitored =
-        member.wanted.map(|(pool, _)| pool.health_monitor.as_ref().is_some_and(|monitor| monitor.admin_state_up));
-    let down = match (intent, monitored) {
+impl LoadBalancerRow<'_> {
+    pub(super) fn part(&self) -> Part<'_> {
+        let reason = self.reason.as_deref();
+        Part { object: Object::LoadBalancer, label: &self.label, status: self.status, reason }
+    }
+}
+
+impl ListenerRow<'_> {
+    fn part(&self) -> Part<'_> {
+        let reason = self.reason.as_deref();
+        Part { object: Object::Listener, label: &self.label, status: self.status, reason }
+    }
+}
+
+impl PoolRow<'_> {
+    fn part(&self) -> Part<'_> {
+        Part { object: Object::Pool, label: &self.label, status: self.status, reason: self.reason.as_deref() }
+    }
+}
+
+fn judge_member(member: &mut MemberRow<'_>, pool_off: Option<PoolOff>, panic: bool, intent: Option<&Intent<'_>>) {
+    let monitored = member.wanted.map(|(pool, _)| survey::is_monitored(pool));
+    member.down = match (intent, monitored) {
         (Some(intent), Some(monitored)) => monitored && intent.health.get(&member.key) == Some(&Verdict::Down),
         _ => member.has(MemberState::UNHEALTHY),
     };
@@ -231,14 +306,17 @@ fn judge_member(member: &mut MemberRow<'_>, pool_off: Option<PoolOff>, intent: O
         retired: member.retired,
         admin_state_up: member.admin_state_up(),
         pool_off,
-        down,
+        down: member.down,
         down_reason: intent.and_then(|intent| intent.health_reasons.get(&member.key)).map(String::as_str),
+        panic,
         in_dataplane: member.seen.is_some() && !member.has(MemberState::RETIRED),
         drain: member.drain(),
         hop_missing: member.hop_missing.as_deref(),
         monitored,
     };
-    (member.status, member.reason) = status::of_member(&facts);
+    let (status, reason) = status::of_member(&facts);
+    let reason = reason.map(|reason| reason.to_string());
+    (member.status, member.reason) = (status, reason);
 }
 
 fn load_balancer_rows<'a>(observed: &'a Observed, wanted: &'a [LoadBalancer]) -> Vec<LoadBalancerRow<'a>> {
@@ -250,6 +328,7 @@ fn load_balancer_rows<'a>(observed: &'a Observed, wanted: &'a [LoadBalancer]) ->
         seen: None,
         carried: false,
         status: OperatingStatus::Offline,
+        reason: None,
     };
     for (address, vip) in observed.vips.iter().filter(|(_, vip)| !is_instance_label(&vip.label)) {
         rows.insert(
@@ -274,6 +353,7 @@ fn listener_rows<'a>(observed: &'a Observed, wanted: &'a [LoadBalancer]) -> Vec<
         wanted: None,
         seen: None,
         status: OperatingStatus::Offline,
+        reason: None,
     };
     for (key, listener) in &observed.listeners {
         let pool = observed.pools.get(&listener.pool).map(|pool| pool.label.clone());
@@ -306,9 +386,11 @@ fn pool_rows<'a>(
         label: label.to_owned(),
         listeners: Vec::new(),
         off: None,
+        panic: None,
         wanted: None,
         seen: None,
         status: OperatingStatus::Offline,
+        reason: None,
     };
     for pool in observed.pools.values() {
         rows.insert(pool.label.clone(), PoolRow { seen: Some(pool), ..row(&pool.label) });
@@ -371,7 +453,7 @@ fn member_row<'a>(
     let known = seen.is_some_and(|(_, record)| record.next_hop.is_some());
     let why = || intent.and_then(|intent| intent.hops_missing.get(&key.address)).cloned();
     let unknown = || match intent {
-        Some(_) => "its next hop has not been looked up yet",
+        Some(_) => NOT_LOOKED_UP,
         None => "the maps have no next hop for it",
     };
     let hop_missing = match (known, seen) {
@@ -387,6 +469,7 @@ fn member_row<'a>(
         change: intent.and_then(|intent| intent.overrides.get(&key)).copied(),
         share: (0, 0),
         hop_missing,
+        down: false,
         status: OperatingStatus::Offline,
         reason: None,
         key,

@@ -3,21 +3,23 @@
 use lb_common::pool::SlotHash;
 
 use super::{
+    Knowledge, health,
     picture::{ListenerRow, Picture, PoolRow, named},
     select::{self, Names, POOL},
 };
 use crate::{
-    control::{
-        protocol::Refusal,
-        view::{HealthMonitorView, PoolView},
-    },
-    model::{Algorithm, ForwardMode, HealthMonitor},
+    control::{protocol::Refusal, status::Object, view::PoolView},
+    model::{Algorithm, ForwardMode},
 };
 
-pub(super) fn list(picture: &Picture<'_>, select: Option<&str>) -> Result<Vec<PoolView>, Refusal> {
+pub(super) fn list(
+    knowledge: &Knowledge<'_>,
+    picture: &Picture<'_>,
+    select: Option<&str>,
+) -> Result<Vec<PoolView>, Refusal> {
     Ok(match select {
-        Some(select) => vec![view(picture, pick(picture, select)?)],
-        None => picture.pools.iter().map(|row| view(picture, row)).collect(),
+        Some(select) => vec![view(knowledge, picture, pick(picture, select)?)],
+        None => picture.pools.iter().map(|row| view(knowledge, picture, row)).collect(),
     })
 }
 
@@ -25,7 +27,7 @@ pub(super) fn pick<'p, 'a>(picture: &'p Picture<'a>, select: &str) -> Result<&'p
     select::pick(POOL, select, picture.pools.iter(), |row| Names::label(&row.label))
 }
 
-fn view(picture: &Picture<'_>, row: &PoolRow<'_>) -> PoolView {
+fn view(knowledge: &Knowledge<'_>, picture: &Picture<'_>, row: &PoolRow<'_>) -> PoolView {
     let wanted = row.wanted.map(|(_, pool)| pool);
     let table = row.seen.map_or(&[][..], |seen| seen.table.as_slice());
     let transport = wanted.map(|pool| pool.protocol).or_else(|| listener_of(picture, row).map(|l| l.key.transport));
@@ -43,7 +45,9 @@ fn view(picture: &Picture<'_>, row: &PoolRow<'_>) -> PoolView {
         forward_mode: forward_mode.to_owned(),
         admin_state_up: wanted.map(|pool| pool.admin_state_up),
         operating_status: row.status,
-        health_monitor: wanted.and_then(|pool| pool.health_monitor.as_ref()).map(monitor),
+        status_reason: row.reason.clone(),
+        status_since: knowledge.since(Object::Pool, &row.label, row.status),
+        health_monitor: health::monitor(knowledge, row),
         listeners: row.listeners.clone(),
         members: picture.members_of(&row.label).count(),
         members_in_use: named(table).len(),
@@ -53,15 +57,4 @@ fn view(picture: &Picture<'_>, row: &PoolRow<'_>) -> PoolView {
 
 fn listener_of<'p, 'a>(picture: &'p Picture<'a>, row: &PoolRow<'_>) -> Option<&'p ListenerRow<'a>> {
     picture.listeners.iter().find(|listener| listener.pool.as_deref() == Some(&row.label))
-}
-
-fn monitor(monitor: &HealthMonitor) -> HealthMonitorView {
-    HealthMonitorView {
-        kind: monitor.kind.name().to_owned(),
-        delay: monitor.delay.as_secs_f64(),
-        timeout: monitor.timeout.as_secs_f64(),
-        max_retries: monitor.max_retries,
-        max_retries_down: monitor.max_retries_down,
-        admin_state_up: monitor.admin_state_up,
-    }
 }

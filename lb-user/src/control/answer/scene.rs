@@ -13,10 +13,11 @@ use std::{
 use lb_common::{config::IdleLimits, mac::Mac};
 use lb_ebpf::{host::Arrays as _, packet::Packet, pipeline, tables::Verdict};
 
-use super::{Intent, Knowledge, answer};
+use super::{HealthKnowledge, Intent, Knowledge, answer};
 use crate::{
     compile::{DesiredVip, HealthView, MemberKey, NextHops, Overrides, compile},
     control::protocol::{Request, Response},
+    controller::standing::Standings,
     dataplane::{
         Dataplane as _, InstanceId, ListenerId, MemberId, MemberRecord, NextHop, Op, PoolId, Transport, VipId,
         kernel::KernelOptions, memory::MemoryDataplane,
@@ -35,8 +36,8 @@ const CLIENT_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const OWN_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 const MEMBER_MAC: Mac = Mac([2, 0, 0, 0, 0, 3]);
 
-pub(super) const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
-pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+pub(in crate::control) const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+pub(in crate::control) const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -46,7 +47,7 @@ fn port(port: u16) -> NonZeroU16 {
     NonZeroU16::new(port).unwrap()
 }
 
-pub(super) fn member(called: &str, last: u8) -> Member {
+pub(in crate::control) fn member(called: &str, last: u8) -> Member {
     Member {
         name: name(called),
         address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)),
@@ -59,7 +60,7 @@ pub(super) fn member(called: &str, last: u8) -> Member {
     }
 }
 
-pub(super) fn pool(called: &str, protocol: Transport, members: Vec<Member>) -> Pool {
+pub(in crate::control) fn pool(called: &str, protocol: Transport, members: Vec<Member>) -> Pool {
     Pool {
         name: name(called),
         protocol,
@@ -99,27 +100,29 @@ fn listener(called: &str, protocol: Transport, at: u16, pool: &str) -> Listener 
 /// A balancer `web` at [`VIP`]: `web/http` (TCP 80) to `web/app` with `m1`,
 /// `m2` and `m3`, which is watched, and `web/dns` (UDP 53) to `web/names` with
 /// `m1` and `n2`, which is not.
-pub(super) struct Scene {
-    pub(super) model: Vec<LoadBalancer>,
-    pub(super) overrides: Overrides,
-    pub(super) health: HealthView,
-    pub(super) health_reasons: BTreeMap<MemberKey, String>,
-    pub(super) hops: NextHops,
-    pub(super) hops_missing: BTreeMap<IpAddr, String>,
-    pub(super) dataplane: MemoryDataplane,
+pub(in crate::control) struct Scene {
+    pub(in crate::control) model: Vec<LoadBalancer>,
+    pub(in crate::control) overrides: Overrides,
+    pub(in crate::control) health: HealthView,
+    pub(in crate::control) health_reasons: BTreeMap<MemberKey, String>,
+    pub(in crate::control) hops: NextHops,
+    pub(in crate::control) hops_missing: BTreeMap<IpAddr, String>,
+    pub(in crate::control) standings: Standings,
+    pub(in crate::control) monitors: HealthKnowledge,
+    pub(in crate::control) dataplane: MemoryDataplane,
     built: Model,
 }
 
 impl Scene {
     /// The balancer as it runs.
-    pub(super) fn new() -> Self {
+    pub(in crate::control) fn new() -> Self {
         let mut scene = Self::empty();
         scene.settle();
         scene
     }
 
     /// The balancer, with nothing in the data path yet.
-    pub(super) fn empty() -> Self {
+    pub(in crate::control) fn empty() -> Self {
         let app = vec![member("m1", 1), member("m2", 2), member("m3", 3)];
         let names = vec![member("m1", 1), member("n2", 12)];
         let lb = LoadBalancer {
@@ -153,27 +156,29 @@ impl Scene {
             health_reasons: BTreeMap::new(),
             hops,
             hops_missing: BTreeMap::new(),
+            standings: Standings::default(),
+            monitors: HealthKnowledge::default(),
             dataplane,
             built: Model::default(),
         }
     }
 
     /// The pool with this place in the pool file.
-    pub(super) fn pool(&mut self, at: usize) -> &mut Pool {
+    pub(in crate::control) fn pool(&mut self, at: usize) -> &mut Pool {
         &mut self.model[0].pools[at]
     }
 
-    pub(super) fn key(pool: &str, last: u8) -> MemberKey {
+    pub(in crate::control) fn key(pool: &str, last: u8) -> MemberKey {
         MemberKey { pool: pool.to_owned(), address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), port: 8080 }
     }
 
-    pub(super) fn apply(&mut self, op: Op) {
+    pub(in crate::control) fn apply(&mut self, op: Op) {
         self.dataplane.apply(&op).unwrap();
     }
 
     /// Writes what is wanted into the tables: ids stay what they are, what is
     /// no longer wanted goes.
-    pub(super) fn settle(&mut self) {
+    pub(in crate::control) fn settle(&mut self) {
         self.built = Model::new(self.model.clone()).unwrap();
         let desired = compile(&self.built, &self.overrides, &self.health, &self.hops, &[]);
         let observed = self.dataplane.observe().unwrap();
@@ -244,13 +249,13 @@ impl Scene {
     }
 
     /// What lbd answers.
-    pub(super) fn ask(&self, request: &Request) -> Response {
+    pub(in crate::control) fn ask(&self, request: &Request) -> Response {
         let fallbacks = BTreeMap::new();
         answer(&self.knowledge(&fallbacks), request)
     }
 
     /// What lbd knows.
-    pub(super) fn knowledge<'a>(&'a self, fallbacks: &'a BTreeMap<u32, String>) -> Knowledge<'a> {
+    pub(in crate::control) fn knowledge<'a>(&'a self, fallbacks: &'a BTreeMap<u32, String>) -> Knowledge<'a> {
         let intent = Intent {
             model: &self.built,
             overrides: &self.overrides,
@@ -259,18 +264,19 @@ impl Scene {
             hops_missing: &self.hops_missing,
             interfaces: &[],
             fallbacks,
+            standings: &self.standings,
         };
-        Knowledge { intent: Some(intent), ..Knowledge::of_maps(&self.dataplane) }
+        Knowledge { intent: Some(intent), health: Some(&self.monitors), ..Knowledge::of_maps(&self.dataplane) }
     }
 
     /// What the maps alone answer.
-    pub(super) fn ask_offline(&self, request: &Request) -> Response {
+    pub(in crate::control) fn ask_offline(&self, request: &Request) -> Response {
         answer(&Knowledge::of_maps(&self.dataplane), request)
     }
 
     /// Sends a datagram from a port of [`CLIENT`] to `web/dns` and returns the
     /// address it went to with the source port it had there.
-    pub(super) fn datagram(&self, client_port: u16) -> Option<(Ipv4Addr, u16)> {
+    pub(in crate::control) fn datagram(&self, client_port: u16) -> Option<(Ipv4Addr, u16)> {
         let mut frame = udp(CLIENT_MAC, (CLIENT, client_port), (VIP, 53));
         match pipeline::run(&mut Packet::from_slice(&mut frame), FRONT.0, &self.dataplane.tables) {
             Verdict::Redirect(number) => {
@@ -282,7 +288,7 @@ impl Scene {
     }
 
     /// A member's answer to a datagram that came to it from `snat_port`.
-    pub(super) fn reply(&self, member: Ipv4Addr, snat_port: u16) {
+    pub(in crate::control) fn reply(&self, member: Ipv4Addr, snat_port: u16) {
         let mut frame = udp(MEMBER_MAC, (member, 8080), (VIP, snat_port));
         let verdict = pipeline::run(&mut Packet::from_slice(&mut frame), BACK.0, &self.dataplane.tables);
         assert_eq!(verdict, Verdict::Redirect(FRONT.1));
@@ -290,7 +296,7 @@ impl Scene {
     }
 
     /// Sends something to the VIP that no listener takes.
-    pub(super) fn stray(&self) {
+    pub(in crate::control) fn stray(&self) {
         let mut frame = udp(CLIENT_MAC, (CLIENT, 1), (VIP, 9));
         let verdict = pipeline::run(&mut Packet::from_slice(&mut frame), FRONT.0, &self.dataplane.tables);
         assert!(matches!(verdict, Verdict::Drop(_)), "{verdict:?}");
@@ -298,7 +304,7 @@ impl Scene {
 }
 
 /// Bytes of a datagram's IP packet.
-pub(super) const DATAGRAM: u64 = 20 + 8 + 4;
+pub(in crate::control) const DATAGRAM: u64 = 20 + 8 + 4;
 
 fn address(frame: &[u8], at: usize) -> Ipv4Addr {
     let octets: [u8; 4] = frame[at..at + 4].try_into().unwrap();

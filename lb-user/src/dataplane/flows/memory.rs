@@ -94,9 +94,18 @@ impl FlowMemory for OwnedArrays {
 
 /// The windows of a table of `T` with `mask + 1` entries, a power of two.
 pub(super) fn windows<T>(mask: u32) -> impl Iterator<Item = Range<u32>> {
-    let least = (WINDOW_BYTES / size_of::<T>() as u32).next_power_of_two();
-    let length = least.max((mask >> MAX_WINDOWS.trailing_zeros()) + 1).min(mask.saturating_add(1));
+    let length = window_length::<T>(mask);
     (0..=mask).step_by(length as usize).map(move |start| start..start + length)
+}
+
+/// The window that begins there.
+pub(super) fn window_at<T>(mask: u32, start: u32) -> Range<u32> {
+    start..start.saturating_add(window_length::<T>(mask))
+}
+
+fn window_length<T>(mask: u32) -> u32 {
+    let least = (WINDOW_BYTES / size_of::<T>() as u32).next_power_of_two();
+    least.max((mask >> MAX_WINDOWS.trailing_zeros()) + 1).min(mask.saturating_add(1))
 }
 
 /// A window and where it begins.
@@ -207,5 +216,37 @@ impl FlowArrays for View<'_> {
 
     fn first_return(&self) -> u32 {
         self.first_return
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::limits::{DEFAULT_MAX_FLOWS, MAX_MAX_FLOWS, MIN_MAX_FLOWS};
+    use lb_ebpf::host::FlowSizes;
+
+    use super::*;
+
+    fn check<T>(entries: u32) {
+        let windows: Vec<Range<u32>> = windows::<T>(entries - 1).collect();
+        assert!(windows.len() <= MAX_WINDOWS.max(1) as usize);
+        assert_eq!((windows.first().map(|w| w.start), windows.last().map(|w| w.end)), (Some(0), Some(entries)));
+        assert!(windows.windows(2).all(|two| two[0].end == two[1].start));
+        for window in windows {
+            let bytes = window.len() * size_of::<T>();
+            assert!(window.len().is_power_of_two() && bytes % 4096 == 0, "{window:?}");
+            assert_eq!(window_at::<T>(entries - 1, window.start), window);
+        }
+    }
+
+    #[test]
+    fn windows_are_pages_that_follow_each_other_and_cover_the_table() {
+        for flows in [MIN_MAX_FLOWS, 16_384, DEFAULT_MAX_FLOWS, 1 << 20, MAX_MAX_FLOWS] {
+            let sizes = FlowSizes::for_flows(flows);
+            check::<Flow4Line>(sizes.flow4_lines);
+            check::<Flow6Line>(sizes.flow6_lines);
+            check::<Return4>(sizes.returns);
+            check::<Return6>(sizes.returns);
+        }
+        assert_eq!(windows::<Return4>(0).collect::<Vec<_>>().len(), 1);
     }
 }

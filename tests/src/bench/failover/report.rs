@@ -1,28 +1,21 @@
-//! Sections on the terminal and in `docs/performance.md`.
+//! Sections about events: a row for each series of runs.
 
-use std::{fmt::Write as _, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::{
     Machine,
     event::Event,
     series::{Series, spread},
 };
-use crate::{bench::page, rig::prober::Figures};
+use crate::{bench::section, rig::prober::Figures};
 
 /// What is measured, and what came out.
 #[derive(Clone, Debug)]
 pub(super) struct Section {
-    name: &'static str,
-    meaning: String,
+    table: section::Section,
     event: Option<Event>,
-    header: Vec<&'static str>,
-    /// Columns of text; those behind them are figures.
-    text_columns: usize,
-    rows: Vec<Vec<String>>,
-    notes: Vec<String>,
     failed: u32,
     coarsest: Duration,
 }
@@ -35,29 +28,22 @@ impl Section {
         if event.limit(Duration::ZERO).is_some() {
             header.push(if event == Event::HostDeath { "Active_Down ms" } else { "Skew_Time ms" });
         }
-        Self { event: Some(event), text_columns: 3, ..Self::new(event.name(), event.meaning().to_owned(), header) }
+        let Self { table, .. } = Self::new(event.name(), event.meaning().to_owned(), header);
+        Self { table: table.with_text_columns(3), event: Some(event), failed: 0, coarsest: Duration::ZERO }
     }
 
     /// With other columns; the first one is text.
-    pub(super) const fn new(name: &'static str, meaning: String, header: Vec<&'static str>) -> Self {
-        Self {
-            name,
-            meaning,
-            event: None,
-            header,
-            text_columns: 1,
-            rows: Vec::new(),
-            notes: Vec::new(),
-            failed: 0,
-            coarsest: Duration::ZERO,
-        }
+    pub(super) fn new(name: &str, meaning: String, header: Vec<&'static str>) -> Self {
+        let table = section::Section::new(format!("failover {name}"), meaning, header);
+        Self { table, event: None, failed: 0, coarsest: Duration::ZERO }
     }
 
     /// Adds the runs at an interval.
     pub(super) fn add(&mut self, all: Vec<Series>) {
         for series in all {
             for (target, runs) in &series.probes {
-                self.rows.push(self.row(&series, &target.to_string(), runs));
+                let row = self.row(&series, &target.to_string(), runs);
+                self.table.add_row(row);
             }
             if series.failed > 0 {
                 let Series { contender, interval, failed, .. } = &series;
@@ -70,12 +56,12 @@ impl Section {
 
     /// Adds a row.
     pub(super) fn add_row(&mut self, row: Vec<String>) {
-        self.rows.push(row);
+        self.table.add_row(row);
     }
 
     /// Adds a sentence below.
     pub(super) fn note(&mut self, note: String) {
-        self.notes.push(note);
+        self.table.note(note);
     }
 
     /// How many runs could not be carried out.
@@ -98,46 +84,23 @@ impl Section {
         row
     }
 
-    /// The conditions, in sentences.
-    fn conditions(&self, machine: &Machine) -> String {
-        let mut text = format!("{}, Linux {}, {}.", machine.date, machine.kernel, machine.cpu);
+    /// The table, with what is known only at the end.
+    fn finished(&self) -> section::Section {
+        let mut table = self.table.clone();
         if !self.coarsest.is_zero() {
-            let _ = write!(text, " The prober itself was away for {:.1} ms at most.", millis(self.coarsest));
+            table.note(format!("The prober itself was away for {:.1} ms at most.", millis(self.coarsest)));
         }
-        for note in &self.notes {
-            let _ = write!(text, " {note}");
-        }
-        text
+        table
     }
 
     /// Prints it.
     pub(super) fn print(&self, machine: &Machine) {
-        let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(&self.header);
-        for row in &self.rows {
-            table.add_row(row);
-        }
-        for index in self.text_columns..table.column_count() {
-            if let Some(column) = table.column_mut(index) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        println!("\n{}: {}\n{table}\n{}", self.name, self.meaning, self.conditions(machine));
+        self.finished().print(machine);
     }
 
     /// Replaces its part of the page; returns where.
     pub(super) fn write(&self, machine: &Machine) -> Result<PathBuf> {
-        page::write(&format!("failover {}", self.name), &self.markdown(machine))
-    }
-
-    fn markdown(&self, machine: &Machine) -> String {
-        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        let header: Vec<String> = self.header.iter().map(|&cell| cell.to_owned()).collect();
-        let rule: Vec<String> =
-            (0..self.header.len()).map(|at| if at < self.text_columns { "---" } else { "---:" }.to_owned()).collect();
-        let rows: String = self.rows.iter().map(|row| line(row)).collect();
-        format!("{}\n\n{}{}{rows}\n{}\n", self.meaning, line(&header), line(&rule), self.conditions(machine))
+        self.finished().write(machine)
     }
 }
 
@@ -167,10 +130,9 @@ mod tests {
             series.add(&[(Target { probe: Probe::Icmp, address: [10, 77, 0, 10].into() }, lost)]);
             let mut section = Section::of_event(event);
             section.add(vec![series]);
-            assert_eq!(section.rows[0].len(), section.header.len());
-            assert_eq!(section.rows[0][3..5], ["1 (1 never back)", "501"]);
             let machine = Machine { kernel: "6.18".into(), cpu: "a CPU".into(), date: "2026-11-24".into() };
-            let text = section.markdown(&machine);
+            let text = section.finished().markdown(&machine);
+            assert!(text.contains(" | 1 (1 never back) | 501 | "), "{text}");
             let pipes = |line: &str| line.matches('|').count();
             let table: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
             assert!(table.len() == 3 && table.iter().all(|line| pipes(line) == pipes(table[0])), "{text}");

@@ -43,7 +43,7 @@ pub(super) fn of(seen: &[Seen], port: u16, delay: Duration) -> Arrivals {
                 starts.entry(*one.to.ip()).or_default().push(one.at);
             }
             What::End | What::Reset => drop(under_way.remove(&one.from)),
-            What::Syn | What::Udp => {}
+            What::Syn | What::Udp(_) => {}
         }
     }
     arrivals.members = starts.len();
@@ -126,7 +126,7 @@ mod tests {
             seen(1070, What::Syn, 2, 1),
             seen(3000, What::Syn, 3, 1),
             seen(3000, What::Syn, 4, 2),
-            seen(3001, What::Udp, 5, 1),
+            seen(3001, What::Udp(0), 5, 1),
         ];
         let arrivals = of(&all, PORT, DELAY);
         assert_eq!((arrivals.members, arrivals.probes), (2, 4));

@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn memory_is_read_by_name() {
-        let status = "Name:\tlbd\nVmHWM:\t   61000 kB\nVmRSS:\t   60000 kB\nRssAnon:\t   20000 kB\nRssFile:\t   40000 kB\n";
+        let status =
+            "Name:\tlbd\nVmHWM:\t   61000 kB\nVmRSS:\t   60000 kB\nRssAnon:\t   20000 kB\nRssFile:\t   40000 kB\n";
         let memory = Memory { resident: 60_000, most: 61_000, anonymous: 20_000, mapped: 40_000 };
         assert_eq!(Memory::parse(status).unwrap(), memory);
         assert!(Memory::parse("VmRSS:\t1 kB\n").is_err());

@@ -18,13 +18,12 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use nix::{
     cmsg_space,
     errno::Errno,
-    libc::sock_filter,
     sys::{
         socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt},
         time::TimeSpec,
     },
 };
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use crate::rig::netns;
 
@@ -37,8 +36,8 @@ pub(super) enum What {
     End,
     /// It refuses or ends one, at once.
     Reset,
-    /// A datagram.
-    Udp,
+    /// A datagram, and the number that it begins with.
+    Udp(u32),
 }
 
 /// A packet that was seen.
@@ -64,24 +63,24 @@ const BUFFER: usize = 64 << 20;
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Ethernet and IPv4: TCP with SYN, FIN or RST but no SYN-ACK, and all UDP.
-const FILTER: [sock_filter; 13] = [
-    instruction(0x28, 12, 0, 0),         //  0: A = EtherType
-    instruction(0x15, 0x0800, 0, 9),     //  1: IPv4, or drop
-    instruction(0x30, 23, 0, 0),         //  2: A = protocol
-    instruction(0x15, 17, 8, 0),         //  3: UDP: take
-    instruction(0x15, 6, 0, 6),          //  4: TCP, or drop
-    instruction(0xb1, 14, 0, 0),         //  5: X = length of the IPv4 header
-    instruction(0x50, 14 + 13, 0, 0),    //  6: A = flags
-    instruction(0x45, 0x07, 0, 3),       //  7: FIN, SYN or RST, or drop
-    instruction(0x54, 0x12, 0, 0),       //  8: A &= SYN | ACK
-    instruction(0x15, 0x12, 1, 0),       //  9: both: drop
-    instruction(0x05, 1, 0, 0),          // 10: take
-    instruction(0x06, 0, 0, 0),          // 11: drop
-    instruction(0x06, SNAPPED, 0, 0),    // 12: take
+const FILTER: [SockFilter; 13] = [
+    instruction(0x28, 12, 0, 0),      //  0: A = EtherType
+    instruction(0x15, 0x0800, 0, 9),  //  1: IPv4, or drop
+    instruction(0x30, 23, 0, 0),      //  2: A = protocol
+    instruction(0x15, 17, 8, 0),      //  3: UDP: take
+    instruction(0x15, 6, 0, 6),       //  4: TCP, or drop
+    instruction(0xb1, 14, 0, 0),      //  5: X = length of the IPv4 header
+    instruction(0x50, 14 + 13, 0, 0), //  6: A = flags
+    instruction(0x45, 0x07, 0, 3),    //  7: FIN, SYN or RST, or drop
+    instruction(0x54, 0x12, 0, 0),    //  8: A &= SYN | ACK
+    instruction(0x15, 0x12, 1, 0),    //  9: both: drop
+    instruction(0x05, 1, 0, 0),       // 10: take
+    instruction(0x06, 0, 0, 0),       // 11: drop
+    instruction(0x06, SNAPPED, 0, 0), // 12: take
 ];
 
-const fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter { code, jt, jf, k }
+const fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> SockFilter {
+    SockFilter::new(code, jt, jf, k)
 }
 
 impl Capture {
@@ -180,7 +179,8 @@ fn read(frame: &[u8], at: Duration) -> Option<Seen> {
     let transport = ip.get(usize::from(ip.first()? & 0xf) * 4..)?;
     let port = |from: usize| Some(u16::from_be_bytes(transport.get(from..from + 2)?.try_into().ok()?));
     let what = if *ip.get(9)? == 17 {
-        What::Udp
+        let number = transport.get(8..12).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);
+        What::Udp(number)
     } else {
         match transport.get(13)? {
             flags if flags & 0x04 != 0 => What::Reset,
@@ -208,10 +208,14 @@ mod tests {
             read(&frame, at)
         };
         let seen = |what| {
-            let (from, to) = (SocketAddrV4::new([10, 60, 0, 1].into(), 0x8001), SocketAddrV4::new([10, 64, 0, 7].into(), 8080));
+            let (from, to) =
+                (SocketAddrV4::new([10, 60, 0, 1].into(), 0x8001), SocketAddrV4::new([10, 64, 0, 7].into(), 8080));
             Some(Seen { at, what, from, to })
         };
-        assert_eq!([with_flags(0x02), with_flags(0x14), with_flags(0x11)], [What::Syn, What::Reset, What::End].map(seen));
+        assert_eq!(
+            [with_flags(0x02), with_flags(0x14), with_flags(0x11)],
+            [What::Syn, What::Reset, What::End].map(seen)
+        );
         assert_eq!(read(&frame[..40], at), None, "a frame that was cut off");
     }
 }

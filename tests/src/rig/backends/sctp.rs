@@ -44,8 +44,6 @@ pub enum Reply {
     Nothing,
     /// It accepts, under another tag than the one that was told to it.
     WrongTag,
-    /// It accepts, in a packet that was damaged.
-    WrongChecksum,
 }
 
 /// A running endpoint.
@@ -165,7 +163,7 @@ fn answer(header: &[u8], their_tag: &[u8], reply: Reply) -> Option<Vec<u8>> {
     match reply {
         Reply::Nothing => return None,
         Reply::Abort => packet.extend([ABORT, 0, 0, 4]),
-        Reply::InitAck | Reply::WrongTag | Reply::WrongChecksum => {
+        Reply::InitAck | Reply::WrongTag => {
             let cookie = b"a cookie";
             let parameter = [&STATE_COOKIE[..], &[0, 4 + 8], cookie].concat();
             let length = CHUNK_HEADER + INIT_FIELDS + parameter.len();
@@ -180,11 +178,7 @@ fn answer(header: &[u8], their_tag: &[u8], reply: Reply) -> Option<Vec<u8>> {
     if reply == Reply::WrongTag {
         packet[4] ^= 0xff;
     }
-    let mut packet = sealed(&packet);
-    if reply == Reply::WrongChecksum {
-        packet[8] ^= 0xff;
-    }
-    Some(packet)
+    Some(sealed(&packet))
 }
 
 /// The packet with the checksum it should have (§6.8, appendix A: CRC32c, its
