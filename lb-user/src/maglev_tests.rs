@@ -134,7 +134,7 @@ fn the_largest_table_is_filled_in_milliseconds() {
     let filled = table(&all, all.len());
     let took = began.elapsed();
     println!("1000 members, {} slots: {took:?}", filled.len());
-    // Generous, for a busy machine: it takes 3 ms.
+    // Generous, for a busy machine: it takes 2 ms.
     assert!(took.as_millis() < 500, "{took:?}");
 }
 

@@ -362,7 +362,7 @@ pub(in crate::controller) fn some_override() -> impl Strategy<Value = MemberOver
         .prop_map(|(weight, admin_state_up, drain)| MemberOverride { weight, admin_state_up, drain })
 }
 
-pub(in crate::controller) fn world() -> impl Strategy<Value = World> {
+pub(in crate::controller) fn world() -> BoxedStrategy<World> {
     let health = prop::collection::vec((any::<Index>(), prop::bool::weighted(0.3)), 0..8);
     let overrides = prop::collection::vec((any::<Index>(), some_override()), 0..4);
     let unreached = prop::collection::vec(1..=MEMBERS, 0..2);
@@ -388,4 +388,5 @@ pub(in crate::controller) fn world() -> impl Strategy<Value = World> {
             world
         },
     )
+    .boxed()
 }

@@ -192,29 +192,45 @@ fn a_table_is_switched_as_a_whole() {
 }
 
 #[test]
-fn slots_that_were_left_are_used_again_only_after_a_while() {
+fn slots_that_were_left_are_used_again_only_after_a_while_but_by_the_pool_that_left_them() {
     // Room for two tables of 32.
     let mut dataplane = serving(&[1, 2], 64);
     let (one, two) = (vec![MemberId(1); 32], vec![MemberId(2); 32]);
-    let first = |dataplane: &MemoryDataplane| PoolEntry(dataplane.tables.arrays.pools()[1].entry.load(Relaxed)).first();
-    assert_eq!(first(&dataplane), 0);
-    dataplane.apply(&put_pool(POOL, one.clone())).unwrap();
-    assert_eq!(first(&dataplane), 32);
+    let first = |dataplane: &MemoryDataplane, pool: usize| {
+        PoolEntry(dataplane.tables.arrays.pools()[pool].entry.load(Relaxed)).first()
+    };
+    let is_full = |refused: Result<(), DataplaneError>| {
+        matches!(refused, Err(DataplaneError::Full { table: "SLOTS", limit: 64 }))
+    };
+    assert_eq!(first(&dataplane, 1), 0);
+    for (table, place) in [(&one, 32), (&two, 0), (&one, 32)] {
+        dataplane.apply(&put_pool(POOL, table.clone())).unwrap();
+        assert_eq!(first(&dataplane, 1), place, "a pool has two places, however often it changes");
+    }
+    let other = PoolId(2);
     let before = dataplane.observe().unwrap();
-    let full = dataplane.apply(&put_pool(POOL, two.clone())).unwrap_err();
-    assert!(matches!(full, DataplaneError::Full { table: "SLOTS", limit: 64 }), "{full:?}");
+    assert!(is_full(dataplane.apply(&put_pool(other, two.clone()))));
     assert_eq!(dataplane.observe().unwrap(), before);
     sleep(GRACE + Duration::from_millis(50));
-    dataplane.apply(&put_pool(POOL, two)).unwrap();
-    assert_eq!(first(&dataplane), 0);
-    // An empty table needs no room, and a removed pool gives its own back.
+    dataplane.apply(&put_pool(other, two.clone())).unwrap();
+    assert_eq!(first(&dataplane, 2), 0);
+    // An empty table needs no room, and what it leaves is still the pool's own.
+    dataplane.apply(&put_pool(other, vec![])).unwrap();
+    assert!(is_full(dataplane.apply(&put_pool(PoolId(3), one.clone()))));
+    dataplane.apply(&put_pool(other, one.clone())).unwrap();
+    // Another pool by the same number is another pool: under another name, or after it was removed.
+    dataplane.apply(&put_pool(other, vec![])).unwrap();
+    let renamed = |table| match put_pool(other, table) {
+        Op::PutPool { id, hash, table, .. } => Op::PutPool { id, label: "web/renamed".to_owned(), hash, table },
+        op => op,
+    };
+    assert!(is_full(dataplane.apply(&renamed(two.clone()))));
     sleep(GRACE + Duration::from_millis(50));
-    dataplane.apply(&put_pool(PoolId(2), vec![])).unwrap();
-    dataplane.apply(&put_pool(PoolId(3), one.clone())).unwrap();
-    dataplane.apply(&Op::RemovePool { id: PoolId(3) }).unwrap();
-    assert!(dataplane.apply(&put_pool(PoolId(2), one.clone())).is_err());
+    dataplane.apply(&renamed(two.clone())).unwrap();
+    dataplane.apply(&Op::RemovePool { id: other }).unwrap();
+    assert!(is_full(dataplane.apply(&renamed(one.clone()))));
     sleep(GRACE + Duration::from_millis(50));
-    dataplane.apply(&put_pool(PoolId(2), one)).unwrap();
+    dataplane.apply(&renamed(one)).unwrap();
 }
 
 #[test]

@@ -229,8 +229,8 @@ fn configuration(directory: &Path) -> String {
         scratch += &format!("  {what}_temp_path {directory}/scratch-{what};\n");
     }
     format!(
-        "daemon off;\nuser root;\nworker_processes 1;\nworker_rlimit_nofile 65536;\npid {directory}/nginx.pid;\n\
-         error_log stderr warn;\nevents {{ worker_connections 32768; }}\n\
+        "daemon off;\nuser root;\nworker_processes 1;\npid {directory}/nginx.pid;\n\
+         error_log stderr warn;\nevents {{ worker_connections 16384; }}\n\
          http {{\n  access_log off;\n  default_type text/plain;\n{scratch}  \
          server {{\n    listen 0.0.0.0:{PROBED_PORT} backlog=65535;\n    root {directory}/html;\n    \
          add_header X-Member all always;\n  }}\n}}\n"

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use lb_user::control::moment;
 
 use super::{
-    beat::{self, Beat},
+    beat::{self, Beat, Flow},
     capture::{Capture, Seen, What},
     ground::{Ground, INTERFACES, service, wait_up},
     pool::{Monitor, PROBED_PORT, PoolFile, UDP_PORT, address, label},
@@ -97,12 +97,14 @@ fn all(
 fn one(ground: &Ground, lbd: &Lbd, case: Case, servants: &mut Servants, capture: &Capture) -> Result<Round> {
     // Enough for the busiest member to have several.
     let flows = beat::open(ground.client().name(), service(), 0..case.pool * 3 + 64)?;
-    drop(capture.take());
-    for flow in &flows {
-        flow.send();
-    }
-    thread::sleep(LEAD);
-    let (victim, numbers) = busiest(&capture.take(), case.pool).context("no flow arrived at a member")?;
+    let (victim, numbers) = wait::until("a flow to arrive at a member", PATIENCE, || {
+        drop(capture.take());
+        flows.iter().for_each(Flow::send);
+        thread::sleep(LEAD);
+        Ok(busiest(&capture.take(), case.pool))
+    })
+    .with_context(|| format!("what the data path counts: {:?}", counted(lbd)))?
+    .0;
     let watched = flows.into_iter().filter(|flow| numbers.contains(&flow.number)).collect();
     let beat = Beat::start(watched);
     thread::sleep(LEAD);
@@ -128,6 +130,11 @@ fn one(ground: &Ground, lbd: &Lbd, case: Case, servants: &mut Servants, capture:
         Ok(lbd.ctl().json(&["health", "show", &label(victim)])?["verdict"] == "UP")
     })?;
     round
+}
+
+/// What `lbctl drops` counts, and how often.
+fn counted(lbd: &Lbd) -> BTreeMap<String, u64> {
+    lbd.ctl().events().unwrap_or_default().into_iter().filter(|(_, count)| *count > 0).collect()
 }
 
 fn now() -> Result<Duration> {
