@@ -70,6 +70,12 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether it looks so when frames do not arrive: nobody answered, or this host's
+    /// kernel or a router found no way.
+    pub(crate) const fn is_silence(&self) -> bool {
+        matches!(self, Self::Timeout { .. } | Self::Kernel(libc::EHOSTUNREACH | libc::ENETUNREACH))
+    }
+
     /// From what a system call said, or `Outcome::NotAsked` where this host lacks
     /// something.
     #[must_use]

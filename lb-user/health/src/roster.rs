@@ -265,7 +265,9 @@ impl Roster {
         member.asked_before = Some(started);
 
         let unreachable = self.unreachable.get(&member.address);
-        let held_against = unreachable.filter(|one| now.since_epoch.saturating_sub(one.since) >= GRACE);
+        // Who could not be reached anyway is told why at once.
+        let lost = matches!(&outcome, Outcome::Fails(failure) if failure.is_silence());
+        let held_against = unreachable.filter(|one| lost || now.since_epoch.saturating_sub(one.since) >= GRACE);
         let outcome = held_against.map_or(outcome, |one| Outcome::Fails(Failure::NextHop(Arc::clone(&one.why))));
         if let Some(finding) = member.take(now, started, outcome, &mut self.workload) {
             self.findings.insert(member.id, finding);

@@ -196,6 +196,27 @@ fn an_address_out_of_reach_fails_its_member_with_the_reason_after_a_while() {
 }
 
 #[test]
+fn who_is_out_of_reach_and_silent_is_silent_for_that_reason_from_the_first_probe_on() {
+    let pace = Pace { fall: 1, ..target(1).pace };
+    for failure in [
+        Failure::Timeout { patience: SECOND, missing: "SYN-ACK" },
+        Failure::Kernel(libc::EHOSTUNREACH),
+        Failure::Kernel(libc::ENETUNREACH),
+    ] {
+        let mut scene = Scene::new([Target { pace, ..target(1) }]);
+        let missing = BTreeMap::from([(address(1), Arc::from("10.0.0.9 does not answer"))]);
+        scene.roster.set_unreachable(scene.clock, missing);
+        assert_eq!(scene.ask(Outcome::Fails(failure)), [(1, Verdict::Down)]);
+        let record = scene.roster.record(TargetId(1)).unwrap();
+        assert_eq!(record.transitions[0].outcome.to_string(), "frames cannot reach it: 10.0.0.9 does not answer");
+        // Who says no was reached.
+        scene.ask(Outcome::Fails(Failure::Kernel(libc::ECONNREFUSED)));
+        let record = scene.roster.record(TargetId(1)).unwrap();
+        assert_eq!(record.last().unwrap().outcome.to_string(), "connection refused");
+    }
+}
+
+#[test]
 fn no_more_probes_are_under_way_than_there_may_be_and_the_others_come_in_turn() {
     let count = MAX_IN_FLIGHT as u32 + 50;
     let mut scene = Scene::new((0..count).map(target));
