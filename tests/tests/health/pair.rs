@@ -70,6 +70,7 @@ fn played(duo: &Duo, doctors: &mut [TcpServer]) -> Result<()> {
 }
 
 /// Every member's entry has an address, and somebody confirmed it a moment ago.
+/// The probes see to that, and so does the watch over next hops: this holds both to it.
 fn expect_warm(duo: &Duo, side: Side) -> Result<()> {
     let namespace = duo.pair().node(side).namespace();
     for member in duo.pair().members() {
