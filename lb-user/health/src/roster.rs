@@ -318,7 +318,7 @@ impl Member {
                 None
             }
         };
-        keep(&mut self.results, RESULTS, || Result {
+        keep(&mut self.results, RESULTS, RESULTS, || Result {
             at,
             took: now.since_epoch.saturating_sub(started),
             outcome: outcome.clone(),
@@ -328,7 +328,8 @@ impl Member {
         self.probes += 1;
         self.failures += u64::from(!answers);
         let verdict = self.machine.take(now.since_epoch, &self.pace, answers)?;
-        keep(&mut self.transitions, TRANSITIONS, || Transition { at, verdict, outcome: outcome.clone() });
+        // Most members have one for ever.
+        keep(&mut self.transitions, TRANSITIONS, 1, || Transition { at, verdict, outcome: outcome.clone() });
         Some(Finding { id: self.id, verdict, outcome, at, decided: now.instant })
     }
 
@@ -349,13 +350,13 @@ impl Member {
     }
 }
 
-/// Puts a value before the others, and lets the oldest go. Room is made for all of them
-/// at once, and never more.
-fn keep<T>(kept: &mut VecDeque<T>, most: usize, value: impl FnOnce() -> T) {
+/// Puts a value before the others, and lets the oldest go. Room is made for `step` of
+/// them at once, and never for more than `most`.
+fn keep<T>(kept: &mut VecDeque<T>, most: usize, step: usize, value: impl FnOnce() -> T) {
     if kept.len() >= most {
         kept.pop_back();
-    } else if kept.capacity() == 0 {
-        kept.reserve_exact(most);
+    } else if kept.len() == kept.capacity() {
+        kept.reserve_exact(step.min(most - kept.len()));
     }
     kept.push_front(value());
 }

@@ -367,8 +367,8 @@ pub(in crate::controller) fn world() -> BoxedStrategy<World> {
     let overrides = prop::collection::vec((any::<Index>(), some_override()), 0..4);
     let unreached = prop::collection::vec(1..=MEMBERS, 0..2);
     let two = (some_load_balancer(), some_load_balancer(), 0..VIPS.len());
-    (two, some_instances(), health, overrides, unreached).prop_map(
-        |((one, other, vip), instances, health, overrides, unreached)| {
+    (two, some_instances(), health, overrides, unreached)
+        .prop_map(|((one, other, vip), instances, health, overrides, unreached)| {
             let build = |spec: Option<SomeLoadBalancer>, n: usize| {
                 spec.map(|s| s.build(NAMES[n], VIPS[(vip + n) % VIPS.len()]))
             };
@@ -386,7 +386,6 @@ pub(in crate::controller) fn world() -> BoxedStrategy<World> {
             }
             world.unreached = unreached.iter().flat_map(|n| [address(*n, true), address(*n, false)]).collect();
             world
-        },
-    )
-    .boxed()
+        })
+        .boxed()
 }

@@ -175,13 +175,13 @@ impl<'a> Flows<'a> {
         wanted: &dyn Fn(F::Key) -> bool,
         each: &mut dyn FnMut(&Moment<'_>, Pair<'_, F>),
     ) -> Result<(), DataplaneError> {
-        self.for_each_window::<F>(&mut |lines| self.pairs_of::<F>(lines, wanted, each))
+        self.for_each_window::<F>(|lines| self.pairs_of::<F>(lines, wanted, each))
     }
 
     /// Goes through the forward table a window at a time.
     fn for_each_window<F: Look>(
         &self,
-        look: &mut dyn FnMut(&Part<'_, F::Line>) -> Result<(), DataplaneError>,
+        mut look: impl FnMut(&Part<'_, F::Line>) -> Result<(), DataplaneError>,
     ) -> Result<(), DataplaneError> {
         if !self.is_set() {
             return Ok(());
@@ -370,7 +370,7 @@ impl<'a> Flows<'a> {
     fn name_members<F: Look>(&self, named: &mut [bool]) -> Result<(), DataplaneError> {
         // The forward half alone: looking for the other one in a table of a
         // hundred thousand flows takes ten times as long.
-        self.for_each_window::<F>(&mut |lines| {
+        self.for_each_window::<F>(|lines| {
             let ways = lines.values().iter().flat_map(F::ways);
             for ctl in ways.map(|entry| flow::ctl(entry.ctl())).filter(|ctl| ctl.is_live()) {
                 if let Some(named) = named.get_mut(usize::from(ctl.member())) {

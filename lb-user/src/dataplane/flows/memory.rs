@@ -233,7 +233,7 @@ mod tests {
         assert!(windows.windows(2).all(|two| two[0].end == two[1].start));
         for window in windows {
             let bytes = window.len() * size_of::<T>();
-            assert!(window.len().is_power_of_two() && bytes % 4096 == 0, "{window:?}");
+            assert!(window.len().is_power_of_two() && bytes.is_multiple_of(4096), "{window:?}");
             assert_eq!(window_at::<T>(entries - 1, window.start), window);
         }
     }

@@ -74,8 +74,9 @@ fn lateness(starts: &[Duration], delay: Duration) -> Vec<Duration> {
 
 /// Whole intervals without a start.
 fn missing(starts: &[Duration], delay: Duration) -> usize {
-    let gaps = starts.windows(2).map(|two| two[1].saturating_sub(two[0]).as_secs_f64() / delay.as_secs_f64());
-    gaps.map(|intervals| (intervals.round() as usize).saturating_sub(1)).sum()
+    let delay = delay.as_nanos().max(1);
+    let intervals = |gap: Duration| usize::try_from((gap.as_nanos() + delay / 2) / delay).unwrap_or(usize::MAX);
+    starts.windows(2).map(|two| intervals(two[1].saturating_sub(two[0])).saturating_sub(1)).sum()
 }
 
 fn burst<'s>(starts: impl Iterator<Item = &'s Duration>, slot: Duration) -> (usize, f64) {

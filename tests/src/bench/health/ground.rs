@@ -130,9 +130,7 @@ impl Ground {
 
     fn serve(&mut self) -> Result<()> {
         let directory = self.paths.directory.join("web");
-        let content = directory.join("html");
-        fs::create_dir_all(&content).with_context(|| format!("create {}", content.display()))?;
-        fs::write(content.join("index.html"), "well\n").context("write a page")?;
+        fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
         fs::write(directory.join("nginx.conf"), configuration(&directory)).context("write nginx.conf")?;
         let prefix = directory.to_string_lossy();
         let arguments = ["-p", &prefix, "-c", "nginx.conf", "-e", "stderr"];
@@ -232,7 +230,7 @@ fn configuration(directory: &Path) -> String {
         "daemon off;\nuser root;\nworker_processes 1;\npid {directory}/nginx.pid;\n\
          error_log stderr warn;\nevents {{ worker_connections 16384; }}\n\
          http {{\n  access_log off;\n  default_type text/plain;\n{scratch}  \
-         server {{\n    listen 0.0.0.0:{PROBED_PORT} backlog=65535;\n    root {directory}/html;\n    \
+         server {{\n    listen 0.0.0.0:{PROBED_PORT} backlog=65535;\n    location / {{ return 200 \"well\"; }}\n    \
          add_header X-Member all always;\n  }}\n}}\n"
     )
 }

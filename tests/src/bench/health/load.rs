@@ -37,8 +37,8 @@ pub(super) struct Figures {
     /// Per cent of a CPU, and the busiest threads.
     cpu: f64,
     threads: String,
-    /// The most of any second.
-    memory: Memory,
+    /// Of the second in the middle, and of the one with the most.
+    memory: [Memory; 2],
     descriptors: usize,
     /// Lbd's own account of the span.
     probes: u64,
@@ -72,23 +72,22 @@ pub(super) fn measure(ground: &Ground, load: Load) -> Result<Figures> {
 fn watch(lbd: &Lbd, load: Load, up: Duration, capture: &mut Capture) -> Result<Figures> {
     let pid = lbd.pid();
     let before = summary(lbd)?;
-    let (mut memory, mut most_open) = (Memory::default(), 0);
+    let (mut memory, mut most_open) = (Vec::new(), 0);
     drop(capture.take());
     let ran = Ran::read(pid)?;
     // Nobody asks lbd anything meanwhile: an answer is work, too.
     let seconds = u32::try_from(load.span.as_secs()).unwrap_or(u32::MAX).max(1);
     for _ in 0..seconds {
         thread::sleep(load.span / seconds);
-        let now = Memory::read(pid)?;
-        if now.resident >= memory.resident {
-            memory = now;
-        }
+        memory.push(Memory::read(pid)?);
         most_open = most_open.max(descriptors(pid)?);
     }
     let (cpu, threads) = Ran::read(pid)?.since(&ran);
     capture.check()?;
     let seen = capture.take();
     let after = summary(lbd)?;
+    memory.sort_by_key(|memory| memory.resident);
+    let memory = [memory.get(memory.len() / 2), memory.last()].map(|memory| memory.copied().unwrap_or_default());
     let mut threads: Vec<(String, f64)> = threads.into_iter().collect();
     threads.sort_by(|a, b| b.1.total_cmp(&a.1));
     let threads: Vec<String> = threads.iter().take(3).map(|(name, share)| format!("{name} {share:.1}")).collect();
@@ -122,10 +121,11 @@ pub(super) fn rows(all: &[Figures]) -> Vec<Vec<String>> {
     let millis = |time: Duration| format!("{:.2}", time.as_secs_f64() * 1e3);
     row("CPU of lbd, % of one core", "≤ 10 TCP, ≤ 40 HTTP", &|f| format!("{:.1}", f.cpu));
     row("of that, by thread", "", &|f| f.threads.clone());
-    row("VmRSS, MiB", "≤ 60", &|f| mebibytes(f.memory.resident));
-    row("of that, heap and stacks", "", &|f| mebibytes(f.memory.anonymous));
-    row("of that, program and mapped tables", "", &|f| mebibytes(f.memory.mapped));
-    row("VmHWM (since the start), MiB", "", &|f| mebibytes(f.memory.most));
+    row("VmRSS, MiB: median of the seconds", "≤ 60", &|f| mebibytes(f.memory[0].resident));
+    row("of that, heap and stacks", "", &|f| mebibytes(f.memory[0].anonymous));
+    row("of that, program and mapped tables", "", &|f| mebibytes(f.memory[0].mapped));
+    row("VmRSS, most of any second", "≤ 60", &|f| mebibytes(f.memory[1].resident));
+    row("VmHWM: most since the start", "", &|f| mebibytes(f.memory[1].most));
     row("file descriptors, most", "bounded", &|f| f.descriptors.to_string());
     row("probes started (lbd)", "", &|f| f.probes.to_string());
     row("probes that arrived (members)", "the same", &|f| f.arrivals.probes.to_string());
