@@ -158,7 +158,7 @@ impl Monitors {
         self.shared.roster().record(id)
     }
 
-    /// What is known of every member.
+    /// What is known of every member, of results and transitions the last only.
     #[must_use]
     pub fn records(&self) -> BTreeMap<TargetId, Record> {
         self.shared.roster().records()

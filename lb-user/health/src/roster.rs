@@ -289,12 +289,13 @@ impl Roster {
     /// What is known of a member.
     pub(crate) fn record(&self, id: TargetId) -> Option<Record> {
         let slot = *self.slots.get(&id)?;
-        self.members[slot as usize].as_ref().map(Member::record)
+        self.members[slot as usize].as_ref().map(|member| member.record(usize::MAX))
     }
 
-    /// What is known of everybody.
+    /// What is known of everybody, with the last result and transition only: it is many
+    /// members that are looked at, and whoever looks keeps probes waiting.
     pub(crate) fn records(&self) -> BTreeMap<TargetId, Record> {
-        self.members.iter().flatten().map(|member| (member.id, member.record())).collect()
+        self.members.iter().flatten().map(|member| (member.id, member.record(1))).collect()
     }
 
     /// What the monitors as a whole are doing.
@@ -333,7 +334,8 @@ impl Member {
         Some(Finding { id: self.id, verdict, outcome, at, decided: now.instant })
     }
 
-    fn record(&self) -> Record {
+    /// With at most so many results and transitions.
+    fn record(&self, most: usize) -> Record {
         Record {
             question: Arc::clone(&self.question),
             pace: self.pace,
@@ -344,8 +346,8 @@ impl Member {
             asking: self.asked_at.is_some(),
             probes: self.probes,
             failures: self.failures,
-            results: self.results.clone(),
-            transitions: self.transitions.clone(),
+            results: self.results.iter().take(most).cloned().collect(),
+            transitions: self.transitions.iter().take(most).cloned().collect(),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! [`survey`] walks the pool file and takes the maps to be as they should be,
 //! which they are after a [`converge`](crate::controller::Controller::converge)
 //! that succeeded. Where it failed, [`survey_of_maps`](super::answer::survey_of_maps) looks at the maps.
-//! Both judge by the functions of [`status`](super::status).
+//! Both judge by the functions of [`super::status`].
 //!
 //! What must not be here: the maps.
 

@@ -29,7 +29,7 @@ use crate::{
     causes::chain,
     config::{Config, LoadError, OnExit},
     control::{
-        answer::HealthKnowledge,
+        answer::{self, HealthKnowledge},
         events::{Event, EventDesk, Kind, Question},
         protocol::{Refusal, RefusalCode, Request, Response},
         server::{BindError, Command, Server},
@@ -471,7 +471,7 @@ impl Daemon {
                 (self.controller.answer(request, &vrrp, sync.as_ref(), None), None)
             }
             request if request.is_about_health() => {
-                let health = HealthKnowledge { records: self.monitors.records(), workload: self.monitors.workload() };
+                let health = self.health_knowledge(request);
                 (self.controller.answer(request, &[], None, Some(&health)), None)
             }
             _ => (self.controller.answer(&request, &[], None, None), None),
@@ -479,6 +479,19 @@ impl Daemon {
         // Whoever asked may have left.
         let _ = reply.send(response);
         end
+    }
+
+    /// What a request about health needs to be known: everything of one member, or a
+    /// little of all.
+    fn health_knowledge(&self, request: &Request) -> HealthKnowledge {
+        let records = match request {
+            Request::ShowHealth { member } => {
+                let member = answer::find_member(self.controller.model(), member).ok();
+                member.and_then(|key| Some((key.clone(), self.monitors.record(&key)?))).into_iter().collect()
+            }
+            _ => self.monitors.records(),
+        };
+        HealthKnowledge { records, workload: self.monitors.workload() }
     }
 
     fn detach(&mut self) -> (Response, Option<End>) {

@@ -175,7 +175,8 @@ impl Monitors {
         self.monitors.record(id)
     }
 
-    /// What is known of every member that is probed.
+    /// What is known of every member that is probed, of results and transitions the last
+    /// only.
     #[must_use]
     pub fn records(&self) -> BTreeMap<MemberKey, Record> {
         let records = self.monitors.records();
