@@ -93,16 +93,19 @@ pub struct Monitors {
 /// How members are numbered for the monitors.
 #[derive(Debug, Default)]
 struct Numbers {
-    ids: BTreeMap<MemberKey, TargetId>,
+    ids: BTreeMap<MemberKey, (TargetId, Question)>,
     members: HashMap<TargetId, MemberKey>,
     next: u32,
 }
 
 impl Numbers {
-    /// The number of a member, which it keeps as long as it is a target.
-    fn of(&mut self, member: &MemberKey) -> TargetId {
-        if let Some(id) = self.ids.get(member) {
-            return *id;
+    /// The number of a member, which it keeps as long as it is asked the same: what may
+    /// still be found by another question is about nobody then.
+    fn of(&mut self, member: &MemberKey, question: &Question) -> TargetId {
+        match self.ids.get(member) {
+            Some((id, before)) if before == question => return *id,
+            Some((id, _)) => drop(self.members.remove(id)),
+            None => {}
         }
         // Round once in four thousand million members: those of that time are long gone,
         // or skipped.
@@ -111,7 +114,7 @@ impl Numbers {
         }
         let id = TargetId(self.next);
         self.next = self.next.wrapping_add(1);
-        self.ids.insert(member.clone(), id);
+        self.ids.insert(member.clone(), (id, question.clone()));
         self.members.insert(id, member.clone());
         id
     }
@@ -140,7 +143,7 @@ impl Monitors {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         numbers.keep(&targets);
         let targets = targets.into_iter().map(|Target { member, question, pace }| lb_health::Target {
-            id: numbers.of(&member),
+            id: numbers.of(&member, &question),
             member: member.address,
             question,
             pace,
@@ -171,7 +174,7 @@ impl Monitors {
     /// What is known of a member, if it is probed.
     #[must_use]
     pub fn record(&self, member: &MemberKey) -> Option<Record> {
-        let id = *self.numbers.lock().unwrap_or_else(PoisonError::into_inner).ids.get(member)?;
+        let id = self.numbers.lock().unwrap_or_else(PoisonError::into_inner).ids.get(member)?.0;
         self.monitors.record(id)
     }
 

@@ -69,8 +69,9 @@ pub(super) fn read(types: Types, bytes: &[u8]) -> Option<Echo> {
 }
 
 /// Reads the request that an ICMP message brings back, the random bytes if they are there.
+/// `None` too where there is room for them and something else is there.
 pub(super) fn read_sent(types: Types, bytes: &[u8]) -> Option<Echo> {
-    read_type(types.request, bytes)
+    read_type(types.request, bytes).filter(|echo| echo.cookie.is_some() || bytes.len() < ECHO_LEN)
 }
 
 fn read_type(wanted: u8, bytes: &[u8]) -> Option<Echo> {

@@ -49,15 +49,19 @@ use self::{
     poll::{Lines, Ready, Way},
     sharing::Passengers,
     sources::Sources,
-    sys::{BATCH, Inbox, Name, Outgoing},
+    sys::{Inbox, Name, Outgoing},
 };
 use crate::{
     outcome::{Answer, Failure, Outcome},
     question::{Delivery, Handshake, Kind, Question},
 };
 
-/// Batches and errors that are taken from one socket before others have their turn.
-const TURN: usize = 256;
+/// Batches that are taken from one socket before others have their turn: a flood fills a
+/// turn with a thousand packets at the most.
+const TURN: usize = 16;
+
+/// Errors that are taken from one socket before others have their turn.
+const ERRORS_A_TURN: usize = 512;
 
 /// Who is asked, as the engine numbers its members.
 pub(crate) type Slot = u32;
@@ -158,12 +162,13 @@ impl RawProber {
                     };
                     ended.push((flight.slot, outcome));
                 }
-                // Without a source address now, it can still be answered.
+                // Without a source address now, or where it cannot be sent, the first one can
+                // still be answered.
                 Due::SendAgain(flight) => {
                     if let Ok((way, packet)) = self.packet(&flight)
                         && let Some((_, outbox)) = self.lines.outbox(way)
                     {
-                        outbox.push(Some(flight.slot), packet);
+                        outbox.push(None, packet);
                     }
                 }
             }
@@ -212,7 +217,8 @@ impl RawProber {
         let Some(lane) = self.flights.free_lane(key, lanes, first) else {
             let same = |leader: &&Flight| leader.delivery == probe.question.delivery && leader.scope == scope;
             let leaders = self.flights.on_lanes(key, lanes, first).filter(same);
-            let leader = leaders.min_by_key(|leader| leader.deadline).map(|leader| leader.slot);
+            // The one that is waited for longest: another's impatience says little.
+            let leader = leaders.max_by_key(|leader| leader.deadline).map(|leader| leader.slot);
             let why = || format!("{lanes} other probes of {to} are under way, all of them another way");
             self.passengers.board(probe.slot, leader.ok_or_else(|| Outcome::NotAsked(why().into()))?);
             return Ok(None);
@@ -374,7 +380,7 @@ impl RawProber {
     fn take_errors(&mut self, at: usize, ended: &mut Vec<(Slot, Outcome)>) {
         let Self { lines, errors, flights, sources, .. } = self;
         let Some(line) = lines.at(at) else { return };
-        for _ in 0..TURN * BATCH {
+        for _ in 0..ERRORS_A_TURN {
             let report = match errors.next(line.socket.as_fd(), line.ear.protocol) {
                 Ok(Some(report)) => report,
                 Ok(None) => continue,

@@ -7,9 +7,10 @@ use super::{
     sys::{self, BATCH, Outgoing},
 };
 
-/// How often a packet is tried: of a raw socket, an error that an earlier packet met comes
-/// out when the next one is sent.
-const SENDS: usize = 3;
+/// How often a packet is tried. An error that an earlier packet met comes out when the next
+/// one is sent, and says nothing about that one's member; what says something does so every
+/// time. Each try takes one such error away, and they come as fast as ICMP messages do.
+const SENDS: usize = 16;
 
 /// Packets that wait, and whose they are.
 #[derive(Debug, Default)]

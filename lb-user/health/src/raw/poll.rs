@@ -6,6 +6,7 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
@@ -19,6 +20,10 @@ use super::{
     sys::Queue,
 };
 use crate::outcome::Outcome;
+
+/// How long it takes until what could not be opened is tried again: trying takes a
+/// thousand system calls where ports are short, and thousands of probes may want it.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A socket with something to do.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +41,8 @@ pub(super) struct Lines {
     first: HashMap<(Protocol, Family), usize>,
     queue: Option<AsyncFd<Queue>>,
     link: Option<(Socket, Outbox)>,
+    /// What could not be opened lately, until when it is not tried again, and why.
+    failed: HashMap<(Protocol, Family), (Instant, Arc<str>)>,
 }
 
 /// How a packet leaves.
@@ -96,9 +103,16 @@ impl Lines {
         if self.first.contains_key(&(protocol, family)) {
             return Ok(());
         }
+        if let Some((until, why)) = self.failed.get(&(protocol, family))
+            && Instant::now() < *until
+        {
+            return Err(Outcome::NotAsked(Arc::clone(why)));
+        }
+        self.failed.remove(&(protocol, family));
         self.try_open(protocol, family, dice).map_err(|error| {
-            let what = format!("{} over {}", protocol.name(), family.name());
-            Outcome::NotAsked(why_not(&what, &error))
+            let why = why_not(&format!("{} over {}", protocol.name(), family.name()), &error);
+            self.failed.insert((protocol, family), (Instant::now() + PAUSE, Arc::clone(&why)));
+            Outcome::NotAsked(why)
         })
     }
 

@@ -95,6 +95,10 @@ pub(super) async fn ask_hello(to: SocketAddr, name: Option<&DomainName>, missing
     let asking = async {
         let mut stream = connection::open(to)?;
         stream.write_all(&hello).await?;
+        // Our own hello would come back: see `tcp`.
+        if stream.local_addr()? == to {
+            return Ok(Outcome::Fails(Failure::Kernel(libc::ECONNREFUSED)));
+        }
         *missing = "TLS record";
         let mut header = Header::default();
         let answer = hear(&mut stream, |bytes| header.take(bytes)).await?;
