@@ -108,6 +108,27 @@ proptest! {
 }
 
 #[test]
+fn backups_that_work_serve_when_all_primaries_are_down_and_panic_comes_when_they_fail_too() {
+    let mut given = Given::members((1..=5).map(member).collect());
+    given.pool.panic_threshold = Percent::new(50);
+    for backup in &mut given.pool.members[3..] {
+        backup.backup = true;
+    }
+    for n in 1..=2 {
+        given.health.insert(key(n), Verdict::Down);
+    }
+    assert_eq!(panic(&given), None, "two of five are less than half");
+    given.health.insert(key(3), Verdict::Down);
+    assert_eq!(panic(&given), None, "more than half, but the backups work");
+    given.health.insert(key(4), Verdict::Down);
+    assert_eq!(panic(&given), None);
+    given.health.insert(key(5), Verdict::Down);
+    assert_eq!(panic(&given), Some(Panic { down: 5, of: 5 }));
+    given.health.remove(&key(1));
+    assert_eq!(panic(&given), Some(Panic { down: 4, of: 5 }), "a primary is up, and alone");
+}
+
+#[test]
 fn exactly_at_the_share_is_not_more_than_it() {
     let mut given = Given::members((1..=10).map(member).collect());
     given.pool.panic_threshold = Percent::new(50);

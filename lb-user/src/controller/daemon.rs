@@ -390,6 +390,8 @@ impl Daemon {
     /// Looks at the status of everything, and tells of what is another one.
     fn look(&mut self) {
         self.look_at = None;
+        // Whatever has changed may change who of a pair should be Active.
+        self.follow_pair();
         for event in block_in_place(|| self.controller.statuses(SystemTime::now())) {
             self.desk.push(event);
         }
@@ -455,6 +457,8 @@ impl Daemon {
                     self.desk.push(event);
                 }
                 self.monitor();
+                // Verdicts about a member that is watched no more are forgotten.
+                self.follow_facts();
                 self.look_soon();
                 (response, None)
             }
