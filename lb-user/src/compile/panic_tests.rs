@@ -162,7 +162,9 @@ fn who_could_get_no_flow_anyway_does_not_count() {
     given.overrides.set_admin_state_up(key(3), Some(true));
     assert_eq!(panic(&given), None, "two of four");
     given.overrides.set_admin_state_up(key(6), Some(false));
-    assert_eq!(panic(&given), Some(Panic { down: 2, of: 3 }));
+    assert_eq!(panic(&given), None, "the backup serves");
+    given.health.insert(key(5), Verdict::Down);
+    assert_eq!(panic(&given), Some(Panic { down: 3, of: 3 }));
     // One that drains keeps its flows in a panic too, and gets none.
     assert_eq!(given.flags(1), MemberState::UP | MemberState::DRAINING | MemberState::UNHEALTHY);
     given.pool.admin_state_up = false;
