@@ -302,6 +302,8 @@ fn without_a_route_each_kind_fails_and_says_so() {
 fn behind_a_router_that_finds_it(what: &str) -> Vec<String> {
     let network = Network::new();
     let Network { near, far } = &network;
+    // A datagram is not sent again, so each message of the router has to come.
+    network.far(|| fs::write("/proc/sys/net/ipv4/icmp_ratelimit", "0").unwrap());
     ip(&format!("-n {near} route add 10.64.1.0/24 via 10.63.0.2"));
     ip(&format!("-n {near} -6 route add fd64:1::/64 via fd63::2"));
     ip(&format!("-n {far} route add {what} 10.64.1.0/24"));
