@@ -1,34 +1,22 @@
 //! The panic threshold: when so many fail at once that it is rather the monitor that
 //! is wrong, traffic goes on to all.
 
-use std::net::SocketAddr;
-
 use anyhow::{Result, ensure};
-use krater_tests::rig::{
-    Family,
-    backends::tcp::{Manner, TcpServer},
-    load::Kind,
-};
+use krater_tests::rig::{Family, backends::tcp::Manner, load::Kind};
 
-use super::scene::{Stage, balancer_of, patient, tcp};
+use super::scene::{DOCTOR_PORT, Stage, balancer_of, patient, tcp};
 
 const ALL: [&str; 3] = ["m1", "m2", "m3"];
 
 #[test]
 fn when_more_than_the_threshold_fail_traffic_goes_to_all_and_everybody_is_told() -> Result<()> {
     let stage = Stage::raise()?;
-    let mut doctors = Vec::new();
-    for member in stage.rig.members() {
-        for address in member.addresses() {
-            let address = SocketAddr::new(address, 8081);
-            doctors.push(TcpServer::start(&stage.crowd, member.namespace(), address, Manner::Status(200))?);
-        }
-    }
+    let doctors = stage.doctors(Manner::Status(200))?;
     let mut file = stage.file();
     for pool in file.pools() {
         pool.healthmonitor = Some(patient("HTTP"));
         pool.panic_threshold = Some(50);
-        pool.member.iter_mut().for_each(|member| member.monitor_port = Some(8081));
+        pool.member.iter_mut().for_each(|member| member.monitor_port = Some(DOCTOR_PORT));
     }
     let balancer = stage.balance(file)?;
     balancer.wait_all_up()?;

@@ -10,7 +10,10 @@ use anyhow::{Context as _, Result, ensure};
 use krater_tests::rig::{
     Family, Options, Rig, Topology,
     addresses::{LISTENER_TCP, LISTENER_UDP},
-    backends::Crowd,
+    backends::{
+        Crowd,
+        tcp::{Manner, TcpServer},
+    },
     health::{Details, Health},
     lbd::{Answer, Ctl, Lbd, MemberStatus},
     load::{self, Background, Kind, Load, Report},
@@ -21,6 +24,8 @@ use serde_json::Value;
 
 /// Longer than anything here takes, on a machine that does much else.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
+/// Where [`Stage::doctors`] listen.
+pub(crate) const DOCTOR_PORT: u16 = 8081;
 /// The first listener port of questions.
 const FIRST_PORT: u16 = 1000;
 
@@ -101,6 +106,19 @@ fn has_any(text: &str, words: &str) -> bool {
 impl Stage {
     pub(crate) fn raise() -> Result<Self> {
         Ok(Self { crowd: Crowd::gather()?, rig: Rig::up(Options::default())? })
+    }
+
+    /// Beside each member's web server, at each of its addresses, one that only the
+    /// monitor asks: two for each member, in their order.
+    pub(crate) fn doctors(&self, manner: Manner) -> Result<Vec<TcpServer>> {
+        let mut doctors = Vec::new();
+        for member in self.rig.members() {
+            for address in member.addresses() {
+                let address = SocketAddr::new(address, DOCTOR_PORT);
+                doctors.push(TcpServer::start(&self.crowd, member.namespace(), address, manner)?);
+            }
+        }
+        Ok(doctors)
     }
 
     /// Where member `member` (from 0) has a port.

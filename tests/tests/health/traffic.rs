@@ -9,16 +9,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use krater_tests::rig::{
-    Family,
-    addresses::HTTP_PORT,
-    backends::tcp::{Manner, TcpServer},
-    http,
-    load::Kind,
-    pool_file::PoolFile,
-    udp as datagram, wait,
+    Family, addresses::HTTP_PORT, backends::tcp::Manner, http, load::Kind, pool_file::PoolFile, udp as datagram, wait,
 };
 
-use super::scene::{Balancer, LONG, Stage, expect_moved, hasty, patient, tcp, udp};
+use super::scene::{Balancer, DOCTOR_PORT, LONG, Stage, expect_moved, hasty, patient, tcp, udp};
 
 const ALL: [&str; 3] = ["m1", "m2", "m3"];
 
@@ -68,18 +62,11 @@ fn clients_follow_the_verdicts_out_of_a_member_and_back() -> Result<()> {
 #[test]
 fn a_web_server_that_answers_with_errors_gets_no_more_clients() -> Result<()> {
     let stage = Stage::raise()?;
-    // Beside each member's web server, one that only the monitor asks.
-    let mut doctors = Vec::new();
-    for member in stage.rig.members() {
-        for address in member.addresses() {
-            let address = SocketAddr::new(address, 8081);
-            doctors.push(TcpServer::start(&stage.crowd, member.namespace(), address, Manner::Status(200))?);
-        }
-    }
+    let doctors = stage.doctors(Manner::Status(200))?;
     let mut file = watched(&stage);
     for pool in file.pools() {
         pool.healthmonitor = Some(patient("HTTP"));
-        pool.member.iter_mut().for_each(|member| member.monitor_port = Some(8081));
+        pool.member.iter_mut().for_each(|member| member.monitor_port = Some(DOCTOR_PORT));
     }
     let balancer = stage.balance(file)?;
     balancer.wait_all_up()?;
@@ -175,17 +162,11 @@ fn fallen_ill(
     test: impl FnOnce(&Stage, &Balancer, [http::Session; 2]) -> Result<()>,
 ) -> Result<()> {
     let stage = Stage::raise()?;
-    let mut doctors = Vec::new();
-    for member in stage.rig.members() {
-        for address in member.addresses() {
-            let address = SocketAddr::new(address, 8081);
-            doctors.push(TcpServer::start(&stage.crowd, member.namespace(), address, Manner::Stall)?);
-        }
-    }
+    let mut doctors = stage.doctors(Manner::Stall)?;
     let mut file = stage.file();
     for pool in file.pools() {
         pool.healthmonitor = Some(patient("TCP"));
-        pool.member.iter_mut().for_each(|member| member.monitor_port = Some(8081));
+        pool.member.iter_mut().for_each(|member| member.monitor_port = Some(DOCTOR_PORT));
         if pool.protocol == "TCP" {
             pool.on_member_down = Some(on_member_down.to_owned());
         }
