@@ -41,7 +41,7 @@ pub fn opaque(word: u64) -> u64 {
 mod bpf {
     use core::{
         cell::UnsafeCell,
-        intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xchg},
+        intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg},
         sync::atomic::Ordering,
     };
 
@@ -94,6 +94,13 @@ mod bpf {
         pub fn swap(&self, value: u64, _: Ordering) -> u64 {
             // SAFETY: the pointer is that of a live word.
             unsafe { atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(self.0.get(), value) }
+        }
+
+        /// Adds to the word, modulo 2⁶⁴, and returns what it was. A full barrier.
+        #[inline(always)]
+        pub fn fetch_add(&self, value: u64, _: Ordering) -> u64 {
+            // SAFETY: the pointer is that of a live word.
+            unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(self.0.get(), value) }
         }
 
         /// Stores `after` if the word is `before`. A full barrier.

@@ -4,7 +4,7 @@ use crate::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Version of every layout in this crate. A daemon that finds another one
 /// pinned replaces the data path instead of adopting it.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Idle limits of flows, in ticks (see [`crate::time`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +64,25 @@ impl Config {
     /// Bit of `features`: confirmed flows are noted for another balancer (see
     /// [`crate::flow_note`]).
     pub const NOTE_FLOWS: u64 = 1;
+    /// Bit of `features`: packets that match `TRACE_FILTER` are traced.
+    pub const TRACE: u64 = 1 << 1;
+    /// Bit of `features`: some pool forwards by `dnat`, so packets that are for
+    /// no VIP may be members'.
+    pub const DNAT: u64 = 1 << 2;
+
+    /// Whether any bit of `feature` is on.
+    #[inline(always)]
+    #[must_use]
+    pub fn has(&self, feature: u64) -> bool {
+        self.features.load(Relaxed) & feature != 0
+    }
+
+    /// Switches a feature on or off. Userspace alone writes the word, one thread
+    /// at a time.
+    pub fn set(&self, feature: u64, on: bool) {
+        let others = self.features.load(Relaxed) & !feature;
+        self.features.store(others | if on { feature } else { 0 }, Relaxed);
+    }
 
     /// Whether userspace has filled the entry in.
     #[inline(always)]

@@ -72,15 +72,32 @@ pub enum Event {
     ChecksumCompleted,
     /// A flow should have been noted for another balancer, and the ring was full.
     FlowNotesLost,
+    /// A packet was answered with ICMP or ICMPv6 "port unreachable".
+    AnsweredUnreachable,
+    /// A packet that no longer fitted was answered with "fragmentation needed"
+    /// or "packet too big".
+    AnsweredTooBig,
+    /// A packet was passed to the host's stack.
+    Passed,
+    /// A packet was sent on, to a member or to a client.
+    Forwarded,
+    /// An ICMP error about a flow was sent on to whom it concerns.
+    IcmpTranslated,
+    /// A fragment without ports followed its first one.
+    FragmentFollowed,
+    /// A flow should have been recorded, and its bucket was full of flows in use.
+    PlacementLost,
+    /// A packet's trace was lost, because nobody read the others.
+    TraceLost,
 }
 
 /// Entries of the `EVENTS` array: drop reasons first, with room to grow.
-pub const EVENTS: u32 = 80;
+pub const EVENTS: u32 = 96;
 const FIRST_ANSWER: u32 = 64;
 
 impl Event {
     /// Everything that is not a drop, with its name and meaning.
-    pub const ANSWERS: [(Self, &'static str, &'static str); 6] = [
+    pub const ANSWERS: [(Self, &'static str, &'static str); 14] = [
         (Self::AnsweredArp, "answered_arp", "ARP requests for a VIP answered"),
         (Self::AnsweredNeighbour, "answered_neighbour", "IPv6 neighbour solicitations for a VIP answered"),
         (Self::AnsweredEcho, "answered_echo", "ICMP and ICMPv6 echo requests to a VIP answered"),
@@ -91,6 +108,14 @@ impl Event {
             "flow_notes_lost",
             "flows not noted for the other balancer, because nobody read the notes",
         ),
+        (Self::AnsweredUnreachable, "answered_unreachable", "ICMP port unreachable sent: a pool had no member"),
+        (Self::AnsweredTooBig, "answered_too_big", "ICMP sent: the packet did not fit the path to its member"),
+        (Self::Passed, "passed", "packets left to the host"),
+        (Self::Forwarded, "forwarded", "packets sent on, to members and to clients"),
+        (Self::IcmpTranslated, "icmp_translated", "ICMP errors about flows sent on to whom they concern"),
+        (Self::FragmentFollowed, "fragment_followed", "later fragments sent where their first one went"),
+        (Self::PlacementLost, "placement_lost", "flows not recorded, because all places were in use"),
+        (Self::TraceLost, "trace_lost", "traces lost, because nobody read them"),
     ];
 
     /// Index into the `EVENTS` array.
@@ -105,6 +130,14 @@ impl Event {
             Self::AnsweredReset => FIRST_ANSWER + 3,
             Self::ChecksumCompleted => FIRST_ANSWER + 4,
             Self::FlowNotesLost => FIRST_ANSWER + 5,
+            Self::AnsweredUnreachable => FIRST_ANSWER + 6,
+            Self::AnsweredTooBig => FIRST_ANSWER + 7,
+            Self::Passed => FIRST_ANSWER + 8,
+            Self::Forwarded => FIRST_ANSWER + 9,
+            Self::IcmpTranslated => FIRST_ANSWER + 10,
+            Self::FragmentFollowed => FIRST_ANSWER + 11,
+            Self::PlacementLost => FIRST_ANSWER + 12,
+            Self::TraceLost => FIRST_ANSWER + 13,
         }
     }
 }

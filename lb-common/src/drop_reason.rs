@@ -84,6 +84,28 @@ drop_reasons! {
     AdvertTtl = 26, "advert_ttl";
     /// A client's packet of an established TCP flow whose member is down, in a pool with on_member_down = "reset": it was answered with a reset, so that the client comes again and finds another member.
     MemberDownReset = 27, "member_down_reset";
+    /// A client's address is in none of the listener's allowed_cidrs.
+    SourceNotAllowed = 28, "source_not_allowed";
+    /// The listener has as many flows as its connection_limit allows: new ones are refused until some end.
+    ConnectionLimit = 29, "connection_limit";
+    /// Every member that the flow could have gone to has as many flows as its connection_limit allows.
+    MemberConnectionLimit = 30, "member_connection_limit";
+    /// A client opened flows faster than new_flows_per_source allows.
+    SourceRate = 31, "source_rate";
+    /// A later fragment of a datagram whose first one did not come here before it: the sender has to send the datagram again.
+    FragmentUnknown = 32, "fragment_unknown";
+    /// A packet no longer fits the path to its member: encapsulation made it too long, or the member's interface takes less than the client's. The client was told by ICMP.
+    TooBig = 33, "too_big";
+    /// An ICMP error to a VIP is about no flow that is known here.
+    IcmpUnknownFlow = 34, "icmp_unknown_flow";
+    /// The driver left no room in front of the frame for another header: look for a driver that has XDP headroom.
+    NoHeadroom = 35, "no_headroom";
+    /// A TCP segment has flags that no connection uses: none at all, or SYN with FIN or RST. A port scan.
+    TcpFlags = 36, "tcp_flags";
+    /// There is no address to send encapsulated packets to the member from: set encap_sources, or give the interface an address.
+    EncapSourceMissing = 37, "encap_source_missing";
+    /// A packet names its own source as its destination: forged (LAND).
+    Land = 38, "land";
 }
 
 #[cfg(test)]

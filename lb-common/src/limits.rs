@@ -22,14 +22,14 @@ pub const ADVERT_LINES: u32 = 4096;
 pub const MAX_LISTENERS: u32 = 4096;
 /// Lines of the listener index: 256 KiB.
 pub const LISTENER_LINES: u32 = 4096;
-/// Pools, 8 B each.
+/// Pools, 64 B each.
 pub const MAX_POOLS: u32 = 4096;
 /// Members, 64 B each and 48 B of counters per CPU.
 pub const MAX_MEMBERS: u32 = 16384;
 /// Slots in a line of [`crate::pool::SlotLine`].
-pub const SLOTS_PER_LINE: u32 = 16;
-/// Slots of all tables together: 64 MiB would be 16 M; 2²² slots are 16 MiB,
-/// enough for 64 tables of the largest size or 4096 of a thousand slots.
+pub const SLOTS_PER_LINE: u32 = 32;
+/// Slots of all tables together, 2 B each: 8 MiB, enough for 64 tables of the
+/// largest size or 4096 of a thousand slots.
 pub const MAX_SLOTS: u32 = 1 << 22;
 /// The largest table of one pool, a prime (Maglev's own choice).
 pub const MAX_TABLE_SLOTS: u32 = 65537;
@@ -59,3 +59,21 @@ pub const DEFAULT_SNAT_PORT_HIGH: u16 = 65535;
 pub const MAX_EXTENSION_HEADERS: u32 = 4;
 /// Longest label in bytes.
 pub const LABEL_BYTES: usize = 120;
+
+/// Lines of `PLACEMENTS`, four flows each: 4 MiB for 262,144 flows.
+pub const PLACEMENT_LINES: u32 = 1 << 16;
+
+/// Entries of `FRAGMENTS`, one datagram each: 512 KiB.
+pub const FRAGMENT_ENTRIES: u32 = 1 << 13;
+
+/// Cells of `SOURCES`, one source each: 512 KiB.
+pub const SOURCE_CELLS: u32 = 1 << 16;
+
+/// Lines of `DNAT_MEMBERS`, two members each: 512 KiB.
+pub const DNAT_LINES: u32 = 1 << 13;
+
+/// Prefixes of all listeners' `allowed_cidrs` together, of each family.
+pub const MAX_CIDRS: u32 = 1 << 16;
+
+/// UDP port of Generic UDP Encapsulation.
+pub const GUE_PORT: u16 = 6080;

@@ -38,6 +38,14 @@ pub struct ListenerEntry(pub u64);
 impl ListenerEntry {
     const VALID: u64 = 1 << 63;
     const SNAT_RANGE: u64 = 1 << 62;
+    /// Only sources in `CIDRS4` or `CIDRS6` may open flows: `allowed_cidrs`.
+    pub const GUARDED: u64 = 1 << 61;
+    /// There is a limit in `LISTENER_LOADS`: `connection_limit`.
+    pub const LIMITED: u64 = 1 << 60;
+    /// There is a rate for each source in `LISTENER_LOADS`.
+    pub const RATED: u64 = 1 << 59;
+    /// All of what must be asked before a flow is opened.
+    pub const RULES: u64 = Self::GUARDED | Self::LIMITED | Self::RATED;
 
     /// A listener with its id and its pool's. `in_snat_range` says that its
     /// port is one a flow's SNAT port could have been before the listener came:
@@ -45,6 +53,25 @@ impl ListenerEntry {
     #[must_use]
     pub const fn new(id: u16, pool: u16, in_snat_range: bool) -> Self {
         Self(Self::VALID | if in_snat_range { Self::SNAT_RANGE } else { 0 } | ((pool as u64) << 16) | id as u64)
+    }
+
+    /// The same with rules, of [`ListenerEntry::RULES`].
+    #[must_use]
+    pub const fn with_rules(self, rules: u64) -> Self {
+        Self(self.0 & !Self::RULES | rules & Self::RULES)
+    }
+
+    /// Whether any bit of `rules` is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, rules: u64) -> bool {
+        self.0 & rules != 0
+    }
+
+    /// Its rules.
+    #[must_use]
+    pub const fn rules(self) -> u64 {
+        self.0 & Self::RULES
     }
 
     /// Whether the way is in use.
@@ -95,12 +122,16 @@ pub struct Listener {
 }
 
 /// `LISTENER_KEYS`: the key of the listener with an id, for whoever holds the
-/// id only (a flow entry).
+/// id only (a flow entry), and its VIP's address.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct ListenerOf {
     /// A [`key`], or zero.
     pub key: AtomicU64,
+    /// The VIP's address as its bytes lie in memory.
+    pub vip: [AtomicU64; 2],
+    /// Room.
+    pub reserved: AtomicU64,
 }
 
 /// A cache line of listeners.

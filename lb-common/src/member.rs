@@ -129,8 +129,63 @@ pub struct Member {
     /// A [`NextHop`] as two words. To change it the first becomes zero, then
     /// the second is stored, then the first.
     pub next_hop: [AtomicU64; 2],
-    /// Room in the line.
-    pub reserved: [AtomicU64; 3],
+    /// A [`Path`].
+    pub path: AtomicU64,
+    /// Where encapsulated packets to the member come from, as its bytes lie in
+    /// memory; of the member's own family. [`Path`] says how many of its last
+    /// bits differ from flow to flow.
+    pub source: [AtomicU64; 2],
+}
+
+/// What of a member's path encapsulation needs to know, in one word: the largest
+/// packet (bits 0–15, bytes of IP; 0: 1500), how many of the last bits of
+/// [`Member::source`] vary with the flow, at most 32 (16–23), and whether
+/// `source` is set (24).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(transparent)]
+pub struct Path(pub u64);
+
+impl Path {
+    const SOURCE: u64 = 1 << 24;
+
+    /// A path; `source_bits` says how many bits of the source vary, if there is
+    /// a source.
+    #[must_use]
+    pub const fn new(mtu: u16, source_bits: Option<u8>) -> Self {
+        let source = match source_bits {
+            Some(bits) => Self::SOURCE | (if bits > 32 { 32 } else { bits } as u64) << 16,
+            None => 0,
+        };
+        Self(mtu as u64 | source)
+    }
+
+    /// The largest IP packet that the path takes, in bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mtu(self) -> u16 {
+        let mtu = self.0 as u16;
+        if mtu == 0 { 1500 } else { mtu }
+    }
+
+    /// Whether there is an address to send encapsulated packets from.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_source(self) -> bool {
+        self.0 & Self::SOURCE != 0
+    }
+
+    /// How many of the last bits of the source vary.
+    #[must_use]
+    pub const fn source_bits(self) -> u8 {
+        (self.0 >> 16) as u8
+    }
+
+    /// A mask of those bits, host order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn source_mask(self) -> u32 {
+        ((1u64 << ((self.0 >> 16) & 63)) - 1) as u32
+    }
 }
 
 const _: () = assert!(size_of::<Member>() == 64);

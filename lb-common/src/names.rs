@@ -42,7 +42,27 @@ pub const RETURNS4: &str = "RETURNS4";
 pub const RETURNS6: &str = "RETURNS6";
 /// Array of [`crate::port::Port`] by port number.
 pub const PORTS: &str = "PORTS";
-/// Hash map from interface index (`u32`) to port number (`u32`).
+/// Array of [`crate::placement::PlacementLine`].
+pub const PLACEMENTS: &str = "PLACEMENTS";
+/// Array of [`crate::load::Load`] by listener.
+pub const LISTENER_LOADS: &str = "LISTENER_LOADS";
+/// Array of [`crate::load::Load`] by member.
+pub const MEMBER_LOADS: &str = "MEMBER_LOADS";
+/// Array of [`crate::load::SourceCell`].
+pub const SOURCES: &str = "SOURCES";
+/// Array of [`crate::fragment::Fragment`].
+pub const FRAGMENTS: &str = "FRAGMENTS";
+/// Array of [`crate::dnat::DnatLine`].
+pub const DNAT_MEMBERS: &str = "DNAT_MEMBERS";
+/// LPM trie of [`crate::cidr::Cidr4`].
+pub const CIDRS4: &str = "CIDRS4";
+/// LPM trie of [`crate::cidr::Cidr6`].
+pub const CIDRS6: &str = "CIDRS6";
+/// Array of one [`crate::trace::TraceFilter`].
+pub const TRACE_FILTER: &str = "TRACE_FILTER";
+/// Ring buffer of [`crate::trace::TraceRecord`].
+pub const TRACES: &str = "TRACES";
+/// Hash map from [`crate::port::Place`] to port number (`u32`).
 pub const PORT_OF_INTERFACE: &str = "PORT_OF_INTERFACE";
 /// Device map from port number to interface.
 pub const TX_PORTS: &str = "TX_PORTS";

@@ -1,36 +1,145 @@
-//! `POOLS` and `SLOTS`: a pool's table.
+//! `POOLS` and `SLOTS`: how a pool forwards, and its table.
 //!
-//! All tables lie in one array of slots. A pool is one word that says where its
-//! table begins, how long it is and what is hashed to index it; storing that
-//! word switches the pool from one whole table to another.
+//! All tables lie in one array of slots. A pool's first word says everything
+//! that a packet needs to choose a member and to reach it: where the table
+//! begins, how long it is, what indexes it and how frames are forwarded. Storing
+//! that word switches the pool from one whole table to another.
+//!
+//! While a change is under way the word has [`PoolEntry::CHANGING`], and
+//! [`Pool::previous`] is the word of the table that flows were placed by before.
+//! A flow that both tables give to the same member is not concerned. Of the
+//! others, those that are recorded (see [`crate::placement`]) go where the
+//! record says, new ones by the new table, and all others by the previous one
+//! until [`Pool::until`]. `previous` stays that of the *first* unfinished
+//! change: flows that began since are recorded, and those that both tables of a
+//! change agreed on are told right by either.
 
 use crate::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::time::Tick;
 
 /// The pool id of a listener without pool. Userspace never gives it away.
 pub const NO_POOL: u16 = 0;
 
-/// What of a flow chooses the slot.
+/// How a pool's members are reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum SlotHash {
-    /// SOURCE_IP_PORT: addresses and ports.
-    SourceIpPort = 0,
-    /// SOURCE_IP: the client's address and the VIP.
-    SourceIp = 1,
+pub enum ForwardMode {
+    /// Both addresses are translated; members need no configuration.
+    Nat = 0,
+    /// The destination is translated; members route back through the balancer.
+    Dnat = 1,
+    /// The frame is sent to the member's Ethernet address; members hold the VIP.
+    Dsr = 2,
+    /// The packet is wrapped into another IP packet (RFC 2003, RFC 2473).
+    Ipip = 3,
+    /// The packet is wrapped into UDP to port 6080 (Generic UDP Encapsulation,
+    /// variant 1: the payload is an IP packet).
+    Gue = 4,
 }
 
-/// The word of a pool. Zero is a pool with an empty table.
+impl ForwardMode {
+    /// All modes.
+    pub const ALL: [Self; 5] = [Self::Nat, Self::Dnat, Self::Dsr, Self::Ipip, Self::Gue];
+
+    /// The mode's name in a pool file and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Dnat => "dnat",
+            Self::Dsr => "dsr",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
+        }
+    }
+
+    /// From the three bits of a word; what no mode has is `nat`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        match bits & 7 {
+            1 => Self::Dnat,
+            2 => Self::Dsr,
+            3 => Self::Ipip,
+            4 => Self::Gue,
+            _ => Self::Nat,
+        }
+    }
+
+    /// Whether members answer clients without the balancer in between.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_direct(self) -> bool {
+        matches!(self, Self::Dsr | Self::Ipip | Self::Gue)
+    }
+}
+
+/// What chooses the slot of a new flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Picker {
+    /// SOURCE_IP_PORT: a hash of addresses and ports.
+    SourceIpPort = 0,
+    /// SOURCE_IP: a hash of the client's address and the VIP.
+    SourceIp = 1,
+    /// ROUND_ROBIN: the next slot of a smooth weighted sequence.
+    RoundRobin = 2,
+    /// LEAST_CONNECTIONS: of two hashed slots the member with fewer flows for
+    /// its weight.
+    LeastConnections = 3,
+}
+
+impl Picker {
+    /// All pickers.
+    pub const ALL: [Self; 4] = [Self::SourceIpPort, Self::SourceIp, Self::RoundRobin, Self::LeastConnections];
+
+    /// From the three bits of a word; what no picker has is SOURCE_IP_PORT.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        match bits & 7 {
+            1 => Self::SourceIp,
+            2 => Self::RoundRobin,
+            3 => Self::LeastConnections,
+            _ => Self::SourceIpPort,
+        }
+    }
+}
+
+/// The word of a pool: first slot (bits 0–31), length in slots (32–49), mode
+/// (50–52), picker (53–55), flags. Zero is a pool with an empty table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(transparent)]
 pub struct PoolEntry(pub u64);
 
 impl PoolEntry {
     const VALID: u64 = 1 << 63;
+    /// Every flow is recorded, in every mode: the picker does not find a flow's
+    /// member again, or flows are counted against a limit.
+    pub const RECORDS: u64 = 1 << 57;
+    /// A client stays with its member: `session_persistence` SOURCE_IP.
+    pub const PERSISTENT: u64 = 1 << 58;
+    /// [`Pool::previous`] is to be looked at.
+    pub const CHANGING: u64 = 1 << 59;
+    /// The MSS of SYNs is lowered to what [`Pool::options`] says.
+    pub const CLAMPS_MSS: u64 = 1 << 60;
+    /// A member of the pool has a limit of its own.
+    pub const LIMITS_MEMBERS: u64 = 1 << 61;
+    /// All flags but `VALID`.
+    pub const FLAGS: u64 =
+        Self::RECORDS | Self::PERSISTENT | Self::CHANGING | Self::CLAMPS_MSS | Self::LIMITS_MEMBERS;
 
-    /// A pool whose table is `length` slots long (24 bits) from `first`.
+    /// A pool whose table is `length` slots long from `first`.
     #[must_use]
-    pub const fn new(first: u32, length: u32, hash: SlotHash) -> Self {
-        Self(Self::VALID | ((hash as u64) << 56) | ((length as u64 & 0xff_ffff) << 32) | first as u64)
+    pub const fn new(first: u32, length: u32, mode: ForwardMode, picker: Picker, flags: u64) -> Self {
+        Self(
+            Self::VALID
+                | flags & Self::FLAGS
+                | (picker as u64) << 53
+                | (mode as u64) << 50
+                | (length as u64 & 0x3_ffff) << 32
+                | first as u64,
+        )
     }
 
     /// Whether the pool exists.
@@ -50,68 +159,207 @@ impl PoolEntry {
     #[inline(always)]
     #[must_use]
     pub const fn length(self) -> u32 {
-        (self.0 >> 32) as u32 & 0xff_ffff
+        (self.0 >> 32) as u32 & 0x3_ffff
     }
 
-    /// Whether only the client's address is hashed.
+    /// How members are reached.
     #[inline(always)]
     #[must_use]
-    pub const fn hashes_source_only(self) -> bool {
-        (self.0 >> 56) & 0x7f == SlotHash::SourceIp as u64
+    pub const fn mode(self) -> ForwardMode {
+        ForwardMode::from_bits(self.0 >> 50)
+    }
+
+    /// What chooses the slot.
+    #[inline(always)]
+    #[must_use]
+    pub const fn picker(self) -> Picker {
+        Picker::from_bits(self.0 >> 53)
+    }
+
+    /// Whether any bit of `flags` is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, flags: u64) -> bool {
+        self.0 & flags != 0
+    }
+
+    /// The flags, `VALID` left out.
+    #[must_use]
+    pub const fn flags(self) -> u64 {
+        self.0 & Self::FLAGS
+    }
+
+    /// The same with other flags.
+    #[must_use]
+    pub const fn with_flags(self, flags: u64) -> Self {
+        Self(self.0 & !Self::FLAGS | flags & Self::FLAGS)
     }
 }
 
-/// A pool: one [`PoolEntry`].
+/// Until when flows that are not recorded go by the previous table, TCP and UDP
+/// apart. A flow of UDP does not say when it begins; one that has been silent
+/// for as long as its own limit is a new one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Until {
+    /// For TCP and SCTP.
+    pub tcp: Tick,
+    /// For UDP.
+    pub udp: Tick,
+}
+
+impl Until {
+    /// As one word.
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        self.tcp.0 as u64 | (self.udp.0 as u64) << 16
+    }
+
+    /// From that word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self { tcp: Tick(word as u16), udp: Tick((word >> 16) as u16) }
+    }
+
+    /// Whether `now` is before the end. Userspace clears
+    /// [`PoolEntry::CHANGING`] long before the ticks come round (nine hours).
+    #[inline(always)]
+    #[must_use]
+    pub const fn holds(self, udp: bool, now: Tick) -> bool {
+        let end = if udp { self.udp } else { self.tcp };
+        let left = end.since(now);
+        left != 0 && left < 0x8000
+    }
+}
+
+/// How SOURCE_IP persistence is to be understood.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Persistence {
+    /// How long after its last new flow a client stays with its member, ticks.
+    pub timeout: u16,
+    /// Bits of an IPv4 address that tell clients apart, 0 to 32.
+    pub prefix4: u8,
+    /// The same of an IPv6 address, 0 to 128.
+    pub prefix6: u8,
+}
+
+impl Persistence {
+    /// As one word.
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        self.timeout as u64 | (self.prefix4 as u64) << 16 | (self.prefix6 as u64) << 24
+    }
+
+    /// From that word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self { timeout: word as u16, prefix4: (word >> 16) as u8, prefix6: (word >> 24) as u8 }
+    }
+}
+
+/// A pool, a cache line of its own.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Pool {
     /// A [`PoolEntry`].
     pub entry: AtomicU64,
+    /// The [`PoolEntry`] that flows were placed by before the first unfinished
+    /// change. Stored before `entry` gets [`PoolEntry::CHANGING`], and cleared
+    /// after `entry` has lost it.
+    pub previous: AtomicU64,
+    /// An [`Until`]. Stored before `entry`.
+    pub until: AtomicU64,
+    /// A [`Persistence`]. Stored before `entry`.
+    pub persistence: AtomicU64,
+    /// Largest MSS (bits 0–15, host order), 0 for what the member's path takes.
+    pub options: AtomicU64,
+    /// The turn of ROUND_ROBIN: the data path counts it up.
+    pub turn: AtomicU64,
+    /// Room in the line.
+    pub reserved: [AtomicU64; 2],
 }
 
-/// What a slot holds: the member new flows go to, and in the upper half the one
-/// they went to before while a change is under way (zero: the slot is steady).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(transparent)]
-pub struct Slot(pub u32);
-
-impl Slot {
-    /// A slot in steady state.
-    #[must_use]
-    pub const fn steady(member: u16) -> Self {
-        Self(member as u32)
-    }
-
-    /// The member that new flows go to.
+impl Pool {
+    /// The pool's word.
     #[inline(always)]
     #[must_use]
-    pub const fn current(self) -> u16 {
-        self.0 as u16
+    pub fn entry(&self) -> PoolEntry {
+        PoolEntry(self.entry.load(Relaxed))
     }
 }
 
-/// A cache line of slots. An array map rounds its values up to eight bytes, so
-/// slots of four are kept sixteen to a value.
+/// A cache line of slots, thirty-two to a line. A slot is the id of a member.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct SlotLine {
-    /// Two [`Slot`]s a word, the even one in the lower half.
-    pub pairs: [AtomicU64; 8],
+    /// Four slots a word, the first in the lowest bits.
+    pub fours: [AtomicU64; 8],
 }
 
 impl SlotLine {
-    /// The slot at `index` (taken modulo 16) of the line.
+    /// The member in the slot at `index` (taken modulo 32) of the line.
     #[inline(always)]
     #[must_use]
-    pub fn get(&self, index: u32) -> Slot {
-        let pair = self.pairs[(index as usize / 2) % 8].load(Relaxed);
-        Slot((pair >> (32 * (index % 2))) as u32)
+    pub fn get(&self, index: u32) -> u16 {
+        let four = self.fours[(index as usize / 4) % 8].load(Relaxed);
+        (four >> (16 * (index % 4))) as u16
     }
 
-    /// Stores two neighbouring slots; `pair` is taken modulo 8.
-    pub fn set_pair(&self, pair: u32, even: Slot, odd: Slot) {
-        self.pairs[pair as usize % 8].store(u64::from(even.0) | u64::from(odd.0) << 32, Relaxed);
+    /// Stores four neighbouring slots; `four` is taken modulo 8.
+    pub fn set_four(&self, four: u32, members: [u16; 4]) {
+        let word = members.iter().rev().fold(0, |word, member| word << 16 | u64::from(*member));
+        self.fours[four as usize % 8].store(word, Relaxed);
     }
 }
 
-const _: () = assert!(size_of::<SlotLine>() == 64 && size_of::<Pool>() == 8);
+const _: () = assert!(size_of::<SlotLine>() == 64 && size_of::<Pool>() == 64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_keeps_its_parts_apart() {
+        for mode in ForwardMode::ALL {
+            for picker in Picker::ALL {
+                for flags in [0, PoolEntry::RECORDS, PoolEntry::CHANGING, PoolEntry::FLAGS] {
+                    let entry = PoolEntry::new(u32::MAX, 65537, mode, picker, flags);
+                    assert!(entry.is_valid());
+                    assert_eq!((entry.first(), entry.length()), (u32::MAX, 65537));
+                    assert_eq!((entry.mode(), entry.picker(), entry.flags()), (mode, picker, flags));
+                    assert_eq!(entry.with_flags(0).with_flags(flags), entry);
+                }
+            }
+        }
+        assert!(!PoolEntry::default().is_valid());
+    }
+
+    #[test]
+    fn a_hold_ends_at_its_tick_whatever_the_wrap() {
+        let until = Until { tcp: Tick(5), udp: Tick(0xffff) };
+        assert_eq!(Until::from_word(until.to_word()), until);
+        assert!(until.holds(false, Tick(4)) && until.holds(false, Tick(0xfff0)));
+        assert!(!until.holds(false, Tick(5)) && !until.holds(false, Tick(6)));
+        assert!(until.holds(true, Tick(0xfffe)) && !until.holds(true, Tick(0)));
+    }
+
+    #[test]
+    fn slots_of_a_line_are_what_was_stored() {
+        let line = SlotLine::default();
+        for four in 0..8u16 {
+            line.set_four(u32::from(four), [four * 4, four * 4 + 1, four * 4 + 2, 0xf000 + four]);
+        }
+        for index in 0..32u16 {
+            let expected = if index % 4 == 3 { 0xf000 + index / 4 } else { index };
+            assert_eq!(line.get(u32::from(index)), expected);
+            assert_eq!(line.get(u32::from(index) + 64), expected);
+        }
+    }
+
+    #[test]
+    fn persistence_survives_its_word() {
+        let persistence = Persistence { timeout: 0xfedc, prefix4: 24, prefix6: 128 };
+        assert_eq!(Persistence::from_word(persistence.to_word()), persistence);
+    }
+}

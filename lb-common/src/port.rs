@@ -1,10 +1,90 @@
-//! `PORTS`: the interfaces the data path is attached to.
+//! `PORTS`: the ways out of the data path: an interface it is attached to, and
+//! on a trunk the VLAN tags that frames carry there.
 
 use crate::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::mac::Mac;
 
-/// One attached interface.
+/// VLAN tags in front of a frame's payload, in one word: the outer tag's TCI
+/// (bits 0–15) and TPID (16–31), then the inner one's. Zero: none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+#[repr(transparent)]
+pub struct Tags(pub u64);
+
+impl Tags {
+    /// Bits of the tags that say which network a frame belongs to: not its
+    /// priority (IEEE 802.1Q §9.6).
+    const NETWORK: u64 = 0xffff_0fff_ffff_0fff;
+
+    /// TPID of an 802.1Q tag.
+    pub const CUSTOMER: u16 = 0x8100;
+    /// TPID of the outer tag of 802.1ad ("QinQ").
+    pub const SERVICE: u16 = 0x88a8;
+
+    /// No tag.
+    pub const NONE: Self = Self(0);
+
+    /// One 802.1Q tag.
+    #[must_use]
+    pub const fn vlan(id: u16) -> Self {
+        Self((Self::CUSTOMER as u64) << 16 | (id & 0xfff) as u64)
+    }
+
+    /// An outer tag and, below it, an inner one; TPIDs first.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(outer: (u16, u16), inner: Option<(u16, u16)>) -> Self {
+        let inner = match inner {
+            Some((tpid, tci)) => (tpid as u64) << 48 | (tci as u64) << 32,
+            None => 0,
+        };
+        Self(inner | (outer.0 as u64) << 16 | outer.1 as u64)
+    }
+
+    /// TPID and TCI of the outer tag.
+    #[inline(always)]
+    #[must_use]
+    pub const fn outer(self) -> Option<(u16, u16)> {
+        if self.0 as u32 == 0 { None } else { Some(((self.0 >> 16) as u16, self.0 as u16)) }
+    }
+
+    /// TPID and TCI of the inner tag.
+    #[inline(always)]
+    #[must_use]
+    pub const fn inner(self) -> Option<(u16, u16)> {
+        if self.0 >> 32 == 0 { None } else { Some(((self.0 >> 48) as u16, (self.0 >> 32) as u16)) }
+    }
+
+    /// The tags without their priorities: what tells networks apart.
+    #[inline(always)]
+    #[must_use]
+    pub const fn network(self) -> Self {
+        Self(self.0 & Self::NETWORK)
+    }
+}
+
+/// Where a frame came in: what `PORT_OF_INTERFACE` is asked by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+#[repr(C)]
+pub struct Place {
+    /// [`Tags::network`] of the frame.
+    pub tags: u64,
+    /// The interface's index.
+    pub ifindex: u32,
+    /// Zero.
+    pub zero: u32,
+}
+
+impl Place {
+    /// A place.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(ifindex: u32, tags: Tags) -> Self {
+        Self { tags: tags.network().0, ifindex, zero: 0 }
+    }
+}
+
+/// One way out.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Port {
@@ -13,9 +93,13 @@ pub struct Port {
     /// The interface index in the lower half; bit 32 says that the program runs
     /// in generic mode there.
     pub ifindex: AtomicU64,
+    /// [`Tags`] that frames get there.
+    pub tags: AtomicU64,
+    /// The largest IP packet that fits, in bytes; 0: 1500.
+    pub mtu: AtomicU64,
 }
 
-const _: () = assert!(size_of::<Port>() == 16);
+const _: () = assert!(size_of::<Port>() == 32 && size_of::<Place>() == 16);
 
 impl Port {
     /// Makes the entry describe an interface.
