@@ -20,6 +20,13 @@ macro_rules! drop_reasons {
                 match self { $(Self::$name => $label,)+ }
             }
 
+            /// The reason with a number; what no reason has is "not configured".
+            #[inline(always)]
+            #[must_use]
+            pub const fn from_number(number: u8) -> Self {
+                match number { $($number => Self::$name,)+ _ => Self::NotConfigured }
+            }
+
             /// What it means and what to look at, for `lbctl drops`.
             #[must_use]
             pub const fn meaning(self) -> &'static str {

@@ -114,6 +114,13 @@ impl Ctl {
         }
     }
 
+    /// Whether stage, digest and tick are those of another word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_like(self, other: Self) -> bool {
+        (self.0 ^ other.0) >> 32 == 0
+    }
+
     /// Whether the entry holds a flow (that may be idle for too long).
     #[inline(always)]
     #[must_use]

@@ -16,6 +16,10 @@ pub const fn mix(mut x: u64) -> u64 {
     x ^ (x >> 33)
 }
 
+/// An odd constant near 2⁶⁴ divided by the golden ratio: multiplying by it
+/// spreads neighbouring words over the upper bits.
+pub const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Hash of a one-word key.
 #[inline(always)]
 #[must_use]

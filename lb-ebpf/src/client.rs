@@ -1,105 +1,128 @@
 //! From a client to a member.
+//!
+//! Two stories, one end. A packet to a `nat` pool belongs to a flow that is
+//! found in the flow table; a packet to any other pool finds its member by the
+//! pool's table alone. Both are told here as far as they are those of most
+//! packets, and end in [`deliver`](crate::deliver). Everything else is asked of
+//! [`attend`] or [`select::choose`](crate::select::choose), which are far calls.
 
 use lb_common::atomic::Ordering::Relaxed;
 
 use lb_common::{
-    counters::Event,
     drop_reason::DropReason,
     flow::{self, Ctl, Stage},
+    hash,
+    limits::SLOTS_PER_LINE,
     listener::ListenerEntry,
-    member::{Member, MemberState, NextHop},
+    member::{Member, MemberState},
+    pool::{ForwardMode, Picker, PoolEntry},
 };
 
 use crate::{
+    deliver::{self, Parcel},
     family::{Family, ForwardEntry, Network, ReturnEntry, replace},
+    far::{Call, Choice, Facts, of_family},
     flow::{Found, Moment, Opener, back_of, find, is_over, note, open},
     headers::{Ethernet, Tcp, tcp_flags},
+    ingress::Ingress,
+    live, mss,
     packet::Packet,
-    refuse,
-    rewrite::{Translation, translate},
-    tables::{Direction, Tables, Verdict},
+    select::{self, Ends},
+    tables::{Tables, Verdict},
     transport::Segment,
 };
 
 /// Everything known about a client's packet. `vip` is its VIP and transport.
-pub(crate) struct Arrival<'p> {
-    pub(crate) network: &'p Network,
-    pub(crate) segment: &'p Segment,
-    pub(crate) vip: u16,
-    pub(crate) listener: ListenerEntry,
-    pub(crate) ingress: u32,
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Its network header.
+    pub network: Network,
+    /// Its transport header.
+    pub segment: Segment,
+    /// VIP and transport, as [`lb_common::protocol::vip_and_transport`].
+    pub vip: u16,
+    /// The listener.
+    pub listener: ListenerEntry,
+    /// Where it came in.
+    pub ingress: Ingress,
 }
 
-/// Forwards a client's packet to the member its flow has, or chooses one.
+/// Flags of a pool that send each packet to [`Call::Choose4`].
+const UNSTEADY: u64 = PoolEntry::CHANGING | PoolEntry::RECORDS | PoolEntry::PERSISTENT | PoolEntry::CLAMPS_MSS;
+
+/// Forwards a client's packet to the member that its flow has or gets.
 #[inline(always)]
 pub(crate) fn forward<F: Family, T: Tables>(
     packet: &mut Packet<'_>,
     tables: &T,
     moment: &Moment<'_>,
-    arrival: &Arrival<'_>,
+    arrival: &Arrival,
 ) -> Verdict {
-    let Arrival { network, segment, listener, .. } = arrival;
-    if F::hops(packet).is_none_or(|hops| hops <= 1) {
-        return Verdict::Drop(DropReason::TtlExpired);
+    let Some(ends) = Ends::<F>::of(packet, arrival) else { return Verdict::Drop(DropReason::MalformedTransport) };
+    let pool = tables.pool(arrival.listener.pool()).map_or(PoolEntry::default(), |pool| pool.entry());
+    let (choice, spread) = if matches!(pool.mode(), ForwardMode::Nat) {
+        let known = known::<F, T>(packet, tables, moment, arrival, &ends);
+        // No frame is wrapped, so nothing asks for the spread.
+        (known.unwrap_or_else(|| ask(packet, tables, of_family::<F>(Call::Attend4, Call::Attend6), arrival)), 0)
+    } else {
+        let ports = ends.ports();
+        let wide = ends.selection(moment.seed(), if matches!(pool.picker(), Picker::SourceIp) { 0 } else { ports });
+        let steady = !pool.has(UNSTEADY) && !arrival.listener.has(ListenerEntry::RULES) && pool.length() != 0;
+        let choice = if steady && F::vip(tables, ends.client).is_none() {
+            Choice::member(slot(tables, pool, wide), 0, pool.mode())
+        } else {
+            ask(packet, tables, of_family::<F>(Call::Choose4, Call::Choose6), arrival)
+        };
+        (choice, (wide ^ ports.wrapping_mul(hash::SPREAD) >> 32) as u32)
+    };
+    if let Some(reason) = choice.reason() {
+        let facts = Facts::of(&arrival.network, &arrival.segment).0;
+        let refuse = of_family::<F>(Call::Refuse4, Call::Refuse6);
+        return Verdict::from_word(tables.far(packet, refuse, [facts, reason as u64, 0, 0]));
     }
-    let Some(digest) = Path::of(packet).map(|p| p.digest(arrival.ingress)) else { return Verdict::Pass };
-    let Some(key) = key::<F>(packet, arrival) else { return Verdict::Pass };
-
-    let kept = match find::<F, T>(tables, moment, key) {
-        Some(found) => keep::<F, T>(packet, tables, moment, arrival, digest, found),
-        None => None,
-    };
-    let flow = match kept {
-        Some(flow) if is_reset(flow.member.state(), segment) => Err(DropReason::MemberDownReset),
-        Some(flow) => Ok(flow),
-        None => {
-            // There is nobody to pass a reset without a flow to, and answering
-            // it with another could go on for ever.
-            if segment.has(tcp_flags::RST) {
-                return Verdict::Drop(DropReason::FlowUnknown);
-            }
-            let ingress_port = match station(packet, tables, arrival.ingress) {
-                Ok(port) => port,
-                Err(reason) => return Verdict::Drop(reason),
-            };
-            let begun = begin::<F, T>(packet, tables, arrival, ingress_port, digest);
-            begun.inspect_err(|_| tables.count_refused(listener.id()))
-        }
-    };
-    let flow = match flow {
-        Ok(flow) => flow,
-        Err(reason) => return refuse::refuse::<F, T>(packet, tables, network, segment, reason),
-    };
-
-    let next_hop = flow.member.next_hop_words();
-    let Some(port) = NextHop::port_in(next_hop) else { return Verdict::Drop(DropReason::MemberUnresolved) };
-    let Some((out, _)) = tables.port(port).and_then(|p| p.get()) else {
-        return Verdict::Drop(DropReason::MemberUnresolved);
-    };
-    let translation = Translation {
-        destination: F::from_words([flow.member.address[0].load(Relaxed), flow.member.address[1].load(Relaxed)]),
-        source_port: flow.snat_port,
-        destination_port: flow.member.state().port(),
-        to: next_hop[0],
-        from: next_hop[1],
-    };
-    if let Err(reason) = translate::<F, T>(packet, tables, network, segment, &translation) {
-        return Verdict::Drop(reason);
-    }
-    tables.count_listener(listener.id(), Direction::In, network.total());
-    tables.count_member(flow.member_id, Direction::In, network.total());
-    if out == arrival.ingress { Verdict::Transmit } else { Verdict::Redirect(port) }
+    deliver::to_member::<F, T>(packet, tables, &Parcel { arrival, choice, spread })
 }
 
-/// The forward key of the packet's flow.
+/// Asks for the member of a packet.
 #[inline(always)]
-fn key<F: Family>(packet: &Packet<'_>, arrival: &Arrival<'_>) -> Option<F::Key> {
-    let (port, _) = arrival.segment.ports(packet)?;
-    Some(F::key(F::source(packet)?, port, arrival.listener.id()))
+fn ask<T: Tables>(packet: &mut Packet<'_>, tables: &T, call: Call, arrival: &Arrival) -> Choice {
+    Choice(tables.far(packet, call, arrival.to_words()))
+}
+
+/// The member in the slot that a hash names.
+#[inline(always)]
+pub(crate) fn slot<T: Tables>(tables: &T, pool: PoolEntry, hash: u64) -> u16 {
+    let slot = pool.first().wrapping_add(hash::scale(hash, pool.length()));
+    tables.slot_line(slot / SLOTS_PER_LINE).map_or(0, |line| line.get(slot))
+}
+
+/// The member of a packet's flow, if the flow is confirmed, goes on by the way it
+/// came, was used within this tick already, and its member is up: then nothing
+/// is to be written, and nothing else to be asked.
+#[inline(always)]
+fn known<F: Family, T: Tables>(
+    packet: &Packet<'_>,
+    tables: &T,
+    moment: &Moment<'_>,
+    arrival: &Arrival,
+    ends: &Ends<F>,
+) -> Option<Choice> {
+    let found = find::<F, T>(tables, moment, ends.key(arrival.listener.id()))?;
+    let digest = Path::of(packet)?.digest(arrival.ingress);
+    let plain = Ctl::new(Stage::Established, 0, 0, moment.now, digest);
+    let says_nothing = !arrival.segment.has(tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST);
+    if !found.ctl.is_like(plain) || !says_nothing {
+        return None;
+    }
+    let member = tables.member(found.ctl.member())?;
+    if !member.state().has(MemberState::UP) {
+        return None;
+    }
+    Some(Choice::member(found.ctl.member(), found.ctl.snat_port(), ForwardMode::Nat))
 }
 
 /// The way a frame came: what replies to it are sent back by.
-struct Path {
+pub(crate) struct Path {
     /// Its Ethernet source in the upper 48 bits.
     last_hop: u64,
     /// Its Ethernet destination in the upper 48 bits.
@@ -108,30 +131,85 @@ struct Path {
 
 impl Path {
     #[inline(always)]
-    fn of(packet: &Packet<'_>) -> Option<Self> {
+    pub(crate) fn of(packet: &Packet<'_>) -> Option<Self> {
         let ethernet = packet.view::<Ethernet>(0)?;
         Some(Self { last_hop: ethernet.source.to_high(), own: ethernet.destination.to_high() })
     }
 
     /// Digest of both and of the interface the frame came in by.
     #[inline(always)]
-    fn digest(&self, ingress: u32) -> u16 {
-        flow::last_hop_digest(self.last_hop | u64::from(ingress as u16), self.own)
+    pub(crate) fn digest(&self, ingress: Ingress) -> u16 {
+        flow::last_hop_digest(self.last_hop | u64::from(ingress.digest()), self.own)
     }
 }
 
-/// A flow that a packet belongs to.
-struct Flow<'t> {
-    member: &'t Member,
-    member_id: u16,
-    snat_port: u16,
+/// Finds or opens the flow of a packet to a `nat` pool, and notes what the packet
+/// says about it. A far call.
+#[inline(always)]
+pub(crate) fn attend<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
+    match attended::<F, T>(packet, tables, arrival) {
+        Ok(choice) => choice,
+        Err(reason) => Choice::refused(reason),
+    }
+}
+
+#[inline(always)]
+fn attended<F: Family, T: Tables>(
+    packet: &mut Packet<'_>,
+    tables: &T,
+    arrival: &Arrival,
+) -> Result<Choice, DropReason> {
+    const BAD: DropReason = DropReason::MalformedTransport;
+    let Arrival { segment, listener, .. } = arrival;
+    let moment = &Moment::read(tables).ok_or(DropReason::NotConfigured)?;
+    if F::hops(packet).is_none_or(|hops| hops <= 1) {
+        return Err(DropReason::TtlExpired);
+    }
+    let digest = Path::of(packet).ok_or(BAD)?.digest(arrival.ingress);
+    let ends = Ends::<F>::of(packet, arrival).ok_or(BAD)?;
+    let pool = tables.pool(listener.pool());
+    let entry = pool.map_or(PoolEntry::default(), |pool| pool.entry());
+
+    let kept = match find::<F, T>(tables, moment, ends.key(listener.id())) {
+        Some(found) => keep::<F, T>(packet, tables, moment, arrival, digest, found),
+        None => None,
+    };
+    if segment.opens() && entry.has(PoolEntry::CLAMPS_MSS) {
+        mss::clamp_for(packet, segment, pool, ForwardMode::Nat);
+    }
+    if let Some((choice, state)) = kept {
+        return if is_reset(state, segment) { Err(DropReason::MemberDownReset) } else { Ok(choice) };
+    }
+    // A flow that began while the pool's members were reached another way.
+    if entry.has(PoolEntry::CHANGING)
+        && let Some(choice) = select::placed_before::<F, T>(tables, moment, arrival, &ends, pool)
+    {
+        return Ok(choice);
+    }
+    // There is nobody to pass a reset without a flow to, and answering it with
+    // another could go on for ever.
+    if segment.has(tcp_flags::RST) {
+        return Err(DropReason::FlowUnknown);
+    }
+    let ingress_port = station(packet, tables, arrival.ingress)?;
+    let opener = Opener::new(arrival.vip, ingress_port, digest);
+    match open::<F, T>(tables, packet, moment, arrival, opener, pool).get() {
+        Ok((member, snat_port)) => {
+            tables.count_new_flow(listener.id(), member);
+            Ok(Choice::member(member, snat_port, ForwardMode::Nat))
+        }
+        Err(reason) => {
+            tables.count_refused(listener.id());
+            Err(reason)
+        }
+    }
 }
 
 /// Whether a packet of an established flow is to be answered with a reset: its
 /// member is down, and the pool has the flows of such reset. A reset is not: it
 /// goes on to the member.
 #[inline(always)]
-fn is_reset(member: MemberState, segment: &Segment) -> bool {
+pub(crate) fn is_reset(member: MemberState, segment: &Segment) -> bool {
     member.has(MemberState::RESETS_FLOWS) && segment.is_tcp() && !segment.has(tcp_flags::RST)
 }
 
@@ -145,21 +223,21 @@ fn is_reset(member: MemberState, segment: &Segment) -> bool {
 /// are answered like it: were the entries freed, each of them would open a flow
 /// that no member knows of.
 #[inline(always)]
-fn keep<'t, F: Family, T: Tables>(
+fn keep<F: Family, T: Tables>(
     packet: &Packet<'_>,
-    tables: &'t T,
+    tables: &T,
     moment: &Moment<'_>,
-    arrival: &Arrival<'_>,
+    arrival: &Arrival,
     digest: u16,
-    found: Found<'t, F>,
-) -> Option<Flow<'t>> {
+    found: Found<'_, F>,
+) -> Option<(Choice, MemberState)> {
     let Found { entry, ctl } = found;
-    let segment = arrival.segment;
+    let segment = &arrival.segment;
     let member: &Member = tables.member(ctl.member())?;
     let state = member.state();
     let stage = ctl.stage();
 
-    let moves = !state.has(MemberState::UP) && (!segment.is_tcp() || matches!(stage, Stage::New));
+    let moves = !state.has(MemberState::UP) && (segment.is_udp() || matches!(stage, Stage::New));
     // Rare: a packet that changes what the other direction must know, or
     // depends on what it knows.
     let reopens = segment.opens() && !matches!(stage, Stage::New);
@@ -182,12 +260,13 @@ fn keep<'t, F: Family, T: Tables>(
                 && let Some((back, back_ctl)) = back
             {
                 replace(back.ctl(), back_ctl, Ctl::FREE);
+                live::given_up(tables, arrival.listener.id(), ctl.member(), stage, back_ctl.stage());
             }
             return None;
         }
         let (back, back_ctl) = back?;
         if moved_hop {
-            let port = tables.port_of_interface(arrival.ingress)?;
+            let port = arrival.ingress.port(tables).ok()?;
             let (path, (_, listener_port)) = (Path::of(packet)?, segment.ports(packet)?);
             back.last_hop().store(path.last_hop | u64::from(port), Relaxed);
             back.own().store(path.own | u64::from(listener_port), Relaxed);
@@ -209,21 +288,25 @@ fn keep<'t, F: Family, T: Tables>(
     let after = ctl.with(next, moment.now, digest);
     if after != ctl && replace(entry.ctl(), ctl, after) {
         note::<F, T>(tables, ctl, after, arrival.vip);
+        if next != stage && matches!(next, Stage::Closing | Stage::Reset) {
+            live::client_closes::<F, T>(tables, moment, arrival.listener.id(), stage, after, arrival.vip);
+        }
     }
-    Some(Flow { member, member_id: ctl.member(), snat_port: ctl.snat_port() })
+    Some((Choice::member(ctl.member(), ctl.snat_port(), ForwardMode::Nat), state))
 }
 
 /// Whether a client's packet proves that it hears the member: for TCP it
 /// acknowledges the number the member's SYN-ACK carried, for UDP it comes after
-/// the member's answer.
+/// the member's answer, for SCTP it is not another INIT.
 #[inline(always)]
 fn confirms(packet: &Packet<'_>, segment: &Segment, back: Ctl) -> bool {
     match back.stage() {
         Stage::Established => true,
-        Stage::Answered => {
+        Stage::Answered if segment.is_tcp() => {
             let acknowledged = packet.view::<Tcp>(segment.offset).map_or(0, |t| u32::from_be(t.acknowledgment));
-            !segment.is_tcp() || segment.has(tcp_flags::ACK) && acknowledged as u16 & Ctl::DIGEST_MASK == back.digest()
+            segment.has(tcp_flags::ACK) && acknowledged as u16 & Ctl::DIGEST_MASK == back.digest()
         }
+        Stage::Answered => !segment.opens(),
         _ => false,
     }
 }
@@ -234,8 +317,8 @@ fn confirms(packet: &Packet<'_>, segment: &Segment, back: Ctl) -> bool {
 /// floods hands everybody else's frames to us too. Packets of a known flow that
 /// come the known way need no such look.
 #[inline(always)]
-fn station<T: Tables>(packet: &Packet<'_>, tables: &T, ingress: u32) -> Result<u16, DropReason> {
-    let number = tables.port_of_interface(ingress).ok_or(DropReason::InterfaceUnknown)?;
+pub(crate) fn station<T: Tables>(packet: &Packet<'_>, tables: &T, ingress: Ingress) -> Result<u16, DropReason> {
+    let number = ingress.port(tables)?;
     let (_, own) = tables.port(number).and_then(|p| p.get()).ok_or(DropReason::InterfaceUnknown)?;
     match packet.view::<Ethernet>(0) {
         Some(ethernet) => {
@@ -245,28 +328,4 @@ fn station<T: Tables>(packet: &Packet<'_>, tables: &T, ingress: u32) -> Result<u
         }
         None => Err(DropReason::OtherStation),
     }
-}
-
-/// Opens a flow for the packet.
-#[inline(always)]
-fn begin<'t, F: Family, T: Tables>(
-    packet: &Packet<'_>,
-    tables: &'t T,
-    arrival: &Arrival<'_>,
-    ingress_port: u16,
-    digest: u16,
-) -> Result<Flow<'t>, DropReason> {
-    let opener = Opener::new(arrival.vip, ingress_port, digest);
-    let outcome = open::<F, T>(tables, packet, arrival.segment.offset, arrival.listener, opener);
-    let (member_id, snat_port) = outcome.get()?;
-    tables.count_new_flow(arrival.listener.id(), member_id);
-    let member = tables.member(member_id).ok_or(DropReason::MemberMissing)?;
-    Ok(Flow { member, member_id, snat_port })
-}
-
-/// Counts a drop and gives it as a verdict.
-#[inline(always)]
-pub(crate) fn dropped<T: Tables>(tables: &T, reason: DropReason) -> Verdict {
-    tables.count(Event::Drop(reason));
-    Verdict::Drop(reason)
 }

@@ -14,12 +14,17 @@ use lb_common::{
 use crate::{
     family::{Family, NETWORK_OFFSET, Network, V6},
     headers::{Arp, ETHERTYPE_IPV4, Ethernet, Icmp, Ipv6, LinkLayerOption, Neighbour, Station, protocol},
+    ingress::Ingress,
     lookup,
     packet::Packet,
     rewrite::pseudo_header,
     tables::{Tables, Verdict},
 };
 
+/// ICMP echo request and reply (RFC 792).
+const ECHO4: (u8, u8) = (8, 0);
+/// ICMPv6 echo request and reply (RFC 4443 §4.1).
+const ECHO6: (u8, u8) = (128, 129);
 const OWN_HOPS: u8 = 64;
 const ARP_REQUEST: u16 = 1u16.to_be();
 const ARP_REPLY: u16 = 2u16.to_be();
@@ -56,8 +61,8 @@ fn carried<T: Tables>(tables: &T, vip: VipEntry) -> Option<u64> {
 
 /// Where a VIP that this balancer carries is, for whoever asks by an interface.
 #[inline(always)]
-fn told_mac<T: Tables>(tables: &T, carried: u64, ingress: u32) -> Option<Mac> {
-    let port = tables.port_of_interface(ingress)?;
+fn told_mac<T: Tables>(tables: &T, carried: u64, ingress: Ingress) -> Option<Mac> {
+    let port = ingress.port(tables).ok()?;
     let (_, own) = tables.port(port)?.get()?;
     let own = opaque(own.with_low(0));
     Some(Mac::from_high(opaque(if carried == 0 { own } else { carried })))
@@ -66,7 +71,7 @@ fn told_mac<T: Tables>(tables: &T, carried: u64, ingress: u32) -> Option<Mac> {
 /// Answers an ARP request for an active VIP; passes all other ARP, and what
 /// looks like a request but announces that the VIP is with its sender.
 #[inline(always)]
-pub(crate) fn arp<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress: u32) -> Verdict {
+pub(crate) fn arp<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress: Ingress) -> Verdict {
     let Some(arp) = packet.view_mut::<Arp>(NETWORK_OFFSET) else { return Verdict::Pass };
     if arp.operation != ARP_REQUEST
         || arp.hardware != ETHERNET_HARDWARE
@@ -92,7 +97,7 @@ pub(crate) fn arp<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress: u32) 
         ethernet.source = own.into();
     }
     tables.count(Event::AnsweredArp);
-    Verdict::Transmit
+    Verdict::Answer
 }
 
 /// Answers a neighbour solicitation for an active VIP (RFC 4861 §7.2.4);
@@ -103,7 +108,7 @@ pub(crate) fn arp<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress: u32) 
 /// probes for duplicates (RFC 4862 §5.4) wants to hear no more than that there
 /// is one.
 #[inline(always)]
-pub(crate) fn neighbour<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress: u32) -> Verdict {
+pub(crate) fn neighbour<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress: Ingress) -> Verdict {
     const OFFSET: usize = NETWORK_OFFSET + size_of::<Ipv6>();
     const OPTION: usize = OFFSET + size_of::<Neighbour>();
     let Some(ip) = packet.read::<Ipv6>(NETWORK_OFFSET) else { return Verdict::Pass };
@@ -164,7 +169,7 @@ pub(crate) fn neighbour<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress:
         ethernet.source = own.into();
     }
     tables.count(Event::AnsweredNeighbour);
-    Verdict::Transmit
+    Verdict::Answer
 }
 
 /// Whether an ICMPv6 message asks for a neighbour.
@@ -180,9 +185,8 @@ pub(crate) fn echo<F: Family, T: Tables>(
     tables: &T,
     network: &Network,
     vip: VipEntry,
-    kinds: (u8, u8),
 ) -> Verdict {
-    let (request, reply) = kinds;
+    let (request, reply) = if F::IS_V6 { ECHO6 } else { ECHO4 };
     let Some(icmp) = packet.view_mut::<Icmp>(network.offset) else {
         return Verdict::Drop(DropReason::MalformedControl);
     };
@@ -201,5 +205,5 @@ pub(crate) fn echo<F: Family, T: Tables>(
         (ethernet.source, ethernet.destination) = (ethernet.destination, ethernet.source);
     }
     tables.count(Event::AnsweredEcho);
-    Verdict::Transmit
+    Verdict::Answer
 }

@@ -1,7 +1,7 @@
 //! What differs between IPv4 and IPv6, as one trait, so that the rest of the
 //! pipeline is written once and compiled twice.
 
-use lb_common::atomic::Ordering::Relaxed;
+use lb_common::atomic::{Ordering::Relaxed, opaque};
 
 use lb_common::{
     checksum::Sum,
@@ -14,7 +14,8 @@ use lb_common::{
 };
 
 use crate::{
-    headers::{Ethernet, Extension, Ipv4, Ipv6, Ipv6Words, protocol},
+    far::{Call, Facts},
+    headers::{Ethernet, Extension, FragmentHeader, Ipv4, Ipv6, Ipv6Words, protocol},
     lookup,
     packet::Packet,
     tables::Tables,
@@ -24,7 +25,7 @@ mod entry;
 
 pub use entry::{ForwardEntry, ReturnEntry, replace};
 
-/// Offset of the network header: frames with VLAN tags are not balanced yet.
+/// Offset of the network header: VLAN tags are off by then.
 pub const NETWORK_OFFSET: usize = size_of::<Ethernet>();
 
 /// The facts of a network header. Addresses and hops are not among them: whoever
@@ -38,6 +39,45 @@ pub struct Network {
     pub offset: usize,
     /// Length of the payload in bytes.
     pub length: usize,
+    /// Which part of its datagram it is.
+    pub fragment: Fragment,
+}
+
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Fragment {
+    /// All of it.
+    Whole = 0,
+    /// The first of several, which has the transport header.
+    First = 1,
+    /// One of the others.
+    Later = 2,
+}
+
+impl Fragment {
+    /// From two bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        match bits & 3 {
+            0 => Self::Whole,
+            1 => Self::First,
+            _ => Self::Later,
+        }
+    }
+
+    /// From a fragment field's offset and its "more fragments" flag.
+    #[inline(always)]
+    const fn of(offset: bool, more: bool) -> Self {
+        if offset {
+            Self::Later
+        } else if more {
+            Self::First
+        } else {
+            Self::Whole
+        }
+    }
 }
 
 impl Network {
@@ -65,6 +105,8 @@ pub trait Family {
     const LINES: u32;
     /// Whether this is IPv6.
     const IS_V6: bool;
+    /// The protocol number of its ICMP.
+    const ICMP: u8;
 
     /// An address as two words.
     fn words(address: Self::Address) -> [u64; 2];
@@ -78,11 +120,18 @@ pub trait Family {
     fn hops(packet: &Packet<'_>) -> Option<u8>;
     /// The sums of source and destination.
     fn address_sums(packet: &Packet<'_>) -> Option<(Sum, Sum)>;
-    /// Reads and checks the header.
+    /// Reads and checks the header, and what is between it and the transport's.
     ///
     /// # Errors
     /// The reason to drop it.
-    fn parse(packet: &Packet<'_>) -> Result<Network, DropReason>;
+    fn parse<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Result<Network, DropReason>;
+    /// What tells this datagram from others of its sender, where it is a
+    /// fragment. The packet has passed [`Family::parse`].
+    fn identification(packet: &Packet<'_>, network: &Network) -> Option<u32>;
+    /// DSCP and ECN, and whether the packet may not be fragmented.
+    fn service(packet: &Packet<'_>) -> Option<(u8, bool)>;
+    /// Whether a listener's `allowed_cidrs` have an address.
+    fn allows<T: Tables>(tables: &T, listener: u16, address: Self::Address) -> bool;
     /// Looks a VIP up.
     fn vip<T: Tables>(tables: &T, address: Self::Address) -> Option<VipEntry>;
     /// A forward key.
@@ -99,11 +148,13 @@ pub trait Family {
     fn line<T: Tables>(tables: &T, index: u32) -> Option<&Self::Line>;
     /// The ways of a line.
     fn ways(line: &Self::Line) -> &[Self::Forward];
+    /// One of them, by its number modulo how many there are.
+    fn way(line: &Self::Line, number: u16) -> Option<&Self::Forward>;
     /// A return entry.
     fn back<T: Tables>(tables: &T, index: u32) -> Option<&Self::Return>;
-    /// Sends the packet on from the address it came to, and counts one hop,
-    /// checksum included. The frame has passed [`Family::parse`].
-    fn readdress(packet: &mut Packet<'_>, destination: Self::Address);
+    /// Gives the packet addresses, and counts one hop, checksum included. The
+    /// frame has passed [`Family::parse`].
+    fn readdress(packet: &mut Packet<'_>, source: Self::Address, destination: Self::Address);
     /// Exchanges source and destination.
     fn swap_addresses(packet: &mut Packet<'_>);
     /// Sets the length of the payload and the hop count, checksum included.
@@ -124,8 +175,10 @@ pub struct V4;
 #[derive(Clone, Copy, Debug)]
 pub struct V6;
 
-/// All bits of a fragment field but "don't fragment": an offset, or more to come.
-const FRAGMENT_BITS: u16 = 0x3fffu16.to_be();
+/// The bits of a fragment field (RFC 791 §3.1).
+const FRAGMENT_OFFSET: u16 = 0x1fffu16.to_be();
+const MORE_FRAGMENTS: u16 = 0x2000u16.to_be();
+const DONT_FRAGMENT: u16 = 0x4000u16.to_be();
 
 impl Family for V4 {
     type Address = u32;
@@ -135,6 +188,7 @@ impl Family for V4 {
     type Return = Return4;
     const LINES: u32 = 2;
     const IS_V6: bool = false;
+    const ICMP: u8 = protocol::ICMP;
 
     #[inline(always)]
     fn words(address: u32) -> [u64; 2] {
@@ -168,7 +222,7 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn parse(packet: &Packet<'_>) -> Result<Network, DropReason> {
+    fn parse<T: Tables>(packet: &mut Packet<'_>, _: &T) -> Result<Network, DropReason> {
         const BAD: DropReason = DropReason::MalformedIpv4;
         let ip = packet.view::<Ipv4>(NETWORK_OFFSET).ok_or(BAD)?;
         let header = usize::from(ip.version_ihl & 0xf) * 4;
@@ -179,10 +233,24 @@ impl Family for V4 {
         if total > packet.length().wrapping_sub(NETWORK_OFFSET) {
             return Err(BAD);
         }
-        if ip.fragment & FRAGMENT_BITS != 0 {
-            return Err(DropReason::Fragment);
-        }
-        Ok(Network { protocol: ip.protocol, offset: NETWORK_OFFSET + header, length: total - header })
+        let fragment = Fragment::of(ip.fragment & FRAGMENT_OFFSET != 0, ip.fragment & MORE_FRAGMENTS != 0);
+        Ok(Network { protocol: ip.protocol, offset: NETWORK_OFFSET + header, length: total - header, fragment })
+    }
+
+    #[inline(always)]
+    fn identification(packet: &Packet<'_>, _: &Network) -> Option<u32> {
+        Some(u32::from(packet.view::<Ipv4>(NETWORK_OFFSET)?.identification))
+    }
+
+    #[inline(always)]
+    fn service(packet: &Packet<'_>) -> Option<(u8, bool)> {
+        let ip = packet.view::<Ipv4>(NETWORK_OFFSET)?;
+        Some((ip.tos, ip.fragment & DONT_FRAGMENT != 0))
+    }
+
+    #[inline(always)]
+    fn allows<T: Tables>(tables: &T, listener: u16, address: u32) -> bool {
+        tables.allows4(listener, address)
     }
 
     #[inline(always)]
@@ -226,12 +294,17 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn way(line: &Flow4Line, number: u16) -> Option<&Flow4> {
+        line.ways.get(usize::from(number) % 4)
+    }
+
+    #[inline(always)]
     fn back<T: Tables>(tables: &T, index: u32) -> Option<&Return4> {
         tables.return4(index)
     }
 
     #[inline(always)]
-    fn readdress(packet: &mut Packet<'_>, destination: u32) {
+    fn readdress(packet: &mut Packet<'_>, source: u32, destination: u32) {
         let Some(ip) = packet.view_mut::<Ipv4>(NETWORK_OFFSET) else { return };
         let before = u16::from_ne_bytes([ip.ttl, ip.protocol]);
         ip.ttl = ip.ttl.wrapping_sub(1);
@@ -239,9 +312,11 @@ impl Family for V4 {
             .sub16(before)
             .add16(u16::from_ne_bytes([ip.ttl, ip.protocol]))
             .sub32(ip.source)
+            .sub32(ip.destination)
+            .add32(source)
             .add32(destination);
         ip.checksum = change.update(ip.checksum);
-        ip.source = ip.destination;
+        ip.source = source;
         ip.destination = destination;
     }
 
@@ -275,6 +350,7 @@ impl Family for V6 {
     type Return = Return6;
     const LINES: u32 = 4;
     const IS_V6: bool = true;
+    const ICMP: u8 = protocol::ICMPV6;
 
     #[inline(always)]
     fn words(address: [u64; 2]) -> [u64; 2] {
@@ -310,51 +386,31 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn parse(packet: &Packet<'_>) -> Result<Network, DropReason> {
-        const BAD: DropReason = DropReason::MalformedIpv6;
-        let ip = packet.view::<Ipv6>(NETWORK_OFFSET).ok_or(BAD)?;
-        let payload = usize::from(u16::from_be(ip.payload_length));
-        let version = (u32::from_be(ip.version_class_flow) >> 28) as u8;
-        if version != 6 || payload > packet.length().wrapping_sub(NETWORK_OFFSET + size_of::<Ipv6>()) {
-            return Err(BAD);
-        }
-        let mut network =
-            Network { protocol: ip.next_header, offset: NETWORK_OFFSET + size_of::<Ipv6>(), length: payload };
-        for _ in 0..MAX_EXTENSION_HEADERS {
-            match network.protocol {
-                protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
-                    let extension = packet.view::<Extension>(network.offset).ok_or(BAD)?;
-                    let size = (usize::from(extension.length) + 1) * 8;
-                    if size > network.length {
-                        return Err(BAD);
-                    }
-                    network.protocol = extension.next_header;
-                    network.offset += size;
-                    network.length -= size;
-                }
-                protocol::FRAGMENT => {
-                    let extension = packet.view::<Extension>(network.offset).ok_or(BAD)?;
-                    // An atomic fragment (RFC 6946) is a whole datagram: offset
-                    // zero and nothing to follow.
-                    if extension.fragment & 0xfff9u16.to_be() != 0 {
-                        return Err(DropReason::Fragment);
-                    }
-                    if network.length < 8 {
-                        return Err(BAD);
-                    }
-                    network.protocol = extension.next_header;
-                    network.offset += 8;
-                    network.length -= 8;
-                }
-                _ => return Ok(network),
-            }
-        }
+    fn parse<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Result<Network, DropReason> {
+        let network = fixed(packet)?;
         match network.protocol {
-            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS | protocol::FRAGMENT => {
-                Err(DropReason::ExtensionHeaders)
-            }
-            _ => Ok(network),
+            protocol::TCP | protocol::UDP | protocol::SCTP | protocol::ICMPV6 => Ok(network),
+            _ => Facts(tables.far(packet, Call::Extensions, [0; 4])).network(),
         }
+    }
+
+    #[inline(always)]
+    fn identification(packet: &Packet<'_>, network: &Network) -> Option<u32> {
+        // The fragment header is the last one before the payload of a later
+        // fragment, and usually of a first one.
+        let header = packet.view::<FragmentHeader>(network.offset.wrapping_sub(size_of::<FragmentHeader>()))?;
+        Some(header.identification)
+    }
+
+    #[inline(always)]
+    fn service(packet: &Packet<'_>) -> Option<(u8, bool)> {
+        let word = u32::from_be(packet.view::<Ipv6>(NETWORK_OFFSET)?.version_class_flow);
+        Some(((word >> 20) as u8, true))
+    }
+
+    #[inline(always)]
+    fn allows<T: Tables>(tables: &T, listener: u16, address: [u64; 2]) -> bool {
+        tables.allows6(listener, address)
     }
 
     #[inline(always)]
@@ -398,18 +454,22 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn way(line: &Flow6Line, number: u16) -> Option<&Flow6> {
+        line.ways.get(usize::from(number) % 2)
+    }
+
+    #[inline(always)]
     fn back<T: Tables>(tables: &T, index: u32) -> Option<&Return6> {
         tables.return6(index)
     }
 
     #[inline(always)]
-    fn readdress(packet: &mut Packet<'_>, destination: [u64; 2]) {
+    fn readdress(packet: &mut Packet<'_>, source: [u64; 2], destination: [u64; 2]) {
         let Some(ip) = packet.view_mut::<Ipv6>(NETWORK_OFFSET) else { return };
         ip.hop_limit = ip.hop_limit.wrapping_sub(1);
         // Word by word: a copy of sixteen bytes would be made byte by byte.
-        let vip = ip.destination;
-        ip.source[0] = vip[0];
-        ip.source[1] = vip[1];
+        ip.source[0] = source[0];
+        ip.source[1] = source[1];
         ip.destination[0] = destination[0];
         ip.destination[1] = destination[1];
     }
@@ -426,5 +486,64 @@ impl Family for V6 {
         let extensions = network.offset - NETWORK_OFFSET - size_of::<Ipv6>();
         ip.payload_length = ((extensions + length) as u16).to_be();
         ip.hop_limit = hops;
+    }
+}
+
+/// Reads IPv6's own header.
+#[inline(always)]
+fn fixed(packet: &Packet<'_>) -> Result<Network, DropReason> {
+    const BAD: DropReason = DropReason::MalformedIpv6;
+    let ip = packet.view::<Ipv6>(NETWORK_OFFSET).ok_or(BAD)?;
+    let length = usize::from(u16::from_be(ip.payload_length));
+    let version = (u32::from_be(ip.version_class_flow) >> 28) as u8;
+    if version != 6 || length > packet.length().wrapping_sub(NETWORK_OFFSET + size_of::<Ipv6>()) {
+        return Err(BAD);
+    }
+    let offset = NETWORK_OFFSET + size_of::<Ipv6>();
+    Ok(Network { protocol: ip.next_header, offset, length, fragment: Fragment::Whole })
+}
+
+/// Looks through IPv6's extension headers for the transport's (RFC 8200 §4).
+#[inline(always)]
+pub fn extensions(packet: &Packet<'_>) -> Facts {
+    match behind_extensions(packet) {
+        Ok(network) => Facts::of_network(&network),
+        Err(reason) => Facts::failed(reason),
+    }
+}
+
+#[inline(always)]
+fn behind_extensions(packet: &Packet<'_>) -> Result<Network, DropReason> {
+    const BAD: DropReason = DropReason::MalformedIpv6;
+    let mut network = fixed(packet)?;
+    for _ in 0..MAX_EXTENSION_HEADERS {
+        let is_fragment = match network.protocol {
+            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => false,
+            protocol::FRAGMENT => true,
+            _ => return Ok(network),
+        };
+        let extension = packet.read::<Extension>(network.offset).ok_or(BAD)?;
+        let mut size = (usize::from(extension.length) + 1) * 8;
+        if is_fragment {
+            let field = extension.fragment;
+            network.fragment = Fragment::of(field & 0xfff8u16.to_be() != 0, field & 1u16.to_be() != 0);
+            size = size_of::<FragmentHeader>();
+        }
+        if size > network.length {
+            return Err(BAD);
+        }
+        network.protocol = extension.next_header;
+        network.offset = opaque((network.offset + size) as u64) as usize & 0x3fff;
+        network.length -= size;
+        // What follows is the middle of a message, whatever it looks like.
+        if matches!(network.fragment, Fragment::Later) {
+            return Ok(network);
+        }
+    }
+    match network.protocol {
+        protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS | protocol::FRAGMENT => {
+            Err(DropReason::ExtensionHeaders)
+        }
+        _ => Ok(network),
     }
 }

@@ -9,6 +9,10 @@ use crate::wire;
 pub const ETHERTYPE_IPV4: u16 = 0x0800u16.to_be();
 /// EtherType of IPv6.
 pub const ETHERTYPE_IPV6: u16 = 0x86ddu16.to_be();
+/// EtherType of an 802.1Q tag.
+pub const ETHERTYPE_VLAN: u16 = 0x8100u16.to_be();
+/// EtherType of the outer tag of 802.1ad.
+pub const ETHERTYPE_QINQ: u16 = 0x88a8u16.to_be();
 /// EtherType of ARP.
 pub const ETHERTYPE_ARP: u16 = 0x0806u16.to_be();
 
@@ -20,6 +24,12 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// UDP (RFC 768).
     pub const UDP: u8 = 17;
+    /// SCTP (RFC 9260).
+    pub const SCTP: u8 = 132;
+    /// IPv4 in IP (RFC 2003).
+    pub const IPIP: u8 = 4;
+    /// IPv6 in IP (RFC 2473).
+    pub const IPV6: u8 = 41;
     /// IPv6 hop-by-hop options (RFC 8200 §4.3).
     pub const HOP_BY_HOP: u8 = 0;
     /// IPv6 routing header (RFC 8200 §4.4).
@@ -152,6 +162,19 @@ wire! {
         pub length: u8,
         /// For a fragment header: offset and "more fragments" flag.
         pub fragment: u16,
+    }
+
+    /// IPv6's fragment header (RFC 8200 §4.5).
+    #[derive(Debug)]
+    pub struct FragmentHeader {
+        /// What follows it.
+        pub next_header: u8,
+        /// Zero.
+        pub reserved: u8,
+        /// Offset in units of eight bytes (upper 13 bits), more to come (lowest).
+        pub fragment: u16,
+        /// Names the datagram among its sender's.
+        pub identification: u32,
     }
 
     /// TCP without options (RFC 9293 §3.1).

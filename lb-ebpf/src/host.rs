@@ -2,7 +2,8 @@
 //! shared with the kernel for tools.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::Deref,
     sync::{
         Arc, Mutex, PoisonError,
@@ -14,19 +15,29 @@ use lb_common::{
     advert::{AdvertGuard, AdvertLine},
     config::Config,
     counters::{EVENTS, Event, TrafficCounters},
+    dnat::DnatLine,
     flow::{Flow4Line, Flow6Line, Return4, Return6},
     flow_note::{FlowNote, RING_NOTES},
+    fragment::Fragment,
     instance::Instance,
     label::{LABELS, Label},
     limits,
     listener::{ListenerLine, ListenerOf},
+    load::{Load, SourceCell},
     member::Member,
+    placement::PlacementLine,
     pool::{Pool, SlotLine},
-    port::Port,
+    port::{Place, Port, Tags},
+    trace::{TraceFilter, TraceRecord},
     vip::{Vip4Line, Vip6Line},
 };
 
-use crate::tables::{Direction, Tables, add};
+use crate::{
+    far::{self, Call},
+    ingress::Ingress,
+    packet::Packet,
+    tables::{Direction, Tables, add},
+};
 
 /// Where the arrays are, flows aside. Slices are as long as the map has entries.
 pub trait Arrays {
@@ -58,6 +69,23 @@ pub trait Arrays {
     fn ports(&self) -> &[Port];
     /// `LABELS`.
     fn labels(&self) -> &[Label];
+    /// `PLACEMENTS`.
+    fn placements(&self) -> &[PlacementLine];
+    /// `LISTENER_LOADS`.
+    fn listener_loads(&self) -> &[Load];
+    /// `MEMBER_LOADS`.
+    fn member_loads(&self) -> &[Load];
+    /// `SOURCES`.
+    fn sources(&self) -> &[SourceCell];
+    /// `FRAGMENTS`.
+    fn fragments(&self) -> &[Fragment];
+    /// `DNAT_MEMBERS`.
+    fn dnat_members(&self) -> &[DnatLine];
+    /// `TRACE_FILTER`.
+    fn trace_filter(&self) -> &TraceFilter;
+    /// Whether `CIDRS4` or `CIDRS6` have a prefix of the listener that the
+    /// address lies in.
+    fn allows(&self, listener: u16, address: IpAddr) -> bool;
 }
 
 /// Where the flow tables are: the largest arrays, which not everybody has at hand
@@ -104,6 +132,14 @@ pub struct OwnedArrays {
     returns6: Vec<Return6>,
     ports: Vec<Port>,
     labels: Vec<Label>,
+    placements: Vec<PlacementLine>,
+    listener_loads: Vec<Load>,
+    member_loads: Vec<Load>,
+    sources: Vec<SourceCell>,
+    fragments: Vec<Fragment>,
+    dnat_members: Vec<DnatLine>,
+    trace_filter: TraceFilter,
+    cidrs: Cidrs,
 }
 
 fn zeroed<T: Default>(entries: u32) -> Vec<T> {
@@ -161,7 +197,21 @@ impl OwnedArrays {
             returns6: zeroed(sizes.returns),
             ports: zeroed(limits::MAX_PORTS),
             labels: zeroed(LABELS),
+            placements: zeroed(limits::PLACEMENT_LINES),
+            listener_loads: zeroed(limits::MAX_LISTENERS),
+            member_loads: zeroed(limits::MAX_MEMBERS),
+            sources: zeroed(limits::SOURCE_CELLS),
+            fragments: zeroed(limits::FRAGMENT_ENTRIES),
+            dnat_members: zeroed(limits::DNAT_LINES),
+            trace_filter: TraceFilter::default(),
+            cidrs: Cidrs::default(),
         }
+    }
+
+    /// `CIDRS4` and `CIDRS6`.
+    #[must_use]
+    pub const fn cidrs(&self) -> &Cidrs {
+        &self.cidrs
     }
 
     /// `INSTANCES`, shared with whoever turns instances on and off.
@@ -227,6 +277,38 @@ impl Arrays for OwnedArrays {
     fn labels(&self) -> &[Label] {
         &self.labels
     }
+
+    fn placements(&self) -> &[PlacementLine] {
+        &self.placements
+    }
+
+    fn listener_loads(&self) -> &[Load] {
+        &self.listener_loads
+    }
+
+    fn member_loads(&self) -> &[Load] {
+        &self.member_loads
+    }
+
+    fn sources(&self) -> &[SourceCell] {
+        &self.sources
+    }
+
+    fn fragments(&self) -> &[Fragment] {
+        &self.fragments
+    }
+
+    fn dnat_members(&self) -> &[DnatLine] {
+        &self.dnat_members
+    }
+
+    fn trace_filter(&self) -> &TraceFilter {
+        &self.trace_filter
+    }
+
+    fn allows(&self, listener: u16, address: IpAddr) -> bool {
+        self.cidrs.allows(listener, address)
+    }
 }
 
 impl FlowArrays for OwnedArrays {
@@ -244,6 +326,40 @@ impl FlowArrays for OwnedArrays {
 
     fn returns6(&self) -> &[Return6] {
         &self.returns6
+    }
+}
+
+/// Prefixes that listeners may be reached from, in ordinary memory.
+#[derive(Debug, Default)]
+pub struct Cidrs(Mutex<BTreeSet<(u16, IpAddr, u8)>>);
+
+impl Cidrs {
+    /// Replaces a listener's prefixes: addresses with their lengths in bits.
+    pub fn set(&self, listener: u16, prefixes: &[(IpAddr, u8)]) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(of, ..)| *of != listener);
+        all.extend(prefixes.iter().map(|(address, length)| (listener, *address, *length)));
+    }
+
+    /// A listener's prefixes.
+    #[must_use]
+    pub fn of(&self, listener: u16) -> Vec<(IpAddr, u8)> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter(|(of, ..)| *of == listener).map(|(_, address, length)| (*address, *length)).collect()
+    }
+
+    /// Whether an address lies in one of them.
+    #[must_use]
+    pub fn allows(&self, listener: u16, address: IpAddr) -> bool {
+        self.of(listener).into_iter().any(|(network, length)| match (network, address) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                (network.to_bits() ^ address.to_bits()).checked_shr(32 - u32::from(length.min(32))).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                (network.to_bits() ^ address.to_bits()).checked_shr(128 - u32::from(length.min(128))).unwrap_or(0) == 0
+            }
+            _ => false,
+        })
     }
 }
 
@@ -325,6 +441,8 @@ pub struct HostTables<A> {
     pub counts: std::cell::RefCell<Counts>,
     /// The notes about flows.
     pub notes: Notes,
+    /// What was traced.
+    pub traces: std::cell::RefCell<Vec<TraceRecord>>,
 }
 
 impl<A> HostTables<A> {
@@ -332,7 +450,7 @@ impl<A> HostTables<A> {
     pub fn new(arrays: A, jiffies: u64) -> Self {
         let clock = Jiffies::default();
         clock.set(jiffies);
-        Self { arrays, jiffies: clock, counts: std::cell::RefCell::default(), notes: Notes::default() }
+        Self { arrays, jiffies: clock, counts: std::cell::RefCell::default(), notes: Notes::default(), traces: std::cell::RefCell::default() }
     }
 }
 
@@ -391,6 +509,38 @@ impl<P: Deref<Target: Arrays>> Arrays for P {
 
     fn labels(&self) -> &[Label] {
         (**self).labels()
+    }
+
+    fn placements(&self) -> &[PlacementLine] {
+        (**self).placements()
+    }
+
+    fn listener_loads(&self) -> &[Load] {
+        (**self).listener_loads()
+    }
+
+    fn member_loads(&self) -> &[Load] {
+        (**self).member_loads()
+    }
+
+    fn sources(&self) -> &[SourceCell] {
+        (**self).sources()
+    }
+
+    fn fragments(&self) -> &[Fragment] {
+        (**self).fragments()
+    }
+
+    fn dnat_members(&self) -> &[DnatLine] {
+        (**self).dnat_members()
+    }
+
+    fn trace_filter(&self) -> &TraceFilter {
+        (**self).trace_filter()
+    }
+
+    fn allows(&self, listener: u16, address: IpAddr) -> bool {
+        (**self).allows(listener, address)
     }
 }
 
@@ -494,9 +644,63 @@ impl<A: FlowArrays> Tables for HostTables<A> {
         self.arrays.ports().get(usize::from(number))
     }
 
-    fn port_of_interface(&self, ifindex: u32) -> Option<u16> {
-        let at = self.arrays.ports().iter().position(|p| p.get().is_some_and(|(i, _)| i == ifindex))?;
-        u16::try_from(at).ok()
+    fn port_at(&self, place: Place) -> Option<u16> {
+        let is_there = |port: &Port| {
+            let tags = Tags(port.tags.load(Relaxed));
+            port.get().is_some_and(|(ifindex, _)| Place::new(ifindex, tags) == place)
+        };
+        u16::try_from(self.arrays.ports().iter().position(is_there)?).ok()
+    }
+
+    fn placement_line(&self, index: u32) -> Option<&PlacementLine> {
+        self.arrays.placements().get(index as usize)
+    }
+
+    fn listener_load(&self, id: u16) -> Option<&Load> {
+        self.arrays.listener_loads().get(usize::from(id))
+    }
+
+    fn member_load(&self, id: u16) -> Option<&Load> {
+        self.arrays.member_loads().get(usize::from(id))
+    }
+
+    fn source_cell(&self, index: u32) -> Option<&SourceCell> {
+        self.arrays.sources().get(index as usize)
+    }
+
+    fn fragment(&self, index: u32) -> Option<&Fragment> {
+        self.arrays.fragments().get(index as usize)
+    }
+
+    fn dnat_line(&self, index: u32) -> Option<&DnatLine> {
+        self.arrays.dnat_members().get(index as usize)
+    }
+
+    fn allows4(&self, listener: u16, address: u32) -> bool {
+        self.arrays.allows(listener, IpAddr::V4(Ipv4Addr::from(address.to_ne_bytes())))
+    }
+
+    fn allows6(&self, listener: u16, address: [u64; 2]) -> bool {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&address[0].to_ne_bytes());
+        bytes[8..].copy_from_slice(&address[1].to_ne_bytes());
+        self.arrays.allows(listener, IpAddr::V6(Ipv6Addr::from(bytes)))
+    }
+
+    fn trace_filter(&self) -> Option<&TraceFilter> {
+        Some(self.arrays.trace_filter())
+    }
+
+    fn trace(&self, record: &TraceRecord) {
+        self.traces.borrow_mut().push(*record);
+    }
+
+    fn route(&self, _: &mut Packet<'_>, _: Ingress) -> Option<u32> {
+        None
+    }
+
+    fn far(&self, packet: &mut Packet<'_>, call: Call, arguments: [u64; 4]) -> u64 {
+        far::run(call, packet, self, arguments)
     }
 
     fn count_listener(&self, id: u16, direction: Direction, bytes: u64) {

@@ -14,19 +14,34 @@
 #![cfg_attr(not(any(test, feature = "host")), no_std)]
 #![deny(unsafe_code)]
 
+mod admission;
 pub mod client;
 pub mod control;
+mod deliver;
+mod dnat;
+mod encap;
 pub mod family;
+pub mod far;
 pub mod flow;
+mod fragment;
 mod guard;
 pub mod headers;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
+mod icmp;
+pub mod ingress;
+mod live;
 pub mod lookup;
 pub mod member;
+mod mss;
 pub mod packet;
 pub mod pipeline;
 pub mod refuse;
 pub mod rewrite;
+mod sctp;
+pub mod select;
 pub mod tables;
+mod too_big;
+mod trace;
 pub mod transport;
+mod vlan;

@@ -6,19 +6,21 @@
 use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_jiffies64, macros::xdp, programs::XdpContext};
 use lb_ebpf::{packet::Packet, pipeline, tables::Verdict};
 
+#[path = "kernel_far.rs"]
+mod far;
 mod maps;
+mod route;
 
 /// Forwards what is for a VIP and passes everything else.
 #[xdp]
 #[inline(always)]
 fn krater(ctx: XdpContext) -> u32 {
-    // SAFETY: the kernel vouches for the bytes between the two for the run of
-    // the program, and nobody else has the frame.
-    let mut packet = unsafe { Packet::from_raw(ctx.data() as *mut u8, ctx.data_end() as *mut u8) };
-    match pipeline::run(&mut packet, ctx.ingress_ifindex() as u32, &maps::Maps) {
+    // SAFETY: the context is the kernel's, and nobody else has the frame.
+    let mut packet = unsafe { Packet::of(ctx.ctx) };
+    match pipeline::run(&mut packet, ctx.ingress_ifindex() as u32, &maps::Maps { context: ctx.ctx }) {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop(_) => xdp_action::XDP_DROP,
-        Verdict::Transmit => xdp_action::XDP_TX,
+        Verdict::Transmit | Verdict::Answer => xdp_action::XDP_TX,
         Verdict::Redirect(port) => maps::redirect(port),
     }
 }

@@ -7,27 +7,38 @@
 #![allow(unsafe_code)]
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_F_MMAPABLE, BPF_RB_NO_WAKEUP, xdp_md},
     helpers::generated::bpf_jiffies64,
     macros::map,
-    maps::{Array, DevMap, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, DevMap, HashMap, PerCpuArray, RingBuf, lpm_trie::{Key, LpmTrie}},
 };
 use lb_common::{
     advert::{AdvertGuard, AdvertLine},
     config::Config,
+    cidr::{self, Cidr4, Cidr6},
     counters::{EVENTS as EVENT_COUNT, Event, TrafficCounters},
+    dnat::DnatLine,
     flow::{Flow4Line, Flow6Line, Return4, Return6},
     flow_note::{FlowNote, RING_BYTES},
+    fragment::Fragment,
     instance::Instance,
     label::{LABELS as LABEL_COUNT, Label},
     limits,
     listener::{ListenerLine, ListenerOf},
+    load::{Load, SourceCell},
     member::Member,
+    placement::PlacementLine,
     pool::{Pool, SlotLine},
-    port::Port,
+    port::{Place, Port},
+    trace::{self, TraceFilter, TraceRecord},
     vip::{Vip4Line, Vip6Line},
 };
-use lb_ebpf::tables::{Direction, Tables, add};
+use lb_ebpf::{
+    far::Call,
+    ingress::Ingress,
+    packet::Packet,
+    tables::{Direction, Tables, add},
+};
 
 #[map]
 static CONFIG: Array<Config> = Array::pinned(1, BPF_F_MMAPABLE);
@@ -64,7 +75,27 @@ static PORTS: Array<Port> = Array::pinned(limits::MAX_PORTS, BPF_F_MMAPABLE);
 #[map]
 static LABELS: Array<Label> = Array::pinned(LABEL_COUNT, BPF_F_MMAPABLE);
 #[map]
-static PORT_OF_INTERFACE: HashMap<u32, u32> = HashMap::pinned(limits::MAX_PORTS, 0);
+static PLACEMENTS: Array<PlacementLine> = Array::pinned(limits::PLACEMENT_LINES, BPF_F_MMAPABLE);
+#[map]
+static LISTENER_LOADS: Array<Load> = Array::pinned(limits::MAX_LISTENERS, BPF_F_MMAPABLE);
+#[map]
+static MEMBER_LOADS: Array<Load> = Array::pinned(limits::MAX_MEMBERS, BPF_F_MMAPABLE);
+#[map]
+static SOURCES: Array<SourceCell> = Array::pinned(limits::SOURCE_CELLS, BPF_F_MMAPABLE);
+#[map]
+static FRAGMENTS: Array<Fragment> = Array::pinned(limits::FRAGMENT_ENTRIES, BPF_F_MMAPABLE);
+#[map]
+static DNAT_MEMBERS: Array<DnatLine> = Array::pinned(limits::DNAT_LINES, BPF_F_MMAPABLE);
+#[map]
+static TRACE_FILTER: Array<TraceFilter> = Array::pinned(1, BPF_F_MMAPABLE);
+#[map]
+static TRACES: RingBuf = RingBuf::pinned(trace::RING_BYTES, 0);
+#[map]
+static CIDRS4: LpmTrie<Cidr4, u64> = LpmTrie::pinned(limits::MAX_CIDRS, 0);
+#[map]
+static CIDRS6: LpmTrie<Cidr6, u64> = LpmTrie::pinned(limits::MAX_CIDRS, 0);
+#[map]
+static PORT_OF_INTERFACE: HashMap<Place, u32> = HashMap::pinned(limits::MAX_PORTS, 0);
 #[map]
 static TX_PORTS: DevMap = DevMap::pinned(limits::MAX_PORTS, 0);
 #[map]
@@ -78,7 +109,10 @@ static FLOW_NOTES: RingBuf = RingBuf::pinned(RING_BYTES, 0);
 
 /// The tables as BPF maps.
 #[derive(Clone, Copy)]
-pub(crate) struct Maps;
+pub(crate) struct Maps {
+    /// What the program was called with.
+    pub(crate) context: *mut xdp_md,
+}
 
 /// Sends a frame out by a port; the interface behind the number is the device
 /// map's business. Returns the XDP action.
@@ -188,11 +222,76 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn port_of_interface(&self, ifindex: u32) -> Option<u16> {
-        let number = PORT_OF_INTERFACE.get_ptr(ifindex)?;
+    fn port_at(&self, place: Place) -> Option<u16> {
+        let number = PORT_OF_INTERFACE.get_ptr(place)?;
         // SAFETY: a value of a preallocated hash map stays readable for the run
         // of the program; a concurrent removal can at worst make it stale.
         Some(unsafe { *number } as u16)
+    }
+
+    #[inline(always)]
+    fn placement_line(&self, index: u32) -> Option<&PlacementLine> {
+        PLACEMENTS.get(index)
+    }
+
+    #[inline(always)]
+    fn listener_load(&self, id: u16) -> Option<&Load> {
+        LISTENER_LOADS.get(u32::from(id))
+    }
+
+    #[inline(always)]
+    fn member_load(&self, id: u16) -> Option<&Load> {
+        MEMBER_LOADS.get(u32::from(id))
+    }
+
+    #[inline(always)]
+    fn source_cell(&self, index: u32) -> Option<&SourceCell> {
+        SOURCES.get(index)
+    }
+
+    #[inline(always)]
+    fn fragment(&self, index: u32) -> Option<&Fragment> {
+        FRAGMENTS.get(index)
+    }
+
+    #[inline(always)]
+    fn dnat_line(&self, index: u32) -> Option<&DnatLine> {
+        DNAT_MEMBERS.get(index)
+    }
+
+    #[inline(always)]
+    fn allows4(&self, listener: u16, address: u32) -> bool {
+        CIDRS4.get(Key::new(cidr::LISTENER_BITS + 32, Cidr4::new(listener, address))).is_some()
+    }
+
+    #[inline(always)]
+    fn allows6(&self, listener: u16, address: [u64; 2]) -> bool {
+        CIDRS6.get(Key::new(cidr::LISTENER_BITS + 128, Cidr6::new(listener, address))).is_some()
+    }
+
+    #[inline(always)]
+    fn trace_filter(&self) -> Option<&TraceFilter> {
+        TRACE_FILTER.get(0)
+    }
+
+    #[inline(always)]
+    fn trace(&self, record: &TraceRecord) {
+        if TRACES.output::<TraceRecord>(record, 0).is_err() {
+            self.count(Event::TraceLost);
+        }
+    }
+
+    #[inline(always)]
+    fn route(&self, packet: &mut Packet<'_>, ingress: Ingress) -> Option<u32> {
+        crate::route::route(self.context, packet, ingress)
+    }
+
+    #[inline(always)]
+    fn far(&self, packet: &mut Packet<'_>, call: Call, arguments: [u64; 4]) -> u64 {
+        let result = crate::far::call(self.context, call, arguments);
+        // The callee may have moved the frame's ends.
+        packet.refresh();
+        result
     }
 
     #[inline(always)]

@@ -8,9 +8,13 @@ use lb_common::{
 };
 
 use crate::{
-    family::{Family, Network, ReturnEntry, replace},
+    deliver,
+    family::{Family, Fragment, Network, ReturnEntry, replace},
+    far::{Call, Facts, of_family},
     flow::{Moment, note},
     headers::{Tcp, tcp_flags},
+    ingress::Ingress,
+    live, mss,
     packet::Packet,
     rewrite::{Translation, translate},
     tables::{Direction, Tables, Verdict},
@@ -31,12 +35,13 @@ pub(crate) fn give_back<F: Family, T: Tables>(
     network: &Network,
     segment: &Segment,
     vip_and_transport: u16,
-    ingress: u32,
+    ingress: Ingress,
 ) -> Option<Verdict> {
     let (member_port, snat_port) = segment.ports(packet)?;
     let ports = flow::return_ports(member_port, vip_and_transport, snat_port);
     let member = F::source(packet)?;
-    let entry = F::back(tables, F::return_place(moment.config, member, ports))?;
+    let place = F::return_place(moment.config, member, ports);
+    let entry = F::back(tables, place)?;
     let ctl = flow::ctl(entry.ctl());
     if !ctl.is_live() || ctl.snat_port() != snat_port {
         return None;
@@ -53,16 +58,18 @@ pub(crate) fn give_back<F: Family, T: Tables>(
     if F::hops(packet)? <= 1 {
         return Some(Verdict::Drop(DropReason::TtlExpired));
     }
-    let port = last_hop as u16;
-    let Some((out, _)) = tables.port(port).and_then(|p| p.get()) else {
-        return Some(Verdict::Drop(DropReason::ClientPathGone));
-    };
-
-    let after = heard(packet, segment, ctl, moment);
-    if after != ctl && replace(entry.ctl(), ctl, after) {
-        note::<F, T>(tables, ctl, after, vip_and_transport);
+    let facts = Facts::of(network, segment).0;
+    if !matches!(network.fragment, Fragment::Whole) {
+        let call = of_family::<F>(Call::RememberBack4, Call::RememberBack6);
+        tables.far(packet, call, [facts, u64::from(place), ctl.0, u64::from(listener)]);
+    }
+    let plain = Ctl::new(Stage::Established, 0, 0, moment.now, ctl.digest());
+    if !ctl.is_like(plain) || segment.has(tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST) {
+        let call = of_family::<F>(Call::Heard4, Call::Heard6);
+        tables.far(packet, call, [facts, u64::from(place), ctl.0, u64::from(vip_and_transport)]);
     }
     let translation = Translation {
+        source: F::destination(packet)?,
         destination: client,
         source_port: own as u16,
         destination_port: client_port,
@@ -72,14 +79,45 @@ pub(crate) fn give_back<F: Family, T: Tables>(
     if let Err(reason) = translate::<F, T>(packet, tables, network, segment, &translation) {
         return Some(Verdict::Drop(reason));
     }
-    tables.count_listener(listener, Direction::Out, network.total());
-    tables.count_member(ctl.member(), Direction::Out, network.total());
-    Some(if out == ingress { Verdict::Transmit } else { Verdict::Redirect(port) })
+    let bytes = network.total();
+    tables.count_listener(listener, Direction::Out, bytes);
+    tables.count_member(ctl.member(), Direction::Out, bytes);
+    let gone = Verdict::Drop(DropReason::ClientPathGone);
+    Some(deliver::leave(packet, tables, last_hop as u16, ingress).unwrap_or(gone))
+}
+
+/// Notes what a member's packet says about the flow whose return entry lies at
+/// `place` and had the control word `ctl`. A far call; returns 0.
+#[inline(always)]
+pub(crate) fn heard<F: Family, T: Tables>(
+    packet: &mut Packet<'_>,
+    tables: &T,
+    facts: Facts,
+    place: u32,
+    ctl: u64,
+    vip_and_transport: u16,
+) -> u64 {
+    let ctl = Ctl(ctl);
+    let (_, segment) = facts.headers();
+    let Some(moment) = &Moment::read(tables) else { return 0 };
+    let Some(entry) = F::back(tables, place) else { return 0 };
+    let after = after(packet, &segment, ctl, moment);
+    if after != ctl && replace(entry.ctl(), ctl, after) {
+        note::<F, T>(tables, ctl, after, vip_and_transport);
+        if after.stage() != ctl.stage() && matches!(after.stage(), Stage::Closing | Stage::Reset) {
+            live::member_closes::<F, T>(tables, moment, entry.key(), ctl.stage(), after);
+        }
+    }
+    if segment.is_tcp() && segment.has(tcp_flags::SYN) {
+        let (_, _, listener) = F::key_parts(entry.key());
+        mss::clamp_back(packet, tables, &segment, listener);
+    }
+    0
 }
 
 /// The control word after a member's packet.
 #[inline(always)]
-fn heard(packet: &Packet<'_>, segment: &Segment, ctl: Ctl, moment: &Moment<'_>) -> Ctl {
+fn after(packet: &Packet<'_>, segment: &Segment, ctl: Ctl, moment: &Moment<'_>) -> Ctl {
     let stage = ctl.stage();
     let mut digest = ctl.digest();
     let next = if segment.has(tcp_flags::RST) {

@@ -54,30 +54,141 @@ pub const fn is_plain<T: Plain>() {}
 /// variable offsets to be bounded.
 const MAX_OFFSET: usize = 0x3fff;
 
-/// A frame from its first byte to its last.
+/// A frame from its first byte to its last, and what it takes to move its ends.
+///
+/// Whoever moves an end needs the cursor for himself, so no view of the frame
+/// can be left that still believes in the old place.
 #[derive(Debug)]
 pub struct Packet<'a> {
     start: *mut u8,
     end: *mut u8,
+    room: Room,
     frame: PhantomData<&'a mut [u8]>,
 }
 
+/// Outside the kernel: the buffer that the frame lies in.
+#[cfg(not(feature = "kernel"))]
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    start: *mut u8,
+    end: *mut u8,
+}
+
+/// In the kernel: the program's context.
+#[cfg(feature = "kernel")]
+type Room = *mut aya_ebpf::bindings::xdp_md;
+
+#[cfg(not(feature = "kernel"))]
 impl<'a> Packet<'a> {
-    /// A cursor over a frame in ordinary memory.
+    /// A cursor over a frame in ordinary memory, without room around it.
     pub fn from_slice(frame: &'a mut [u8]) -> Self {
-        let range = frame.as_mut_ptr_range();
-        Self { start: range.start, end: range.end, frame: PhantomData }
+        Self::within(frame, 0)
     }
 
-    /// A cursor over the bytes from `start` to before `end`.
+    /// A cursor over the bytes of `buffer` behind the first `headroom`, which
+    /// the frame may grow into.
+    pub fn within(buffer: &'a mut [u8], headroom: usize) -> Self {
+        let range = buffer.as_mut_ptr_range();
+        let room = Room { start: range.start, end: range.end };
+        let headroom = headroom.min(buffer.len());
+        Self { start: range.start.wrapping_add(headroom), end: range.end, room, frame: PhantomData }
+    }
+
+    /// The frame.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the ends lie in the buffer that the cursor borrows, the first
+        // not behind the second.
+        unsafe { core::slice::from_raw_parts(self.start, self.length()) }
+    }
+
+    /// Moves the frame's beginning by so many bytes, outwards if negative.
+    fn move_start(&mut self, by: isize) -> bool {
+        let start = self.start.wrapping_offset(by);
+        let is_inside = start >= self.room.start && start <= self.end;
+        if is_inside {
+            self.start = start;
+        }
+        is_inside
+    }
+
+    fn move_end(&mut self, by: isize) -> bool {
+        let end = self.end.wrapping_offset(by);
+        let is_inside = end >= self.start && end <= self.room.end;
+        if is_inside {
+            self.end = end;
+        }
+        is_inside
+    }
+}
+
+#[cfg(feature = "kernel")]
+impl Packet<'_> {
+    /// A cursor over the frame that a program was called for.
     ///
     /// # Safety
-    /// The bytes are readable, writable and not otherwise accessed while the
-    /// cursor lives.
+    /// `context` is what the kernel called the program with, and nobody else
+    /// accesses the frame while the cursor lives.
     #[inline(always)]
     #[must_use]
-    pub unsafe fn from_raw(start: *mut u8, end: *mut u8) -> Self {
-        Self { start, end, frame: PhantomData }
+    pub unsafe fn of(context: Room) -> Self {
+        let mut packet =
+            Self { start: core::ptr::null_mut(), end: core::ptr::null_mut(), room: context, frame: PhantomData };
+        packet.refresh();
+        packet
+    }
+
+    /// Reads anew where the frame lies, after somebody else moved its ends.
+    #[inline(always)]
+    pub fn refresh(&mut self) {
+        // SAFETY: the context is the program's own; the kernel replaces these
+        // loads by loads of the pointers themselves.
+        let (start, end) = unsafe { ((*self.room).data, (*self.room).data_end) };
+        self.start = start as usize as *mut u8;
+        self.end = end as usize as *mut u8;
+    }
+
+    #[inline(always)]
+    fn move_start(&mut self, by: isize) -> bool {
+        // SAFETY: the context is the program's own.
+        let moved = unsafe { aya_ebpf::helpers::generated::bpf_xdp_adjust_head(self.room, by as i32) };
+        self.refresh();
+        moved == 0
+    }
+
+    #[inline(always)]
+    fn move_end(&mut self, by: isize) -> bool {
+        // SAFETY: as above.
+        let moved = unsafe { aya_ebpf::helpers::generated::bpf_xdp_adjust_tail(self.room, by as i32) };
+        self.refresh();
+        moved == 0
+    }
+}
+
+impl Packet<'_> {
+    /// Puts `bytes` bytes of anything in front of the frame. False: there is no
+    /// room, and nothing has changed.
+    #[inline(always)]
+    #[must_use]
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        self.move_start(-(bytes as isize))
+    }
+
+    /// Takes `bytes` bytes off the frame's beginning. False: it is not as long,
+    /// and nothing has changed. (The kernel leaves an Ethernet header at least.)
+    #[inline(always)]
+    #[must_use]
+    pub fn shrink(&mut self, bytes: usize) -> bool {
+        self.move_start(bytes as isize)
+    }
+
+    /// Cuts the frame to `length` bytes, if it is longer. False: that cannot be
+    /// done, and nothing has changed.
+    #[inline(always)]
+    #[must_use]
+    pub fn truncate(&mut self, length: usize) -> bool {
+        let excess = self.length() as isize - length as isize;
+        excess <= 0 || self.move_end(-excess)
     }
 
     /// The frame's length in bytes.
@@ -146,5 +257,17 @@ mod tests {
         assert_eq!(packet.read::<u8>(usize::MAX), None);
         *packet.view_mut::<u8>(3).unwrap() = 9;
         assert_eq!(packet.view::<[u8; 2]>(2), Some(&[3, 9]));
+    }
+
+    #[test]
+    fn a_frame_grows_into_its_room_and_no_further() {
+        let mut buffer = [0u8, 0, 1, 2, 3, 4];
+        let mut packet = Packet::within(&mut buffer, 2);
+        assert_eq!(packet.bytes(), [1, 2, 3, 4]);
+        assert!(!packet.grow(3) && packet.grow(2) && packet.length() == 6);
+        *packet.view_mut::<u8>(0).unwrap() = 9;
+        assert!(packet.shrink(1) && !packet.shrink(6));
+        assert!(packet.truncate(2) && packet.truncate(7));
+        assert_eq!(packet.bytes(), [0, 1]);
     }
 }

@@ -1,18 +1,23 @@
 //! The way of a packet, on one screen.
 //!
 //! ```text
-//! Ethernet ─ ARP ──────────► answer for an active VIP, or pass
+//! Ethernet ─ VLAN tags ────► off, if the frame is for us
+//!          ─ ARP ──────────► answer for an active VIP, or pass
 //!          ─ IPv4 / IPv6 ──► is the destination a VIP? no: pass, untouched
-//!                              (but see who sends VRRP adverts: guard.rs)
+//!                              (but see who sends VRRP adverts, and what
+//!                              members of dnat pools send)
 //!                            to a virtual router that is not Active: drop
-//!                            parse ─ ICMP ─► echo
-//!                                  ─ TCP, UDP ─► a listener's port: to a member (client.rs)
-//!                                                a flow's SNAT port: to its client (member.rs)
-//!                                                neither: drop
+//!                            parse ─ ICMP ─► echo, or an error about a flow
+//!                                  ─ a later fragment ─► after its first one
+//!                                  ─ TCP, UDP, SCTP ─► a listener's port: to a member (client.rs)
+//!                                                      a flow's SNAT port: to its client (member.rs)
+//!                                                      neither: drop
 //! ```
 
 use lb_common::{
     atomic::{Ordering::Relaxed, opaque},
+    config::Config,
+    counters::Event,
     drop_reason::DropReason,
     listener::{self, ListenerEntry},
     protocol::Transport,
@@ -20,59 +25,105 @@ use lb_common::{
 };
 
 use crate::{
-    client::{self, Arrival, dropped},
-    control,
-    family::{Family, Network, V4, V6},
+    client::{self, Arrival},
+    family::{Family, Fragment, V4, V6},
+    far::{Call, Facts, of_family},
     flow::Moment,
     guard,
-    headers::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, protocol},
+    headers::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, protocol},
+    ingress::Ingress,
     lookup, member,
     packet::Packet,
     tables::{Tables, Verdict},
     transport::Segment,
 };
 
-/// ICMP echo request and reply (RFC 792).
-const ECHO4: (u8, u8) = (8, 0);
-/// ICMPv6 echo request and reply (RFC 4443 §4.1).
-const ECHO6: (u8, u8) = (128, 129);
-
-/// Decides about a frame that came in by the interface `ingress`, rewriting it
-/// where it is to be sent on.
+/// Decides about a frame that came in by the interface `ifindex`, rewriting it
+/// where it is to be sent on. Each frame is counted once: as passed, as
+/// forwarded, as answered, or by the reason it was dropped for.
 #[inline(always)]
-pub fn run<T: Tables>(packet: &mut Packet<'_>, ingress: u32, tables: &T) -> Verdict {
-    let Some(ethertype) = packet.view::<Ethernet>(0).map(|e| e.ethertype) else { return Verdict::Pass };
-    let verdict = match ethertype {
-        ETHERTYPE_IPV4 => match destination::<V4, T>(packet, tables) {
-            Some(vip) => to_vip::<V4, T>(packet, ingress, tables, vip, (protocol::ICMP, ECHO4)),
-            None if guard::is_advert::<V4>(packet) => guard::advert::<V4, T>(packet, tables),
-            None => return Verdict::Pass,
-        },
-        ETHERTYPE_IPV6 => match destination::<V6, T>(packet, tables) {
-            Some(vip) => to_vip::<V6, T>(packet, ingress, tables, vip, (protocol::ICMPV6, ECHO6)),
-            None if guard::is_advert::<V6>(packet) => guard::advert::<V6, T>(packet, tables),
-            None if is_multicast(packet) => control::neighbour(packet, tables, ingress),
-            None => return Verdict::Pass,
-        },
-        ETHERTYPE_ARP => control::arp(packet, tables, ingress),
-        _ => return Verdict::Pass,
-    };
+pub fn run<T: Tables>(packet: &mut Packet<'_>, ifindex: u32, tables: &T) -> Verdict {
+    let ingress = Ingress::untagged(ifindex);
+    let traced = tables.config().is_some_and(|c| c.has(Config::TRACE))
+        && tables.far(packet, Call::TraceBegin, [ingress.0, 0, 0, 0]) != 0;
+    let verdict = decide(packet, ingress, tables);
     match verdict {
-        Verdict::Drop(reason) => dropped(tables, reason),
-        other => other,
+        Verdict::Pass => tables.count(Event::Passed),
+        Verdict::Drop(reason) => tables.count(Event::Drop(reason)),
+        Verdict::Transmit | Verdict::Redirect(_) => tables.count(Event::Forwarded),
+        Verdict::Answer => {}
+    }
+    if traced {
+        tables.far(packet, Call::Trace, [ingress.0, verdict.to_word(), 0, 0]);
+    }
+    verdict
+}
+
+/// What becomes of a frame.
+#[inline(always)]
+fn decide<T: Tables>(packet: &mut Packet<'_>, mut ingress: Ingress, tables: &T) -> Verdict {
+    let Some(mut ethertype) = packet.view::<Ethernet>(0).map(|e| e.ethertype) else { return Verdict::Pass };
+    if ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ {
+        ingress = Ingress(tables.far(packet, Call::Untag, [ingress.0, 0, 0, 0]));
+        if !ingress.is_tagged() {
+            return Verdict::Pass;
+        }
+        let Some(ethernet) = packet.view::<Ethernet>(0) else { return Verdict::Pass };
+        ethertype = ethernet.ethertype;
+    }
+    let verdict = match ethertype {
+        ETHERTYPE_IPV4 => ip::<V4, T>(packet, ingress, tables),
+        ETHERTYPE_IPV6 => ip::<V6, T>(packet, ingress, tables),
+        ETHERTYPE_ARP => Verdict::from_word(tables.far(packet, Call::Arp, [ingress.0, 0, 0, 0])),
+        _ => Verdict::Pass,
+    };
+    if ingress.is_tagged() && matches!(verdict, Verdict::Pass | Verdict::Answer) {
+        return retagged(packet, ingress, tables, verdict);
+    }
+    verdict
+}
+
+/// A frame that stays in the network it came from, with its tags back on.
+#[inline(always)]
+fn retagged<T: Tables>(packet: &mut Packet<'_>, ingress: Ingress, tables: &T, verdict: Verdict) -> Verdict {
+    let port = ingress.port(tables).ok().and_then(|number| tables.port(number));
+    let tags = port.map_or(0, |port| port.tags.load(Relaxed));
+    if tags != 0 && tables.far(packet, Call::Tag, [tags, 0, 0, 0]) == 0 {
+        return Verdict::Drop(DropReason::NoHeadroom);
+    }
+    verdict
+}
+
+/// What becomes of an IP packet.
+#[inline(always)]
+fn ip<F: Family, T: Tables>(packet: &mut Packet<'_>, ingress: Ingress, tables: &T) -> Verdict {
+    let Some(destination) = F::destination(packet) else { return Verdict::Pass };
+    match F::vip(tables, destination) {
+        Some(vip) => to_vip::<F, T>(packet, ingress, tables, vip).unwrap_or_else(Verdict::Drop),
+        None => not_to_vip::<F, T>(packet, ingress, tables, destination),
     }
 }
 
-/// The VIP a packet is for.
+/// A packet to none of our addresses: most are passed at once.
 #[inline(always)]
-fn destination<F: Family, T: Tables>(packet: &Packet<'_>, tables: &T) -> Option<VipEntry> {
-    F::vip(tables, F::destination(packet)?)
-}
-
-/// Whether an IPv6 packet is for a group: neighbour solicitations are.
-#[inline(always)]
-fn is_multicast(packet: &Packet<'_>) -> bool {
-    V6::destination(packet).is_some_and(|d| d[0].to_ne_bytes()[0] == 0xff)
+fn not_to_vip<F: Family, T: Tables>(
+    packet: &mut Packet<'_>,
+    ingress: Ingress,
+    tables: &T,
+    destination: F::Address,
+) -> Verdict {
+    let is_group = F::IS_V6 && F::words(destination)[0].to_ne_bytes()[0] == 0xff;
+    let call = if guard::is_advert::<F>(packet) {
+        of_family::<F>(Call::Advert4, Call::Advert6)
+    } else if is_group {
+        // Neighbour solicitations are for groups.
+        Call::Neighbour
+    } else if tables.config().is_some_and(|config| config.has(Config::DNAT)) {
+        of_family::<F>(Call::DnatBack4, Call::DnatBack6)
+    } else {
+        return Verdict::Pass;
+    };
+    Verdict::from_word(tables.far(packet, call, [ingress.0, 0, 0, 0]))
 }
 
 /// A frame that is addressed to a virtual router is for the Active one alone,
@@ -96,58 +147,43 @@ fn check_router<T: Tables>(packet: &Packet<'_>, tables: &T, vip: VipEntry) -> Re
 #[inline(always)]
 fn to_vip<F: Family, T: Tables>(
     packet: &mut Packet<'_>,
-    ingress: u32,
+    ingress: Ingress,
     tables: &T,
     vip: VipEntry,
-    (icmp, echo): (u8, (u8, u8)),
-) -> Verdict {
-    if let Err(reason) = check_router(packet, tables, vip) {
-        return Verdict::Drop(reason);
+) -> Result<Verdict, DropReason> {
+    check_router(packet, tables, vip)?;
+    let network = F::parse(packet, tables)?;
+    let rest = [Facts::of_network(&network).0, vip.0, ingress.0, 0];
+    if matches!(network.fragment, Fragment::Later) {
+        let call = of_family::<F>(Call::Later4, Call::Later6);
+        return Ok(Verdict::from_word(tables.far(packet, call, rest)));
     }
-    let network = match F::parse(packet) {
-        Ok(network) => network,
-        Err(reason) => return Verdict::Drop(reason),
-    };
     let transport = match network.protocol {
         protocol::TCP => Transport::Tcp,
         protocol::UDP => Transport::Udp,
-        p if p == icmp => {
-            // A neighbour may ask for the VIP itself by unicast, to see
-            // whether it is still there (RFC 4861 §7.3.3).
-            if control::is_solicitation::<F>(packet, &network) {
-                return control::neighbour(packet, tables, ingress);
-            }
-            return control::echo::<F, T>(packet, tables, &network, vip, echo);
+        protocol::SCTP => Transport::Sctp,
+        icmp if icmp == F::ICMP => {
+            let call = of_family::<F>(Call::Icmp4, Call::Icmp6);
+            return Ok(Verdict::from_word(tables.far(packet, call, rest)));
         }
-        _ => return Verdict::Drop(DropReason::UnsupportedProtocol),
+        _ => return Err(DropReason::UnsupportedProtocol),
     };
-    let segment = match Segment::parse(packet, transport, network.offset, network.length) {
-        Ok(segment) => segment,
-        Err(reason) => return Verdict::Drop(reason),
-    };
-    let Some(moment) = Moment::read(tables) else { return Verdict::Drop(DropReason::NotConfigured) };
+    let whole = matches!(network.fragment, Fragment::Whole);
+    let segment = Segment::parse(packet, transport, network.offset, network.length, whole)?;
+    let moment = Moment::read(tables).ok_or(DropReason::NotConfigured)?;
 
     let vip = segment.with_vip(vip.id());
-    let Some((_, port)) = segment.ports(packet) else { return Verdict::Drop(DropReason::MalformedTransport) };
+    let (_, port) = segment.ports(packet).ok_or(DropReason::MalformedTransport)?;
     let listener = lookup::listener(tables, listener::key_of(vip, port)).unwrap_or_default();
     let listener = ListenerEntry(opaque(listener.0));
     if listener.may_get_replies()
         && let Some(verdict) = member::give_back::<F, T>(packet, tables, &moment, &network, &segment, vip, ingress)
     {
-        return verdict;
+        return Ok(verdict);
     }
     if !listener.is_valid() {
-        return Verdict::Drop(DropReason::NoListener);
+        return Err(DropReason::NoListener);
     }
-    let arrival = Arrival { network: &network, segment: &segment, vip, listener, ingress };
-    client::forward::<F, T>(packet, tables, &moment, &arrival)
-}
-
-/// A network header's facts, for those who look at packets without forwarding
-/// them.
-///
-/// # Errors
-/// The reason the data path would drop it for.
-pub fn parse<F: Family>(packet: &Packet<'_>) -> Result<Network, DropReason> {
-    F::parse(packet)
+    let arrival = Arrival { network, segment, vip, listener, ingress };
+    Ok(client::forward::<F, T>(packet, tables, &moment, &arrival))
 }

@@ -4,6 +4,7 @@ use lb_common::{checksum::Sum, counters::Event, drop_reason::DropReason};
 
 use crate::{
     family::{Family, Network},
+    far::Facts,
     headers::{Ethernet, Tcp, tcp_flags},
     packet::Packet,
     rewrite::pseudo_header,
@@ -23,19 +24,19 @@ const OWN_HOPS: u8 = 64;
 pub(crate) fn refuse<F: Family, T: Tables>(
     packet: &mut Packet<'_>,
     tables: &T,
-    network: &Network,
-    segment: &Segment,
+    facts: Facts,
     reason: DropReason,
 ) -> Verdict {
+    let (network, segment) = facts.headers();
     if !matches!(reason, DropReason::PoolEmpty | DropReason::MemberDownReset) || !segment.is_tcp() {
         return Verdict::Drop(reason);
     }
-    if reset::<F>(packet, network, segment).is_none() {
+    if reset::<F>(packet, &network, &segment).is_none() {
         return Verdict::Drop(reason);
     }
     tables.count(Event::Drop(reason));
     tables.count(Event::AnsweredReset);
-    Verdict::Transmit
+    Verdict::Answer
 }
 
 /// Turns a segment into the reset that answers it, in place: the frame keeps

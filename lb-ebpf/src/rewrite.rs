@@ -13,7 +13,8 @@ use core::mem::offset_of;
 use lb_common::{atomic::opaque, checksum::Sum, counters::Event, drop_reason::DropReason};
 
 use crate::{
-    family::{Family, Network},
+    family::{Family, Fragment, Network},
+    far::{Call, Facts},
     headers::{Ethernet, Ports, Station, Tcp, Udp},
     packet::Packet,
     tables::Tables,
@@ -24,9 +25,11 @@ use crate::{
 /// without fragments are shorter.
 const MAX_COMPLETED: usize = 4096;
 
-/// What a packet is to become. Its source is the VIP, which it came to.
+/// What a packet is to become.
 #[derive(Clone, Copy, Debug)]
 pub struct Translation<A> {
+    /// New source address.
+    pub source: A,
     /// New destination address.
     pub destination: A,
     /// New source port, host order.
@@ -68,21 +71,31 @@ pub fn translate<F: Family, T: Tables>(
     new: &Translation<F::Address>,
 ) -> Result<(), DropReason> {
     const BAD: DropReason = DropReason::MalformedTransport;
+    let ports = packet.view::<Ports>(segment.offset).ok_or(BAD)?;
+    let (old_source, old_destination) = (ports.source, ports.destination);
+    let (new_source, new_destination) = (new.source_port.to_be(), new.destination_port.to_be());
+    if segment.is_sctp() {
+        // Its checksum has no pseudo header, and is no sum.
+        let ports = u64::from(new_source) | u64::from(new_destination) << 16;
+        tables.far(packet, Call::SctpPorts, [Facts::of(network, segment).0, ports, 0, 0]);
+        readdress::<F>(packet, new);
+        return Ok(());
+    }
     let tcp = segment.is_tcp();
     let place = segment.offset + if tcp { offset_of!(Tcp, checksum) } else { offset_of!(Udp, checksum) };
     let before = u16::from_ne_bytes(packet.read(place).ok_or(BAD)?);
 
-    let (source, vip) = F::address_sums(packet).ok_or(BAD)?;
-    let incomplete = opaque(source.plus(vip).plus(message_facts(network, segment)).fold().into());
-    let destination = F::words(new.destination);
-    let ports = packet.view_mut::<Ports>(segment.offset).ok_or(BAD)?;
-    let old_ports = Sum::default().add16(ports.source).add16(ports.destination);
-    let new_ports = Sum::default().add16(new.source_port.to_be()).add16(new.destination_port.to_be());
-    ports.source = new.source_port.to_be();
-    ports.destination = new.destination_port.to_be();
-    // The VIP was the destination and becomes the source: in the sum it stays.
-    let change = new_ports.add64(destination[0]).add64(destination[1]).minus(source.plus(old_ports));
+    let (source, destination) = F::address_sums(packet).ok_or(BAD)?;
+    let incomplete = opaque(source.plus(destination).plus(message_facts(network, segment)).fold().into());
+    let old = source.plus(destination).add16(old_source).add16(old_destination);
+    let (s, d) = (F::words(new.source), F::words(new.destination));
+    let sum = Sum::default().add16(new_source).add16(new_destination);
+    let change = sum.add64(s[0]).add64(s[1]).add64(d[0]).add64(d[1]).minus(old);
     let after = opaque(change.update(before).into()) as u16;
+    if let Some(ports) = packet.view_mut::<Ports>(segment.offset) {
+        ports.source = new_source;
+        ports.destination = new_destination;
+    }
 
     // Zero says that a datagram has no checksum (RFC 768), and then none is made.
     let has_one = tcp || before != 0;
@@ -90,20 +103,30 @@ pub fn translate<F: Family, T: Tables>(
         let field = packet.view_mut::<[u8; 2]>(place).ok_or(BAD)?;
         *field = (if tcp { after } else { nonzero(after) }).to_ne_bytes();
     }
-    F::readdress(packet, new.destination);
+    readdress::<F>(packet, new);
+    if has_one && u64::from(before) == incomplete && matches!(network.fragment, Fragment::Whole) {
+        let (source, destination) = F::address_sums(packet).ok_or(BAD)?;
+        let pseudo = source.plus(destination).plus(message_facts(network, segment));
+        let spot = segment.offset as u64 | (network.length as u64) << 16;
+        let made = tables.far(packet, Call::Complete, [spot, place as u64, pseudo.0, 0]);
+        if made >> 16 != 0 {
+            return Err(DropReason::from_number((made >> 16) as u8));
+        }
+        let field = packet.view_mut::<[u8; 2]>(place).ok_or(BAD)?;
+        *field = (if tcp { made as u16 } else { nonzero(made as u16) }).to_ne_bytes();
+        tables.count(Event::ChecksumCompleted);
+    }
+    Ok(())
+}
+
+/// New addresses for the packet and its frame.
+#[inline(always)]
+fn readdress<F: Family>(packet: &mut Packet<'_>, new: &Translation<F::Address>) {
+    F::readdress(packet, new.source, new.destination);
     if let Some(ethernet) = packet.view_mut::<Ethernet>(0) {
         ethernet.source = Station::from_high(new.from);
         ethernet.destination = Station::from_high(new.to);
     }
-    if has_one && u64::from(before) == incomplete {
-        let (source, destination) = F::address_sums(packet).ok_or(BAD)?;
-        let pseudo = source.plus(destination).plus(message_facts(network, segment));
-        let checksum = complete(packet, segment.offset, network.length, place, pseudo)?;
-        let field = packet.view_mut::<[u8; 2]>(place).ok_or(BAD)?;
-        *field = (if tcp { checksum } else { nonzero(checksum) }).to_ne_bytes();
-        tables.count(Event::ChecksumCompleted);
-    }
-    Ok(())
 }
 
 /// What a pseudo header has besides the addresses.
@@ -118,12 +141,17 @@ const fn nonzero(checksum: u16) -> u16 {
     if checksum == 0 { 0xffff } else { checksum }
 }
 
-/// The checksum of a message, whose field for it at `place` does not count.
-#[cfg_attr(target_arch = "bpf", inline(never))]
-fn complete(packet: &Packet<'_>, offset: usize, length: usize, place: usize, pseudo: Sum) -> Result<u16, DropReason> {
-    let field = packet.read::<[u8; 2]>(place).ok_or(DropReason::MalformedTransport)?;
-    let sum = message_sum(packet, offset, length).ok_or(DropReason::ChecksumTooLong)?;
-    Ok(pseudo.plus(sum).sub16(u16::from_ne_bytes(field)).finish())
+/// The checksum of a message, whose field for it at `place` does not count, or
+/// above sixteen bits the number of a reason. `spot` is its offset (bits 0–15)
+/// and length (16–31). A far call.
+#[inline(always)]
+pub(crate) fn complete(packet: &Packet<'_>, spot: u64, place: usize, pseudo: u64) -> u64 {
+    let (offset, length) = (spot as usize & 0x3fff, (spot >> 16) as usize & 0xffff);
+    let Some(field) = packet.read::<[u8; 2]>(place) else { return (DropReason::MalformedTransport as u64) << 16 };
+    let Some(sum) = message_sum(packet, offset, length) else { return (DropReason::ChecksumTooLong as u64) << 16 };
+    // The sum of a pseudo header: ten words at most.
+    let pseudo = Sum(pseudo & 0xff_ffff_ffff);
+    u64::from(pseudo.plus(sum).sub16(u16::from_ne_bytes(field)).finish())
 }
 
 /// The sum of `length` bytes from `offset`; `None` where the frame ends before

@@ -4,16 +4,23 @@ use lb_common::{
     advert::{AdvertGuard, AdvertLine},
     config::Config,
     counters::{Event, TrafficCounters},
+    dnat::DnatLine,
     drop_reason::DropReason,
     flow::{Flow4Line, Flow6Line, Return4, Return6},
     flow_note::FlowNote,
+    fragment::Fragment,
     instance::Instance,
     listener::{ListenerLine, ListenerOf},
+    load::{Load, SourceCell},
     member::Member,
+    placement::PlacementLine,
     pool::{Pool, SlotLine},
-    port::Port,
+    port::{Place, Port},
+    trace::{TraceFilter, TraceRecord},
     vip::{Vip4Line, Vip6Line},
 };
+
+use crate::{far::Call, ingress::Ingress, packet::Packet};
 
 /// What becomes of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +33,37 @@ pub enum Verdict {
     Transmit,
     /// Out by the port with this number.
     Redirect(u16),
+    /// Out by the interface it came in by, as an answer of the balancer's own.
+    Answer,
+}
+
+impl Verdict {
+    /// As one word: 0 pass, 1 drop, 2 transmit, 3 redirect, 4 answer; the reason
+    /// or the port above the lowest byte.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        match self {
+            Self::Pass => 0,
+            Self::Drop(reason) => 1 | (reason as u64) << 8,
+            Self::Transmit => 2,
+            Self::Redirect(port) => 3 | (port as u64) << 8,
+            Self::Answer => 4,
+        }
+    }
+
+    /// From that word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        match word as u8 {
+            1 => Self::Drop(DropReason::from_number((word >> 8) as u8)),
+            2 => Self::Transmit,
+            3 => Self::Redirect((word >> 8) as u16),
+            4 => Self::Answer,
+            _ => Self::Pass,
+        }
+    }
 }
 
 /// Whose traffic is counted.
@@ -89,8 +127,34 @@ pub trait Tables {
     fn return6(&self, index: u32) -> Option<&Return6>;
     /// An interface by port number.
     fn port(&self, number: u16) -> Option<&Port>;
-    /// The port number of an interface.
-    fn port_of_interface(&self, ifindex: u32) -> Option<u16>;
+    /// The number of the port at a place.
+    fn port_at(&self, place: Place) -> Option<u16>;
+    /// A line of placements.
+    fn placement_line(&self, index: u32) -> Option<&PlacementLine>;
+    /// How many flows a listener has and may have.
+    fn listener_load(&self, id: u16) -> Option<&Load>;
+    /// How many flows a member has and may have.
+    fn member_load(&self, id: u16) -> Option<&Load>;
+    /// A cell of the sources' rates.
+    fn source_cell(&self, index: u32) -> Option<&SourceCell>;
+    /// A record of a fragmented datagram.
+    fn fragment(&self, index: u32) -> Option<&Fragment>;
+    /// A line of the index of members that answer by themselves through us.
+    fn dnat_line(&self, index: u32) -> Option<&DnatLine>;
+    /// Whether an IPv4 address is in a listener's `allowed_cidrs`.
+    fn allows4(&self, listener: u16, address: u32) -> bool;
+    /// The same for an IPv6 address.
+    fn allows6(&self, listener: u16, address: [u64; 2]) -> bool;
+    /// What is traced.
+    fn trace_filter(&self) -> Option<&TraceFilter>;
+    /// Writes a trace, or counts that there was no room.
+    fn trace(&self, record: &TraceRecord);
+    /// Asks the host where a packet is to go (its routes and neighbours), and
+    /// addresses the frame: the interface to send it out by, or `None` where the
+    /// host has to find out itself.
+    fn route(&self, packet: &mut Packet<'_>, ingress: Ingress) -> Option<u32>;
+    /// Calls something that is not on the way of most packets: see [`far`](crate::far).
+    fn far(&self, packet: &mut Packet<'_>, call: Call, arguments: [u64; 4]) -> u64;
     /// Counts a packet of a listener.
     fn count_listener(&self, id: u16, direction: Direction, bytes: u64);
     /// Counts a packet of a member.

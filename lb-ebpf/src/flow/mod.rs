@@ -19,6 +19,7 @@ use lb_common::{
 
 use crate::{
     family::{Family, ForwardEntry, ReturnEntry, replace},
+    live,
     tables::Tables,
 };
 
@@ -27,6 +28,7 @@ pub mod adopt;
 mod open;
 
 pub use open::{Opener, Outcome, open};
+pub(crate) use open::{claim_back_far, claim_forward_far};
 
 /// What a packet's handling needs to know besides the packet.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +53,8 @@ impl<'t> Moment<'t> {
 
     /// Seed of the flow hashes.
     #[inline(always)]
-    fn seed(&self) -> u64 {
+    #[must_use]
+    pub fn seed(&self) -> u64 {
         self.config.seed.load(Relaxed)
     }
 }
@@ -141,16 +144,9 @@ pub fn is_over(forward: Stage, back: Stage) -> bool {
 #[inline(always)]
 pub(crate) fn note<F: Family, T: Tables>(tables: &T, before: Ctl, after: Ctl, vip_and_transport: u16) {
     if is_news(before, after) {
-        write_note(tables, FlowNote::new(after, vip_and_transport, F::IS_V6));
-    }
-}
-
-/// A function of its own in the kernel: the note lies on a stack, and the way of
-/// a packet has no room for it.
-#[cfg_attr(target_arch = "bpf", inline(never))]
-fn write_note<T: Tables>(tables: &T, note: FlowNote) {
-    if tables.config().is_some_and(Config::notes_flows) {
-        tables.note(note);
+        if tables.config().is_some_and(Config::notes_flows) {
+            tables.note(FlowNote::new(after, vip_and_transport, F::IS_V6));
+        }
     }
 }
 
@@ -223,6 +219,7 @@ fn evict_forward<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, entry: &
                 return false;
             }
             replace(back.ctl(), back_ctl, Ctl::FREE);
+            live::given_up(tables, id, ctl.member(), ctl.stage(), back_ctl.stage());
             return true;
         }
     }
@@ -245,6 +242,7 @@ fn evict_back<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, entry: &F::
             return false;
         }
         replace(forward.entry.ctl(), forward.ctl, Ctl::FREE);
+        live::given_up(tables, F::key_parts(entry.key()).2, ctl.member(), forward.ctl.stage(), ctl.stage());
         return true;
     }
     replace(entry.ctl(), ctl, Ctl::CLAIMED)

@@ -6,18 +6,23 @@ use lb_common::{
     drop_reason::DropReason,
     flow::{self, Ctl, Stage},
     hash,
-    limits::{SLOTS_PER_LINE, SNAT_CANDIDATES},
+    limits::SNAT_CANDIDATES,
     listener::{self, ListenerEntry},
-    member::{Member, MemberState, NO_MEMBER, NextHop},
-    pool::PoolEntry,
+    member::{MemberState, NextHop},
+    pool::Pool,
 };
 
 use super::{Moment, Willingness, evict_back, evict_forward};
 use crate::{
+    admission,
+    client::Arrival,
     family::{Family, ForwardEntry, ReturnEntry, replace},
-    headers::{Ethernet, Ports},
-    lookup,
+    far::{Call, Facts, of_family},
+    headers::Ethernet,
+    ingress::Ingress,
+    live, lookup,
     packet::Packet,
+    select::{self, Ends},
     tables::Tables,
 };
 
@@ -33,57 +38,15 @@ impl Opener {
     pub const fn new(vip_and_transport: u16, ingress_port: u16, digest: u16) -> Self {
         Self(vip_and_transport as u64 | (ingress_port as u64) << 16 | (digest as u64) << 32)
     }
-}
 
-/// What a flow is opened from.
-#[derive(Clone, Copy, Debug)]
-struct Opening<A> {
-    /// The client's address.
-    client: A,
-    /// The VIP's address.
-    vip: A,
-    /// The listener.
-    listener: ListenerEntry,
-    /// Who sent the client's frame, and below the number of the port it came in
-    /// by, as the return entry keeps it.
-    last_hop: u64,
-    /// Whom it was addressed to, and below the listener's port in host order.
-    own: u64,
-    /// The client's port, host order.
-    client_port: u16,
-    /// The VIP's id and the listener's transport.
-    vip_and_transport: u16,
-    /// Digest of last hop and own address.
-    digest: u16,
-}
-
-/// Reads an opening packet, whose ports are at `offset`.
-#[inline(always)]
-fn opening<F: Family>(
-    packet: &Packet<'_>,
-    offset: usize,
-    listener: ListenerEntry,
-    opener: Opener,
-) -> Option<Opening<F::Address>> {
-    let ethernet = packet.view::<Ethernet>(0)?;
-    let ports = packet.view::<Ports>(offset)?;
-    Some(Opening {
-        client: F::source(packet)?,
-        vip: F::destination(packet)?,
-        listener,
-        last_hop: ethernet.source.to_high() | opener.0 >> 16 & 0xffff,
-        own: ethernet.destination.to_high() | u64::from(u16::from_be(ports.destination)),
-        client_port: u16::from_be(ports.source),
-        vip_and_transport: opener.0 as u16,
-        digest: (opener.0 >> 32) as u16,
-    })
-}
-
-impl<A> Opening<A> {
-    /// The listener's port, host order.
     #[inline(always)]
-    const fn port(&self) -> u16 {
-        self.own as u16
+    const fn port(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    #[inline(always)]
+    const fn digest(self) -> u16 {
+        (self.0 >> 32) as u16
     }
 }
 
@@ -110,23 +73,9 @@ impl Outcome {
     /// The reason the flow is refused.
     #[inline(always)]
     pub const fn get(self) -> Result<(u16, u16), DropReason> {
-        const CONFIGURED: u64 = DropReason::NotConfigured as u64;
-        const VIP: u64 = DropReason::SourceIsVip as u64;
-        const MALFORMED: u64 = DropReason::MalformedTransport as u64;
-        const EMPTY: u64 = DropReason::PoolEmpty as u64;
-        const MISSING: u64 = DropReason::MemberMissing as u64;
-        const UNRESOLVED: u64 = DropReason::MemberUnresolved as u64;
-        const EXHAUSTED: u64 = DropReason::SnatPortsExhausted as u64;
-        match self.0 >> 32 {
+        match (self.0 >> 32) as u8 {
             0 => Ok((self.0 as u16, (self.0 >> 16) as u16)),
-            CONFIGURED => Err(DropReason::NotConfigured),
-            VIP => Err(DropReason::SourceIsVip),
-            MALFORMED => Err(DropReason::MalformedTransport),
-            EMPTY => Err(DropReason::PoolEmpty),
-            MISSING => Err(DropReason::MemberMissing),
-            UNRESOLVED => Err(DropReason::MemberUnresolved),
-            EXHAUSTED => Err(DropReason::SnatPortsExhausted),
-            _ => Err(DropReason::FlowTableFull),
+            number => Err(DropReason::from_number(number)),
         }
     }
 }
@@ -135,56 +84,145 @@ impl Outcome {
 /// is independent of the slot and of the others.
 const CANDIDATE: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Opens the flow of a packet to a listener, whose ports are at `offset`. In the
-/// kernel this is a function of its own: a call costs nothing beside the two
-/// cold lines it touches, and the packet path keeps its registers. It is given
-/// the packet rather than what was read of it, because the stacks of caller
-/// and callee together are short.
-#[cfg_attr(target_arch = "bpf", inline(never))]
+/// Opens the flow of a packet to a listener of a `nat` pool.
+#[inline(always)]
 pub fn open<F: Family, T: Tables>(
     tables: &T,
-    packet: &Packet<'_>,
-    offset: usize,
-    listener: ListenerEntry,
+    packet: &mut Packet<'_>,
+    moment: &Moment<'_>,
+    arrival: &Arrival,
     opener: Opener,
+    pool: Option<&Pool>,
 ) -> Outcome {
-    let Some(moment) = &Moment::read(tables) else { return Outcome::refused(DropReason::NotConfigured) };
-    let Some(opening) = &opening::<F>(packet, offset, listener, opener) else {
-        return Outcome::refused(DropReason::MalformedTransport);
-    };
-    if F::vip(tables, opening.client).is_some() {
-        return Outcome::refused(DropReason::SourceIsVip);
+    match opened::<F, T>(tables, packet, moment, arrival, opener, pool) {
+        Ok(outcome) => outcome,
+        Err(reason) => Outcome::refused(reason),
     }
-    let pool = PoolEntry(tables.pool(opening.listener.pool()).map_or(0, |p| p.entry.load(Relaxed)));
-    if pool.length() == 0 {
-        return Outcome::refused(DropReason::PoolEmpty);
-    }
-    let (selection, of_source) = hashes::<F>(moment.seed(), opening);
-    let member_id = pick(tables, pool, if pool.hashes_source_only() { of_source } else { selection });
-    let Some(member) = tables.member(member_id) else { return Outcome::refused(DropReason::MemberMissing) };
-    if !member.state().has(MemberState::VALID) {
-        return Outcome::refused(DropReason::MemberMissing);
-    }
-    if NextHop::port_in(member.next_hop_words()).is_none() {
-        return Outcome::refused(DropReason::MemberUnresolved);
-    }
-    let key = F::key(opening.client, opening.client_port, opening.listener.id());
-    let Some((back, snat_port)) = claim_back::<F, T>(tables, moment, opening, member, member_id, selection, key) else {
-        return Outcome::refused(DropReason::SnatPortsExhausted);
-    };
-    let Some(forward) = claim_forward::<F, T>(tables, moment, key) else {
-        back.ctl().store(Ctl::FREE.0, Relaxed);
-        return Outcome::refused(DropReason::FlowTableFull);
+}
+
+#[inline(always)]
+fn opened<F: Family, T: Tables>(
+    tables: &T,
+    packet: &mut Packet<'_>,
+    moment: &Moment<'_>,
+    arrival: &Arrival,
+    opener: Opener,
+    pool: Option<&Pool>,
+) -> Result<Outcome, DropReason> {
+    let listener = arrival.listener;
+    let member_id = chosen::<F, T>(tables, packet, moment, arrival, pool)?;
+    let member = tables.member(member_id).filter(|m| m.state().has(MemberState::VALID));
+    let member = member.ok_or(DropReason::MemberMissing)?;
+    NextHop::port_in(member.next_hop_words()).ok_or(DropReason::MemberUnresolved)?;
+
+    let facts = Facts::of(&arrival.network, &arrival.segment).0;
+    let whose = u64::from(listener.id()) | u64::from(arrival.vip) << 16 | u64::from(member_id) << 32;
+    let back = Claim(tables.far(packet, of_family::<F>(Call::ClaimBack4, Call::ClaimBack6), [facts, whose, 0, 0]));
+    let entry = back.entry(|index| F::back(tables, index)).ok_or(DropReason::SnatPortsExhausted)?;
+    let claim = of_family::<F>(Call::ClaimForward4, Call::ClaimForward6);
+    let forward = Claim(tables.far(packet, claim, [facts, u64::from(listener.id()), 0, 0]));
+    let line = forward.entry(|index| F::line(tables, index));
+    let Some(forward) = line.and_then(|line| F::way(line, forward.extra())) else {
+        entry.ctl().store(Ctl::FREE.0, Relaxed);
+        return Err(DropReason::FlowTableFull);
     };
 
+    // Nothing between here and the end may fail: both entries are claimed. What
+    // is read of the frame lies in it, as was seen before.
+    let snat_port = back.extra();
+    let ends = Ends::<F>::of(packet, arrival).ok_or(DropReason::MalformedTransport)?;
+    let ethernet = packet.view::<Ethernet>(0).ok_or(DropReason::MalformedTransport)?;
+    let key = ends.key(listener.id());
     let address = F::from_words([member.address[0].load(Relaxed), member.address[1].load(Relaxed)]);
-    back.fill(key, address, member.state().port(), opening.vip_and_transport);
-    back.last_hop().store(opening.last_hop, Relaxed);
-    back.own().store(opening.own, Relaxed);
-    publish(back.ctl(), Ctl::new(Stage::New, snat_port, member_id, moment.now, 0));
+    entry.fill(key, address, member.state().port(), arrival.vip);
+    entry.last_hop().store(ethernet.source.to_high() | u64::from(opener.port()), Relaxed);
+    entry.own().store(ethernet.destination.to_high() | u64::from(ends.port), Relaxed);
+    publish(entry.ctl(), Ctl::new(Stage::New, snat_port, member_id, moment.now, 0));
     forward.set_key(key);
-    publish(forward.ctl(), Ctl::new(Stage::New, snat_port, member_id, moment.now, opening.digest));
-    Outcome::opened(member_id, snat_port)
+    publish(forward.ctl(), Ctl::new(Stage::New, snat_port, member_id, moment.now, opener.digest()));
+    live::began(tables, listener.id(), member_id);
+    Ok(Outcome::opened(member_id, snat_port))
+}
+
+/// The member of the flow, if it may be opened.
+#[inline(always)]
+fn chosen<F: Family, T: Tables>(
+    tables: &T,
+    packet: &mut Packet<'_>,
+    moment: &Moment<'_>,
+    arrival: &Arrival,
+    pool: Option<&Pool>,
+) -> Result<u16, DropReason> {
+    let ends = Ends::<F>::of(packet, arrival).ok_or(DropReason::MalformedTransport)?;
+    if F::vip(tables, ends.client).is_some() {
+        return Err(DropReason::SourceIsVip);
+    }
+    if arrival.listener.has(ListenerEntry::RULES) {
+        admission::admit::<F, T>(tables, moment, arrival.listener, ends.client)?;
+    }
+    select::for_new_flow::<F, T>(tables, moment, arrival.listener.id(), pool, &ends)
+}
+
+/// An entry that was claimed: its index or that of its line (bits 0–31), its
+/// SNAT port or its way (32–47), and that there is one (63).
+#[derive(Clone, Copy, Debug)]
+struct Claim(u64);
+
+impl Claim {
+    #[inline(always)]
+    const fn new(index: u32, extra: u16) -> Self {
+        Self(index as u64 | (extra as u64) << 32 | 1 << 63)
+    }
+
+    #[inline(always)]
+    const fn extra(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    #[inline(always)]
+    fn entry<E>(self, at: impl FnOnce(u32) -> Option<E>) -> Option<E> {
+        if self.0 >> 63 == 0 { None } else { at(self.0 as u32) }
+    }
+}
+
+/// Claims the return entry of a packet's flow. `whose` is the listener's id (bits
+/// 0–15), VIP and transport (16–31) and the member's id (32–47). A far call;
+/// returns a [`Claim`], or 0.
+#[inline(always)]
+pub(crate) fn claim_back_far<F: Family, T: Tables>(
+    packet: &Packet<'_>,
+    tables: &T,
+    facts: Facts,
+    whose: u64,
+) -> u64 {
+    let (network, segment) = facts.headers();
+    let (listener, vip, member_id) = (whose as u16, (whose >> 16) as u16, (whose >> 32) as u16);
+    let (ingress, listener) = (Ingress(0), ListenerEntry(u64::from(listener)));
+    let arrival = Arrival { network, segment, vip, listener, ingress };
+    let claimed = (|| {
+        let moment = Moment::read(tables)?;
+        let ends = Ends::<F>::of(packet, &arrival)?;
+        claim_back::<F, T>(tables, &moment, &ends, &arrival, member_id)
+    })();
+    claimed.map_or(0, |claim| claim.0)
+}
+
+/// Claims the forward entry of a packet's flow. A far call; returns a [`Claim`],
+/// or 0.
+#[inline(always)]
+pub(crate) fn claim_forward_far<F: Family, T: Tables>(
+    packet: &Packet<'_>,
+    tables: &T,
+    facts: Facts,
+    listener: u16,
+) -> u64 {
+    let (_, segment) = facts.headers();
+    let claimed = (|| {
+        let moment = Moment::read(tables)?;
+        let key = F::key(F::source(packet)?, segment.ports(packet)?.0, listener);
+        claim_place::<F, T>(tables, &moment, key)
+    })();
+    claimed.map_or(0, |claim| claim.0)
 }
 
 /// Makes a claimed entry visible, after everything that was stored into it.
@@ -194,44 +232,26 @@ fn publish(word: &lb_common::atomic::AtomicU64, ctl: Ctl) {
     word.swap(ctl.0, lb_common::atomic::Ordering::SeqCst);
 }
 
-/// Hashes of the flow and of its client's address alone.
-#[inline(always)]
-fn hashes<F: Family>(seed: u64, opening: &Opening<F::Address>) -> (u64, u64) {
-    let client = F::words(opening.client);
-    let vip = F::words(opening.vip);
-    let ports = (u64::from(opening.client_port) << 32)
-        | (u64::from(opening.port()) << 16)
-        | u64::from(opening.vip_and_transport >> 14);
-    (hash::selection(seed, client, vip, ports), hash::selection(seed, client, vip, 0))
-}
-
-/// Chooses the member: the one in the slot that the hash names.
-#[inline(always)]
-fn pick<T: Tables>(tables: &T, pool: PoolEntry, hash: u64) -> u16 {
-    let slot = pool.first().wrapping_add(hash::scale(hash, pool.length()));
-    tables.slot_line(slot / SLOTS_PER_LINE).map_or(NO_MEMBER, |line| line.get(slot).current())
-}
-
 /// Claims a return entry: the first free one among the flow's candidate ports,
 /// or the one that goes most willingly.
 #[inline(always)]
-fn claim_back<'t, F: Family, T: Tables>(
-    tables: &'t T,
+fn claim_back<F: Family, T: Tables>(
+    tables: &T,
     moment: &Moment<'_>,
-    opening: &Opening<F::Address>,
-    member: &Member,
+    ends: &Ends<F>,
+    arrival: &Arrival,
     member_id: u16,
-    selection: u64,
-    key: F::Key,
-) -> Option<(&'t F::Return, u16)> {
+) -> Option<Claim> {
+    let member = tables.member(member_id)?;
+    let key = ends.key(arrival.listener.id());
     let address = F::from_words([member.address[0].load(Relaxed), member.address[1].load(Relaxed)]);
     let member_port = member.state().port();
-    let vip_and_transport = opening.vip_and_transport;
+    let vip_and_transport = arrival.vip;
     let (low, count) = moment.config.snat_ports();
     let willingness = Willingness::new(moment.config.idle_limits(), moment.now);
     let mut best = 0;
     let mut best_port = 0;
-    let mut candidate = selection;
+    let mut candidate = ends.selection(moment.seed(), ends.ports());
     for _ in 0..SNAT_CANDIDATES {
         candidate = hash::mix(candidate.wrapping_add(CANDIDATE));
         let port = low.wrapping_add(hash::scale(candidate, count) as u16);
@@ -247,8 +267,8 @@ fn claim_back<'t, F: Family, T: Tables>(
             && entry.key() == key
             && entry.is_from(address, member_port, vip_and_transport);
         if own || ctl == Ctl::FREE {
-            if !is_listened(tables, opening, port) && replace(entry.ctl(), ctl, Ctl::CLAIMED) {
-                return Some((entry, port));
+            if !is_listened(tables, vip_and_transport, port) && replace(entry.ctl(), ctl, Ctl::CLAIMED) {
+                return Some(Claim::new(place, port));
             }
             continue;
         }
@@ -258,52 +278,63 @@ fn claim_back<'t, F: Family, T: Tables>(
             best_port = port;
         }
     }
-    if best == 0 || is_listened(tables, opening, best_port) {
+    if best == 0 || is_listened(tables, vip_and_transport, best_port) {
         return None;
     }
     let ports = flow::return_ports(member_port, vip_and_transport, best_port);
-    let entry = F::back(tables, F::return_place(moment.config, address, ports))?;
+    let place = F::return_place(moment.config, address, ports);
+    let entry = F::back(tables, place)?;
     let ctl = flow::ctl(entry.ctl());
-    if ctl.is_live() && evict_back::<F, T>(tables, moment, entry, ctl) {
-        return Some((entry, best_port));
-    }
-    None
+    let goes = ctl.is_live() && evict_back::<F, T>(tables, moment, entry, ctl);
+    goes.then(|| Claim::new(place, best_port))
 }
 
 /// Whether a listener of the same VIP and transport has this port: replies to
 /// it would be taken for its clients' packets.
 #[inline(always)]
-fn is_listened<F, T: Tables>(tables: &T, opening: &Opening<F>, port: u16) -> bool {
-    lookup::listener(tables, listener::key_of(opening.vip_and_transport, port)).is_some()
+fn is_listened<T: Tables>(tables: &T, vip_and_transport: u16, port: u16) -> bool {
+    lookup::listener(tables, listener::key_of(vip_and_transport, port)).is_some()
 }
 
 /// Claims a forward entry: a free way of the flow's bucket, or the one that
 /// goes most willingly.
-#[inline(always)]
+#[cfg(any(test, feature = "host"))]
 pub(super) fn claim_forward<'t, F: Family, T: Tables>(
     tables: &'t T,
     moment: &Moment<'_>,
     key: F::Key,
 ) -> Option<&'t F::Forward> {
+    let claim = claim_place::<F, T>(tables, moment, key)?;
+    F::way(claim.entry(|index| F::line(tables, index))?, claim.extra())
+}
+
+#[inline(always)]
+fn claim_place<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, key: F::Key) -> Option<Claim> {
     let first = F::hash(moment.seed(), key) as u32 & F::line_mask(moment.config);
     let willingness = Willingness::new(moment.config.idle_limits(), moment.now);
     let mut best = 0;
-    let mut chosen: Option<&'t F::Forward> = None;
+    let mut chosen = 0;
     for neighbour in 0..F::LINES {
         let line = F::line(tables, first ^ neighbour)?;
-        for entry in F::ways(line) {
+        for (way, entry) in F::ways(line).iter().enumerate() {
             let ctl = flow::ctl(entry.ctl());
+            let spot = u64::from(neighbour) << 8 | way as u64;
             if ctl == Ctl::FREE && replace(entry.ctl(), ctl, Ctl::CLAIMED) {
-                return Some(entry);
+                return Some(Claim::new(first ^ neighbour, way as u16));
             }
             let willing = willingness.of(ctl);
             if willing > best {
                 best = willing;
-                chosen = Some(entry);
+                chosen = spot;
             }
         }
     }
-    let entry = chosen?;
+    if best == 0 {
+        return None;
+    }
+    let (index, way) = (first ^ (chosen >> 8) as u32, chosen as u16 & 0xff);
+    let entry = F::way(F::line(tables, index)?, way)?;
     let ctl = flow::ctl(entry.ctl());
-    if ctl.is_live() && evict_forward::<F, T>(tables, moment, entry, ctl) { Some(entry) } else { None }
+    let goes = ctl.is_live() && evict_forward::<F, T>(tables, moment, entry, ctl);
+    goes.then(|| Claim::new(index, way))
 }

@@ -1,0 +1,312 @@
+//! Calls to what is not on the way of most packets.
+//!
+//! In the kernel each of them is a global function of its own: the verifier goes
+//! through it once and on its own terms, where code that is a part of its callers
+//! is gone through once for each way that leads to it, and its stack is its own.
+//! A call costs some ten nanoseconds, so none is on the way of a packet of an
+//! established flow. On the host they are calls like any other.
+//!
+//! Arguments and results are words, since that is what such a function can take.
+//! [`Facts`], [`Choice`] and [`Verdict::to_word`] are those that are more than a
+//! number.
+
+use lb_common::{
+    drop_reason::DropReason, listener::ListenerEntry, pool::ForwardMode, protocol::Transport, vip::VipEntry,
+};
+
+use crate::{
+    client::{self, Arrival},
+    control, dnat, encap,
+    family::{self, Family, Fragment, Network, V4, V6},
+    flow, fragment, guard, icmp,
+    ingress::Ingress,
+    member,
+    packet::Packet,
+    refuse, rewrite, sctp, select,
+    tables::{Tables, Verdict},
+    too_big, trace,
+    transport::Segment,
+    vlan,
+};
+
+/// Who is called. Each says what its four arguments are, and its result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Call {
+    /// [`Arrival`] → [`Choice`]: a packet to a `nat` pool whose flow is not
+    /// plainly going on.
+    Attend4 = 0,
+    /// The same for IPv6.
+    Attend6,
+    /// [`Arrival`] → [`Choice`]: a packet to a pool whose members are reached
+    /// another way, where the table alone does not say which.
+    Choose4,
+    /// The same for IPv6.
+    Choose6,
+    /// Facts, index of the return entry, its control word, VIP and transport → 0:
+    /// a member's packet says something about its flow.
+    Heard4,
+    /// The same for IPv6.
+    Heard6,
+    /// Facts, whose → claim: a new flow's return entry. See [`flow`].
+    ClaimBack4,
+    /// The same for IPv6.
+    ClaimBack6,
+    /// Facts, listener's id → claim: a new flow's forward entry.
+    ClaimForward4,
+    /// The same for IPv6.
+    ClaimForward6,
+    /// Facts, reason → verdict.
+    Refuse4,
+    /// The same for IPv6.
+    Refuse6,
+    /// Facts, VIP's entry, ingress → verdict: an ICMP message to a VIP.
+    Icmp4,
+    /// The same for IPv6.
+    Icmp6,
+    /// Facts, VIP's entry, ingress → verdict: a fragment without ports.
+    Later4,
+    /// The same for IPv6.
+    Later6,
+    /// Facts, choice, listener's entry → 0: the first fragment of a datagram to
+    /// a member.
+    Remember4,
+    /// The same for IPv6.
+    Remember6,
+    /// Facts, index of the return entry, its control word, listener's id → 0:
+    /// the first fragment of one to a client.
+    RememberBack4,
+    /// The same for IPv6.
+    RememberBack6,
+    /// Facts, largest packet → verdict: a packet does not fit.
+    TooBig4,
+    /// The same for IPv6.
+    TooBig6,
+    /// Facts, member's id, spread, mode → 1 for done, or a reason: into a packet
+    /// of IPv6 or UDP.
+    Wrap4,
+    /// The same for a packet of IPv6.
+    Wrap6,
+    /// Offset and length, place of the checksum, sum of the pseudo header →
+    /// checksum, or a reason above: a checksum is made.
+    Complete,
+    /// Facts, ports → 0: SCTP ports change, and the checksum with them.
+    SctpPorts,
+    /// → [`Facts`], or a reason above them: what is behind IPv6's header.
+    Extensions,
+    /// Ingress → verdict: an ARP message.
+    Arp,
+    /// Ingress → verdict: a neighbour solicitation.
+    Neighbour,
+    /// → verdict: a VRRP advert.
+    Advert4,
+    /// The same for IPv6.
+    Advert6,
+    /// Ingress → verdict: a packet for no VIP that may be a `dnat` member's.
+    DnatBack4,
+    /// The same for IPv6.
+    DnatBack6,
+    /// Ingress → ingress, or 0: takes VLAN tags off a frame that may be ours.
+    Untag,
+    /// Tags → 1, or 0 where there is no room: puts them on.
+    Tag,
+    /// Ingress, verdict → 0: traces a packet.
+    Trace,
+    /// Ingress → 1: keeps what is needed to trace a packet later.
+    TraceBegin,
+}
+
+/// What is known of a packet's headers in one word: protocol (bits 0–7), offset
+/// of the transport header (8–21), length of the message (22–37), which fragment
+/// it is (38–39), TCP flags (40–47), transport code (48–49). Above them a drop
+/// reason, where headers could not be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Facts(pub u64);
+
+impl Facts {
+    /// Of a network header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_network(network: &Network) -> Self {
+        Self(
+            network.protocol as u64
+                | (network.offset as u64 & 0x3fff) << 8
+                | (network.length as u64 & 0xffff) << 22
+                | (network.fragment as u64) << 38,
+        )
+    }
+
+    /// Of both headers.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(network: &Network, segment: &Segment) -> Self {
+        Self(Self::of_network(network).0 | (segment.flags() as u64) << 40 | (segment.code() as u64) << 48)
+    }
+
+    /// None, for a reason.
+    #[inline(always)]
+    #[must_use]
+    pub const fn failed(reason: DropReason) -> Self {
+        Self((reason as u64) << 56)
+    }
+
+    /// The network header.
+    ///
+    /// # Errors
+    /// The reason it could not be read.
+    #[inline(always)]
+    pub const fn network(self) -> Result<Network, DropReason> {
+        if self.0 >> 56 != 0 {
+            return Err(DropReason::from_number((self.0 >> 56) as u8));
+        }
+        Ok(self.whole_network())
+    }
+
+    #[inline(always)]
+    const fn whole_network(self) -> Network {
+        Network {
+            protocol: self.0 as u8,
+            offset: (self.0 >> 8) as usize & 0x3fff,
+            length: (self.0 >> 22) as usize & 0xffff,
+            fragment: Fragment::from_bits(self.0 >> 38),
+        }
+    }
+
+    /// Both headers.
+    #[inline(always)]
+    #[must_use]
+    pub const fn headers(self) -> (Network, Segment) {
+        let network = self.whole_network();
+        (network, Segment::known(network.offset, network.protocol, (self.0 >> 40) as u8, (self.0 >> 48) as u8 & 3))
+    }
+}
+
+/// Which member a packet goes to and how, or why to none: member id (bits 0–15),
+/// SNAT port (16–31), mode (32–34), reason (40–47, zero for a choice).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Choice(pub u64);
+
+impl Choice {
+    /// A member; `snat_port` is zero in every mode but `nat`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn member(member: u16, snat_port: u16, mode: ForwardMode) -> Self {
+        Self(member as u64 | (snat_port as u64) << 16 | (mode as u64) << 32)
+    }
+
+    /// Nobody.
+    #[inline(always)]
+    #[must_use]
+    pub const fn refused(reason: DropReason) -> Self {
+        Self((reason as u64) << 40)
+    }
+
+    /// Why nobody, if so.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reason(self) -> Option<DropReason> {
+        let number = (self.0 >> 40) as u8;
+        if number == 0 { None } else { Some(DropReason::from_number(number)) }
+    }
+
+    /// The member's id.
+    #[inline(always)]
+    #[must_use]
+    pub const fn id(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// The SNAT port, host order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn snat_port(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    /// How the member is reached.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mode(self) -> ForwardMode {
+        ForwardMode::from_bits(self.0 >> 32)
+    }
+}
+
+/// Carries a call out.
+#[inline(always)]
+pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments: [u64; 4]) -> u64 {
+    let [a, b, c, d] = arguments;
+    let facts = Facts(a);
+    match call {
+        Call::Attend4 => client::attend::<V4, T>(packet, tables, &Arrival::from_words(arguments)).0,
+        Call::Attend6 => client::attend::<V6, T>(packet, tables, &Arrival::from_words(arguments)).0,
+        Call::Choose4 => select::choose::<V4, T>(packet, tables, &Arrival::from_words(arguments)).0,
+        Call::Choose6 => select::choose::<V6, T>(packet, tables, &Arrival::from_words(arguments)).0,
+        Call::Heard4 => member::heard::<V4, T>(packet, tables, facts, b as u32, c, d as u16),
+        Call::Heard6 => member::heard::<V6, T>(packet, tables, facts, b as u32, c, d as u16),
+        Call::ClaimBack4 => flow::claim_back_far::<V4, T>(packet, tables, facts, b),
+        Call::ClaimBack6 => flow::claim_back_far::<V6, T>(packet, tables, facts, b),
+        Call::ClaimForward4 => flow::claim_forward_far::<V4, T>(packet, tables, facts, b as u16),
+        Call::ClaimForward6 => flow::claim_forward_far::<V6, T>(packet, tables, facts, b as u16),
+        Call::Refuse4 => refuse::refuse::<V4, T>(packet, tables, facts, DropReason::from_number(b as u8)).to_word(),
+        Call::Refuse6 => refuse::refuse::<V6, T>(packet, tables, facts, DropReason::from_number(b as u8)).to_word(),
+        Call::Icmp4 => icmp::message::<V4, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
+        Call::Icmp6 => icmp::message::<V6, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
+        Call::Later4 => fragment::later::<V4, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
+        Call::Later6 => fragment::later::<V6, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
+        Call::Remember4 => fragment::remember::<V4, T>(packet, tables, facts, Choice(b), ListenerEntry(c)),
+        Call::Remember6 => fragment::remember::<V6, T>(packet, tables, facts, Choice(b), ListenerEntry(c)),
+        Call::RememberBack4 => fragment::remember_back::<V4, T>(packet, tables, facts, b as u32, c, d as u16),
+        Call::RememberBack6 => fragment::remember_back::<V6, T>(packet, tables, facts, b as u32, c, d as u16),
+        Call::TooBig4 => too_big::answer::<V4, T>(packet, tables, facts, b as u16).to_word(),
+        Call::TooBig6 => too_big::answer::<V6, T>(packet, tables, facts, b as u16).to_word(),
+        Call::Wrap4 => encap::wrap_far::<V4, T>(packet, tables, facts, b as u16, c as u32, ForwardMode::from_bits(d)),
+        Call::Wrap6 => encap::wrap_far::<V6, T>(packet, tables, facts, b as u16, c as u32, ForwardMode::from_bits(d)),
+        Call::Complete => rewrite::complete(packet, a, b as usize, c),
+        Call::SctpPorts => sctp::change_ports(packet, facts, b),
+        Call::Extensions => family::extensions(packet).0,
+        Call::Arp => control::arp(packet, tables, Ingress(a)).to_word(),
+        Call::Neighbour => control::neighbour(packet, tables, Ingress(a)).to_word(),
+        Call::Advert4 => guard::advert::<V4, T>(packet, tables).to_word(),
+        Call::Advert6 => guard::advert::<V6, T>(packet, tables).to_word(),
+        Call::DnatBack4 => dnat::back::<V4, T>(packet, tables, Ingress(a)).to_word(),
+        Call::DnatBack6 => dnat::back::<V6, T>(packet, tables, Ingress(a)).to_word(),
+        Call::Untag => vlan::untag(packet, tables, Ingress(a)).map_or(0, |ingress| ingress.0),
+        Call::Tag => u64::from(vlan::tag(packet, lb_common::port::Tags(a))),
+        Call::Trace => trace::end(packet, tables, Ingress(a), Verdict::from_word(b)),
+        Call::TraceBegin => trace::begin(packet, tables, Ingress(a)),
+    }
+}
+
+/// The two calls of a pair, one for each family.
+#[inline(always)]
+#[must_use]
+pub const fn of_family<F: Family>(v4: Call, v6: Call) -> Call {
+    if F::IS_V6 { v6 } else { v4 }
+}
+
+impl Arrival {
+    /// As the arguments of a call.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_words(&self) -> [u64; 4] {
+        [Facts::of(&self.network, &self.segment).0, self.listener.0, self.ingress.0, self.vip as u64]
+    }
+
+    /// From those.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(words: [u64; 4]) -> Self {
+        let (network, segment) = Facts(words[0]).headers();
+        Self {
+            network,
+            segment,
+            listener: ListenerEntry(words[1]),
+            ingress: Ingress(words[2]),
+            vip: words[3] as u16,
+        }
+    }
+}
+
+const _: () = assert!(Transport::Sctp.code() <= 3);
