@@ -68,10 +68,7 @@ impl SourceRate {
     pub fn new(flows: u32, burst: u32, hz: u32) -> Self {
         let interval = (u64::from(hz.max(1)) * 1024 / u64::from(flows.max(1))).max(1);
         let ahead = interval.saturating_mul(u64::from(burst.max(1) - 1));
-        Self {
-            interval: u32::try_from(interval).unwrap_or(u32::MAX),
-            burst: u32::try_from(ahead).unwrap_or(u32::MAX),
-        }
+        Self { interval: u32::try_from(interval).unwrap_or(u32::MAX), burst: u32::try_from(ahead).unwrap_or(u32::MAX) }
     }
 
     /// As one word.

@@ -225,16 +225,13 @@ mod tests {
 
     #[test]
     fn a_word_keeps_its_parts_apart() {
-        let word = PlacementWord::new(
-            PlacementStage::Session,
-            0x3fff,
-            0xfff,
-            ForwardMode::Gue,
-            Transport::Sctp,
-            Tick(0xfedc),
-        );
+        let word =
+            PlacementWord::new(PlacementStage::Session, 0x3fff, 0xfff, ForwardMode::Gue, Transport::Sctp, Tick(0xfedc));
         assert_eq!((word.member(), word.listener(), word.seen()), (0x3fff, 0xfff, Tick(0xfedc)));
-        assert_eq!((word.mode(), word.transport(), word.stage()), (ForwardMode::Gue, Some(Transport::Sctp), PlacementStage::Session));
+        assert_eq!(
+            (word.mode(), word.transport(), word.stage()),
+            (ForwardMode::Gue, Some(Transport::Sctp), PlacementStage::Session)
+        );
         assert!(word.is_live() && !word.is_udp() && !word.is_counted() && word.counted(true).is_counted());
         let later = word.counted(true).with(PlacementStage::Closing, Tick(3));
         assert_eq!((later.member(), later.seen(), later.stage()), (0x3fff, Tick(3), PlacementStage::Closing));

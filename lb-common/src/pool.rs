@@ -126,8 +126,7 @@ impl PoolEntry {
     /// A member of the pool has a limit of its own.
     pub const LIMITS_MEMBERS: u64 = 1 << 61;
     /// All flags but `VALID`.
-    pub const FLAGS: u64 =
-        Self::RECORDS | Self::PERSISTENT | Self::CHANGING | Self::CLAMPS_MSS | Self::LIMITS_MEMBERS;
+    pub const FLAGS: u64 = Self::RECORDS | Self::PERSISTENT | Self::CHANGING | Self::CLAMPS_MSS | Self::LIMITS_MEMBERS;
 
     /// A pool whose table is `length` slots long from `first`.
     #[must_use]

@@ -14,15 +14,16 @@ use lb_common::{
     hash,
     limits::SLOTS_PER_LINE,
     listener::ListenerEntry,
-    member::{Member, MemberState},
+    member::{Member, MemberState, NextHop},
     pool::{ForwardMode, Picker, PoolEntry},
 };
 
 use crate::{
+    admission,
     deliver::{self, Parcel},
     family::{Family, ForwardEntry, Network, ReturnEntry, replace},
     far::{Call, Choice, Facts, of_family},
-    flow::{Found, Moment, Opener, back_of, find, is_over, note, open},
+    flow::{Found, Moment, back_of, find, is_over, note},
     headers::{Ethernet, Tcp, tcp_flags},
     ingress::Ingress,
     live, mss,
@@ -63,7 +64,7 @@ pub(crate) fn forward<F: Family, T: Tables>(
     let (choice, spread) = if matches!(pool.mode(), ForwardMode::Nat) {
         let known = known::<F, T>(packet, tables, moment, arrival, &ends);
         // No frame is wrapped, so nothing asks for the spread.
-        (known.unwrap_or_else(|| ask(packet, tables, of_family::<F>(Call::Attend4, Call::Attend6), arrival)), 0)
+        (known.unwrap_or_else(|| attention::<F, T>(packet, tables, arrival)), 0)
     } else {
         let ports = ends.ports();
         let wide = ends.selection(moment.seed(), if matches!(pool.picker(), Picker::SourceIp) { 0 } else { ports });
@@ -81,6 +82,23 @@ pub(crate) fn forward<F: Family, T: Tables>(
         return Verdict::from_word(tables.far(packet, refuse, [facts, reason as u64, 0, 0]));
     }
     deliver::to_member::<F, T>(packet, tables, &Parcel { arrival, choice, spread })
+}
+
+/// Has a packet attended to: its flow is found, or opened.
+#[inline(always)]
+fn attention<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
+    let choice = ask(packet, tables, of_family::<F>(Call::Attend4, Call::Attend6), arrival);
+    if choice.0 != Choice::UNKNOWN.0 {
+        return choice;
+    }
+    let choice = ask(packet, tables, of_family::<F>(Call::Begin4, Call::Begin6), arrival);
+    if !choice.is_to_be_opened() {
+        return choice;
+    }
+    let [facts, _, ingress, vip] = arrival.to_words();
+    let whose = u64::from(choice.id()) << 32 | vip << 16 | u64::from(arrival.listener.id());
+    let claim = tables.far(packet, of_family::<F>(Call::ClaimBack4, Call::ClaimBack6), [facts, whose, 0, 0]);
+    Choice(tables.far(packet, of_family::<F>(Call::Open4, Call::Open6), [facts, whose, ingress, claim]))
 }
 
 /// Asks for the member of a packet.
@@ -136,6 +154,19 @@ impl Path {
         Some(Self { last_hop: ethernet.source.to_high(), own: ethernet.destination.to_high() })
     }
 
+    /// Its Ethernet source, and below it the number of the port it came in by, as
+    /// a return entry keeps them.
+    #[inline(always)]
+    pub(crate) fn last_hop(&self, port: u16) -> u64 {
+        self.last_hop | u64::from(port)
+    }
+
+    /// Its Ethernet destination, and below it the listener's port.
+    #[inline(always)]
+    pub(crate) fn own(&self, listener_port: u16) -> u64 {
+        self.own | u64::from(listener_port)
+    }
+
     /// Digest of both and of the interface the frame came in by.
     #[inline(always)]
     pub(crate) fn digest(&self, ingress: Ingress) -> u16 {
@@ -143,46 +174,55 @@ impl Path {
     }
 }
 
-/// Finds or opens the flow of a packet to a `nat` pool, and notes what the packet
-/// says about it. A far call.
+/// Finds the flow of a packet to a `nat` pool and notes what the packet says about
+/// it. A far call; says where none goes on that one is to be begun.
 #[inline(always)]
 pub(crate) fn attend<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
-    match attended::<F, T>(packet, tables, arrival) {
-        Ok(choice) => choice,
-        Err(reason) => Choice::refused(reason),
+    if F::hops(packet).is_none_or(|hops| hops <= 1) {
+        return Choice::refused(DropReason::TtlExpired);
+    }
+    let segment = &arrival.segment;
+    match kept::<F, T>(packet, tables, arrival) {
+        Some((_, state)) if is_reset(state, segment) => Choice::refused(DropReason::MemberDownReset),
+        Some((choice, _)) => choice,
+        None => Choice::UNKNOWN,
     }
 }
 
 #[inline(always)]
-fn attended<F: Family, T: Tables>(
-    packet: &mut Packet<'_>,
-    tables: &T,
-    arrival: &Arrival,
-) -> Result<Choice, DropReason> {
-    const BAD: DropReason = DropReason::MalformedTransport;
+fn kept<F: Family, T: Tables>(packet: &Packet<'_>, tables: &T, arrival: &Arrival) -> Option<(Choice, MemberState)> {
+    let moment = &Moment::read(tables)?;
+    let digest = Path::of(packet)?.digest(arrival.ingress);
+    let (port, _) = arrival.segment.ports(packet)?;
+    let key = F::key(F::source(packet)?, port, arrival.listener.id());
+    let found = find::<F, T>(tables, moment, key)?;
+    keep::<F, T>(packet, tables, moment, arrival, digest, found)
+}
+
+/// Chooses the member that the flow of a packet to a `nat` pool is to be opened
+/// to. A far call.
+#[inline(always)]
+pub(crate) fn begin<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
+    match begun::<F, T>(packet, tables, arrival) {
+        Ok(choice) => choice,
+        Err(reason) => {
+            if !matches!(reason, DropReason::FlowUnknown | DropReason::OtherStation | DropReason::InterfaceUnknown) {
+                tables.count_refused(arrival.listener.id());
+            }
+            Choice::refused(reason)
+        }
+    }
+}
+
+#[inline(always)]
+fn begun<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival) -> Result<Choice, DropReason> {
     let Arrival { segment, listener, .. } = arrival;
     let moment = &Moment::read(tables).ok_or(DropReason::NotConfigured)?;
-    if F::hops(packet).is_none_or(|hops| hops <= 1) {
-        return Err(DropReason::TtlExpired);
-    }
-    let digest = Path::of(packet).ok_or(BAD)?.digest(arrival.ingress);
-    let ends = Ends::<F>::of(packet, arrival).ok_or(BAD)?;
+    let ends = &Ends::<F>::of(packet, arrival).ok_or(DropReason::MalformedTransport)?;
     let pool = tables.pool(listener.pool());
-    let entry = pool.map_or(PoolEntry::default(), |pool| pool.entry());
-
-    let kept = match find::<F, T>(tables, moment, ends.key(listener.id())) {
-        Some(found) => keep::<F, T>(packet, tables, moment, arrival, digest, found),
-        None => None,
-    };
-    if segment.opens() && entry.has(PoolEntry::CLAMPS_MSS) {
-        mss::clamp_for(packet, segment, pool, ForwardMode::Nat);
-    }
-    if let Some((choice, state)) = kept {
-        return if is_reset(state, segment) { Err(DropReason::MemberDownReset) } else { Ok(choice) };
-    }
     // A flow that began while the pool's members were reached another way.
-    if entry.has(PoolEntry::CHANGING)
-        && let Some(choice) = select::placed_before::<F, T>(tables, moment, arrival, &ends, pool)
+    if pool.is_some_and(|pool| pool.entry().has(PoolEntry::CHANGING))
+        && let Some(choice) = select::placed_before::<F, T>(tables, moment, arrival, ends, pool)
     {
         return Ok(choice);
     }
@@ -191,18 +231,21 @@ fn attended<F: Family, T: Tables>(
     if segment.has(tcp_flags::RST) {
         return Err(DropReason::FlowUnknown);
     }
-    let ingress_port = station(packet, tables, arrival.ingress)?;
-    let opener = Opener::new(arrival.vip, ingress_port, digest);
-    match open::<F, T>(tables, packet, moment, arrival, opener, pool).get() {
-        Ok((member, snat_port)) => {
-            tables.count_new_flow(listener.id(), member);
-            Ok(Choice::member(member, snat_port, ForwardMode::Nat))
-        }
-        Err(reason) => {
-            tables.count_refused(listener.id());
-            Err(reason)
-        }
+    station(packet, tables, arrival.ingress)?;
+    if F::vip(tables, ends.client).is_some() {
+        return Err(DropReason::SourceIsVip);
     }
+    if listener.has(ListenerEntry::RULES) {
+        admission::admit::<F, T>(tables, moment, *listener, ends.client)?;
+    }
+    let member = select::for_new_flow::<F, T>(tables, moment, listener.id(), pool, ends)?;
+    let chosen = tables.member(member).filter(|m| m.state().has(MemberState::VALID));
+    let hop = chosen.ok_or(DropReason::MemberMissing)?.next_hop_words();
+    NextHop::port_in(hop).ok_or(DropReason::MemberUnresolved)?;
+    if segment.opens() && pool.is_some_and(|pool| pool.entry().has(PoolEntry::CLAMPS_MSS)) {
+        mss::clamp_for(packet, segment, pool, ForwardMode::Nat);
+    }
+    Ok(Choice::to_open(member))
 }
 
 /// Whether a packet of an established flow is to be answered with a reset: its
@@ -268,8 +311,8 @@ fn keep<F: Family, T: Tables>(
         if moved_hop {
             let port = arrival.ingress.port(tables).ok()?;
             let (path, (_, listener_port)) = (Path::of(packet)?, segment.ports(packet)?);
-            back.last_hop().store(path.last_hop | u64::from(port), Relaxed);
-            back.own().store(path.own | u64::from(listener_port), Relaxed);
+            back.last_hop().store(path.last_hop(port), Relaxed);
+            back.own().store(path.own(listener_port), Relaxed);
         }
         if unconfirmed && confirms(packet, segment, back_ctl) {
             next = Stage::Established;

@@ -43,11 +43,7 @@ pub(crate) fn to_member<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &
 }
 
 #[inline(always)]
-fn sent<F: Family, T: Tables>(
-    packet: &mut Packet<'_>,
-    tables: &T,
-    parcel: &Parcel<'_>,
-) -> Result<Verdict, DropReason> {
+fn sent<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, parcel: &Parcel<'_>) -> Result<Verdict, DropReason> {
     let Parcel { arrival, choice, spread } = parcel;
     let Arrival { network, segment, listener, ingress, .. } = arrival;
     let member = tables.member(choice.id()).ok_or(DropReason::MemberMissing)?;

@@ -111,8 +111,11 @@ fn inner_sum<F: Family>(packet: &Packet<'_>, network: &Network, sctp: bool) -> S
         // Addresses and length stand in both headers; so does the protocol,
         // beside the hop limit in one of them.
         let Some(ip) = packet.view::<Ipv6>(NETWORK_OFFSET) else { return Sum::default() };
-        Sum::default().add32(ip.version_class_flow).add16(u16::from_ne_bytes([0, ip.hop_limit]))
-            .add16(u16::from_ne_bytes([ip.next_header, 0])).sub16(u16::from_ne_bytes([0, ip.next_header]))
+        Sum::default()
+            .add32(ip.version_class_flow)
+            .add16(u16::from_ne_bytes([0, ip.hop_limit]))
+            .add16(u16::from_ne_bytes([ip.next_header, 0]))
+            .sub16(u16::from_ne_bytes([0, ip.next_header]))
     } else {
         // A header with its checksum comes to zero.
         let Some(ip) = packet.view::<Ipv4>(NETWORK_OFFSET) else { return Sum::default() };

@@ -38,6 +38,10 @@ pub enum Call {
     Attend4 = 0,
     /// The same for IPv6.
     Attend6,
+    /// [`Arrival`] → [`Choice`]: the same packet's flow is none that goes on.
+    Begin4,
+    /// The same for IPv6.
+    Begin6,
     /// [`Arrival`] → [`Choice`]: a packet to a pool whose members are reached
     /// another way, where the table alone does not say which.
     Choose4,
@@ -48,6 +52,10 @@ pub enum Call {
     Heard4,
     /// The same for IPv6.
     Heard6,
+    /// Facts, whose, ingress, claim → [`Choice`]: a flow is opened. See [`flow`].
+    Open4,
+    /// The same for IPv6.
+    Open6,
     /// Facts, whose → claim: a new flow's return entry. See [`flow`].
     ClaimBack4,
     /// The same for IPv6.
@@ -183,7 +191,8 @@ impl Facts {
 }
 
 /// Which member a packet goes to and how, or why to none: member id (bits 0–15),
-/// SNAT port (16–31), mode (32–34), reason (40–47, zero for a choice).
+/// SNAT port (16–31), mode (32–34), reason (40–47, zero for a choice), and whether
+/// the flow is to be opened first (48).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct Choice(pub u64);
@@ -194,6 +203,23 @@ impl Choice {
     #[must_use]
     pub const fn member(member: u16, snat_port: u16, mode: ForwardMode) -> Self {
         Self(member as u64 | (snat_port as u64) << 16 | (mode as u64) << 32)
+    }
+
+    /// No flow goes on.
+    pub const UNKNOWN: Self = Self(1 << 49);
+
+    /// A member that a flow is to be opened to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_open(member: u16) -> Self {
+        Self(member as u64 | 1 << 48)
+    }
+
+    /// Whether a flow is to be opened.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_to_be_opened(self) -> bool {
+        self.0 >> 48 & 1 != 0
     }
 
     /// Nobody.
@@ -241,10 +267,14 @@ pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments
     match call {
         Call::Attend4 => client::attend::<V4, T>(packet, tables, &Arrival::from_words(arguments)).0,
         Call::Attend6 => client::attend::<V6, T>(packet, tables, &Arrival::from_words(arguments)).0,
+        Call::Begin4 => client::begin::<V4, T>(packet, tables, &Arrival::from_words(arguments)).0,
+        Call::Begin6 => client::begin::<V6, T>(packet, tables, &Arrival::from_words(arguments)).0,
         Call::Choose4 => select::choose::<V4, T>(packet, tables, &Arrival::from_words(arguments)).0,
         Call::Choose6 => select::choose::<V6, T>(packet, tables, &Arrival::from_words(arguments)).0,
         Call::Heard4 => member::heard::<V4, T>(packet, tables, facts, b as u32, c, d as u16),
         Call::Heard6 => member::heard::<V6, T>(packet, tables, facts, b as u32, c, d as u16),
+        Call::Open4 => flow::open::<V4, T>(packet, tables, facts, b, Ingress(c), d).0,
+        Call::Open6 => flow::open::<V6, T>(packet, tables, facts, b, Ingress(c), d).0,
         Call::ClaimBack4 => flow::claim_back_far::<V4, T>(packet, tables, facts, b),
         Call::ClaimBack6 => flow::claim_back_far::<V6, T>(packet, tables, facts, b),
         Call::ClaimForward4 => flow::claim_forward_far::<V4, T>(packet, tables, facts, b as u16),
@@ -299,13 +329,7 @@ impl Arrival {
     #[must_use]
     pub const fn from_words(words: [u64; 4]) -> Self {
         let (network, segment) = Facts(words[0]).headers();
-        Self {
-            network,
-            segment,
-            listener: ListenerEntry(words[1]),
-            ingress: Ingress(words[2]),
-            vip: words[3] as u16,
-        }
+        Self { network, segment, listener: ListenerEntry(words[1]), ingress: Ingress(words[2]), vip: words[3] as u16 }
     }
 }
 

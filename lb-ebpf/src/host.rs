@@ -450,7 +450,13 @@ impl<A> HostTables<A> {
     pub fn new(arrays: A, jiffies: u64) -> Self {
         let clock = Jiffies::default();
         clock.set(jiffies);
-        Self { arrays, jiffies: clock, counts: std::cell::RefCell::default(), notes: Notes::default(), traces: std::cell::RefCell::default() }
+        Self {
+            arrays,
+            jiffies: clock,
+            counts: std::cell::RefCell::default(),
+            notes: Notes::default(),
+            traces: std::cell::RefCell::default(),
+        }
     }
 }
 

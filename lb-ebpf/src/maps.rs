@@ -10,12 +10,15 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_RB_NO_WAKEUP, xdp_md},
     helpers::generated::bpf_jiffies64,
     macros::map,
-    maps::{Array, DevMap, HashMap, PerCpuArray, RingBuf, lpm_trie::{Key, LpmTrie}},
+    maps::{
+        Array, DevMap, HashMap, PerCpuArray, RingBuf,
+        lpm_trie::{Key, LpmTrie},
+    },
 };
 use lb_common::{
     advert::{AdvertGuard, AdvertLine},
-    config::Config,
     cidr::{self, Cidr4, Cidr6},
+    config::Config,
     counters::{EVENTS as EVENT_COUNT, Event, TrafficCounters},
     dnat::DnatLine,
     flow::{Flow4Line, Flow6Line, Return4, Return6},

@@ -12,11 +12,6 @@ use crate::{
 /// Answers a packet with ICMP "fragmentation needed" (RFC 1191) or ICMPv6 "packet
 /// too big" (RFC 4443 §3.2), saying `mtu`. A far call.
 #[inline(always)]
-pub(crate) fn answer<F: Family, T: Tables>(
-    _packet: &mut Packet<'_>,
-    _tables: &T,
-    _facts: Facts,
-    _mtu: u16,
-) -> Verdict {
+pub(crate) fn answer<F: Family, T: Tables>(_packet: &mut Packet<'_>, _tables: &T, _facts: Facts, _mtu: u16) -> Verdict {
     Verdict::Drop(DropReason::TooBig)
 }

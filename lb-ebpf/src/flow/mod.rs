@@ -27,8 +27,7 @@ use crate::{
 pub mod adopt;
 mod open;
 
-pub use open::{Opener, Outcome, open};
-pub(crate) use open::{claim_back_far, claim_forward_far};
+pub(crate) use open::{claim_back_far, claim_forward_far, open};
 
 /// What a packet's handling needs to know besides the packet.
 #[derive(Clone, Copy, Debug)]

@@ -8,159 +8,105 @@ use lb_common::{
     hash,
     limits::SNAT_CANDIDATES,
     listener::{self, ListenerEntry},
-    member::{MemberState, NextHop},
-    pool::Pool,
+    member::Member,
+    pool::ForwardMode,
+    time::Tick,
 };
 
 use super::{Moment, Willingness, evict_back, evict_forward};
 use crate::{
-    admission,
-    client::Arrival,
+    client::{Arrival, Path},
     family::{Family, ForwardEntry, ReturnEntry, replace},
-    far::{Call, Facts, of_family},
-    headers::Ethernet,
+    far::{Call, Choice, Facts, of_family},
     ingress::Ingress,
     live, lookup,
     packet::Packet,
-    select::{self, Ends},
+    select::Ends,
     tables::Tables,
 };
-
-/// What of an opening packet is not in the packet, in one word.
-#[derive(Clone, Copy, Debug)]
-pub struct Opener(u64);
-
-impl Opener {
-    /// VIP id and transport, the number of the port the frame came in by, and
-    /// the digest of its way (see [`flow::last_hop_digest`]).
-    #[inline(always)]
-    #[must_use]
-    pub const fn new(vip_and_transport: u16, ingress_port: u16, digest: u16) -> Self {
-        Self(vip_and_transport as u64 | (ingress_port as u64) << 16 | (digest as u64) << 32)
-    }
-
-    #[inline(always)]
-    const fn port(self) -> u16 {
-        (self.0 >> 16) as u16
-    }
-
-    #[inline(always)]
-    const fn digest(self) -> u16 {
-        (self.0 >> 32) as u16
-    }
-}
-
-/// A flow that was opened, or why it was not. All of it always has a value, so
-/// that it can travel in one register: the verifier does not accept that a part
-/// of one is left as it was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Outcome(u64);
-
-impl Outcome {
-    #[inline(always)]
-    const fn opened(member: u16, snat_port: u16) -> Self {
-        Self(member as u64 | (snat_port as u64) << 16)
-    }
-
-    #[inline(always)]
-    const fn refused(reason: DropReason) -> Self {
-        Self((reason as u64) << 32)
-    }
-
-    /// The member's id and the SNAT port (host order).
-    ///
-    /// # Errors
-    /// The reason the flow is refused.
-    #[inline(always)]
-    pub const fn get(self) -> Result<(u16, u16), DropReason> {
-        match (self.0 >> 32) as u8 {
-            0 => Ok((self.0 as u16, (self.0 >> 16) as u16)),
-            number => Err(DropReason::from_number(number)),
-        }
-    }
-}
 
 /// Mixed into the selection hash once a candidate, so that each candidate port
 /// is independent of the slot and of the others.
 const CANDIDATE: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Opens the flow of a packet to a listener of a `nat` pool.
+/// Opens the flow of a packet to a listener of a `nat` pool, whose return entry
+/// has been claimed (see [`claim_back_far`]). `whose` is the
+/// listener's id (bits 0–15), VIP and transport (16–31) and the member's id
+/// (32–47). A far call.
 #[inline(always)]
-pub fn open<F: Family, T: Tables>(
-    tables: &T,
+pub(crate) fn open<F: Family, T: Tables>(
     packet: &mut Packet<'_>,
-    moment: &Moment<'_>,
-    arrival: &Arrival,
-    opener: Opener,
-    pool: Option<&Pool>,
-) -> Outcome {
-    match opened::<F, T>(tables, packet, moment, arrival, opener, pool) {
-        Ok(outcome) => outcome,
-        Err(reason) => Outcome::refused(reason),
+    tables: &T,
+    facts: Facts,
+    whose: u64,
+    ingress: Ingress,
+    claim: u64,
+) -> Choice {
+    match opened::<F, T>(packet, tables, facts, whose, ingress, Claim(claim)) {
+        Ok(choice) => choice,
+        Err(reason) => {
+            tables.count_refused(whose as u16);
+            Choice::refused(reason)
+        }
     }
 }
 
 #[inline(always)]
 fn opened<F: Family, T: Tables>(
-    tables: &T,
     packet: &mut Packet<'_>,
-    moment: &Moment<'_>,
-    arrival: &Arrival,
-    opener: Opener,
-    pool: Option<&Pool>,
-) -> Result<Outcome, DropReason> {
-    let listener = arrival.listener;
-    let member_id = chosen::<F, T>(tables, packet, moment, arrival, pool)?;
-    let member = tables.member(member_id).filter(|m| m.state().has(MemberState::VALID));
-    let member = member.ok_or(DropReason::MemberMissing)?;
-    NextHop::port_in(member.next_hop_words()).ok_or(DropReason::MemberUnresolved)?;
-
-    let facts = Facts::of(&arrival.network, &arrival.segment).0;
-    let whose = u64::from(listener.id()) | u64::from(arrival.vip) << 16 | u64::from(member_id) << 32;
-    let back = Claim(tables.far(packet, of_family::<F>(Call::ClaimBack4, Call::ClaimBack6), [facts, whose, 0, 0]));
+    tables: &T,
+    facts: Facts,
+    whose: u64,
+    ingress: Ingress,
+    back: Claim,
+) -> Result<Choice, DropReason> {
+    let member_id = (whose >> 32) as u16;
     let entry = back.entry(|index| F::back(tables, index)).ok_or(DropReason::SnatPortsExhausted)?;
+    let member = tables.member(member_id).ok_or(DropReason::MemberMissing)?;
     let claim = of_family::<F>(Call::ClaimForward4, Call::ClaimForward6);
-    let forward = Claim(tables.far(packet, claim, [facts, u64::from(listener.id()), 0, 0]));
+    let forward = Claim(tables.far(packet, claim, [facts.0, whose, 0, 0]));
     let line = forward.entry(|index| F::line(tables, index));
     let Some(forward) = line.and_then(|line| F::way(line, forward.extra())) else {
         entry.ctl().store(Ctl::FREE.0, Relaxed);
         return Err(DropReason::FlowTableFull);
     };
-
-    // Nothing between here and the end may fail: both entries are claimed. What
-    // is read of the frame lies in it, as was seen before.
+    let filled = fill::<F, T>(packet, tables, facts, whose, ingress, (entry, forward), member);
+    let Some((now, digest)) = filled else {
+        // The frame was read before; it cannot have become shorter.
+        entry.ctl().store(Ctl::FREE.0, Relaxed);
+        forward.ctl().store(Ctl::FREE.0, Relaxed);
+        return Err(DropReason::MalformedTransport);
+    };
     let snat_port = back.extra();
-    let ends = Ends::<F>::of(packet, arrival).ok_or(DropReason::MalformedTransport)?;
-    let ethernet = packet.view::<Ethernet>(0).ok_or(DropReason::MalformedTransport)?;
-    let key = ends.key(listener.id());
-    let address = F::from_words([member.address[0].load(Relaxed), member.address[1].load(Relaxed)]);
-    entry.fill(key, address, member.state().port(), arrival.vip);
-    entry.last_hop().store(ethernet.source.to_high() | u64::from(opener.port()), Relaxed);
-    entry.own().store(ethernet.destination.to_high() | u64::from(ends.port), Relaxed);
-    publish(entry.ctl(), Ctl::new(Stage::New, snat_port, member_id, moment.now, 0));
-    forward.set_key(key);
-    publish(forward.ctl(), Ctl::new(Stage::New, snat_port, member_id, moment.now, opener.digest()));
-    live::began(tables, listener.id(), member_id);
-    Ok(Outcome::opened(member_id, snat_port))
+    publish(entry.ctl(), Ctl::new(Stage::New, snat_port, member_id, now, 0));
+    publish(forward.ctl(), Ctl::new(Stage::New, snat_port, member_id, now, digest));
+    live::began(tables, whose as u16, member_id);
+    tables.count_new_flow(whose as u16, member_id);
+    Ok(Choice::member(member_id, snat_port, ForwardMode::Nat))
 }
 
-/// The member of the flow, if it may be opened.
+/// Stores all of both entries but their control words, for which it returns the
+/// tick and the digest of the client's last hop.
 #[inline(always)]
-fn chosen<F: Family, T: Tables>(
+fn fill<F: Family, T: Tables>(
+    packet: &Packet<'_>,
     tables: &T,
-    packet: &mut Packet<'_>,
-    moment: &Moment<'_>,
-    arrival: &Arrival,
-    pool: Option<&Pool>,
-) -> Result<u16, DropReason> {
-    let ends = Ends::<F>::of(packet, arrival).ok_or(DropReason::MalformedTransport)?;
-    if F::vip(tables, ends.client).is_some() {
-        return Err(DropReason::SourceIsVip);
-    }
-    if arrival.listener.has(ListenerEntry::RULES) {
-        admission::admit::<F, T>(tables, moment, arrival.listener, ends.client)?;
-    }
-    select::for_new_flow::<F, T>(tables, moment, arrival.listener.id(), pool, &ends)
+    facts: Facts,
+    whose: u64,
+    ingress: Ingress,
+    (entry, forward): (&F::Return, &F::Forward),
+    member: &Member,
+) -> Option<(Tick, u16)> {
+    let (client_port, port) = facts.headers().1.ports(packet)?;
+    let key = F::key(F::source(packet)?, client_port, whose as u16);
+    let path = Path::of(packet)?;
+    let ingress_port = ingress.port(tables).ok()?;
+    let address = F::from_words([member.address[0].load(Relaxed), member.address[1].load(Relaxed)]);
+    entry.fill(key, address, member.state().port(), (whose >> 16) as u16);
+    entry.last_hop().store(path.last_hop(ingress_port), Relaxed);
+    entry.own().store(path.own(port), Relaxed);
+    forward.set_key(key);
+    Some((Moment::read(tables)?.now, path.digest(ingress)))
 }
 
 /// An entry that was claimed: its index or that of its line (bits 0–31), its
@@ -185,16 +131,10 @@ impl Claim {
     }
 }
 
-/// Claims the return entry of a packet's flow. `whose` is the listener's id (bits
-/// 0–15), VIP and transport (16–31) and the member's id (32–47). A far call;
-/// returns a [`Claim`], or 0.
+/// Claims the return entry of a packet's flow; `whose` as for [`open`]. A far
+/// call; returns a [`Claim`], or 0.
 #[inline(always)]
-pub(crate) fn claim_back_far<F: Family, T: Tables>(
-    packet: &Packet<'_>,
-    tables: &T,
-    facts: Facts,
-    whose: u64,
-) -> u64 {
+pub(crate) fn claim_back_far<F: Family, T: Tables>(packet: &Packet<'_>, tables: &T, facts: Facts, whose: u64) -> u64 {
     let (network, segment) = facts.headers();
     let (listener, vip, member_id) = (whose as u16, (whose >> 16) as u16, (whose >> 32) as u16);
     let (ingress, listener) = (Ingress(0), ListenerEntry(u64::from(listener)));
