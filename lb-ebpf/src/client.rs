@@ -23,7 +23,7 @@ use crate::{
     deliver::{self, Parcel},
     family::{Family, ForwardEntry, Network, ReturnEntry, replace},
     far::{Call, Choice, Facts, of_family},
-    flow::{Found, Moment, back_of, find, is_over, note},
+    flow::{Found, Moment, back_of, find, is_over, locate, note},
     headers::{Ethernet, Tcp, tcp_flags},
     ingress::Ingress,
     live, mss,
@@ -125,7 +125,7 @@ fn known<F: Family, T: Tables>(
     arrival: &Arrival,
     ends: &Ends<F>,
 ) -> Option<Choice> {
-    let found = find::<F, T>(tables, moment, ends.key(arrival.listener.id()))?;
+    let found = locate::<F, T>(tables, moment, ends.key(arrival.listener.id()))?;
     let digest = Path::of(packet)?.digest(arrival.ingress);
     let plain = Ctl::new(Stage::Established, 0, 0, moment.now, digest);
     let says_nothing = !arrival.segment.has(tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST);

@@ -44,8 +44,11 @@ use crate::{
 #[inline(always)]
 pub fn run<T: Tables>(packet: &mut Packet<'_>, ifindex: u32, tables: &T) -> Verdict {
     let ingress = Ingress::untagged(ifindex);
-    let traced = tables.config().is_some_and(|c| c.has(Config::TRACE))
-        && tables.far(packet, Call::TraceBegin, [ingress.0, 0, 0, 0]) != 0;
+    // Asked twice rather than remembered: a flag that is carried along would have
+    // the verifier go every way twice.
+    if is_traced(tables) {
+        tables.far(packet, Call::TraceBegin, [ingress.0, 0, 0, 0]);
+    }
     let verdict = decide(packet, ingress, tables);
     match verdict {
         Verdict::Pass => tables.count(Event::Passed),
@@ -53,10 +56,16 @@ pub fn run<T: Tables>(packet: &mut Packet<'_>, ifindex: u32, tables: &T) -> Verd
         Verdict::Transmit | Verdict::Redirect(_) => tables.count(Event::Forwarded),
         Verdict::Answer => {}
     }
-    if traced {
+    if is_traced(tables) {
         tables.far(packet, Call::Trace, [ingress.0, verdict.to_word(), 0, 0]);
     }
     verdict
+}
+
+/// Whether anything is traced.
+#[inline(always)]
+fn is_traced<T: Tables>(tables: &T) -> bool {
+    tables.config().is_some_and(|config| config.has(Config::TRACE))
 }
 
 /// What becomes of a frame.
