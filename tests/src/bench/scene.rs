@@ -13,8 +13,8 @@ use lb_common::{
     config::IdleLimits, counters::Event, drop_reason::DropReason, flow_note::RING_NOTES, mac::Mac, member::MemberState,
 };
 use lb_user::dataplane::{
-    Dataplane as _, FlowRecord, ListenerId, MemberId, MemberRecord, NextHop, Op, PoolId, SlotHash, Statistics as _,
-    VipId,
+    Dataplane as _, FlowRecord, ListenerId, ListenerRules, MemberId, MemberPath, MemberRecord, NextHop, Op, PoolId,
+    PoolRecord, Statistics as _, VipId,
     exchange::{FlowExchange as _, KernelExchange},
     kernel::{KernelDataplane, KernelOptions},
 };
@@ -187,11 +187,18 @@ fn operations(protocols: Protocols) -> Vec<Op> {
             flags: MemberState::UP,
             weight: 1,
             next_hop: Some(next_hop),
+            path: MemberPath::default(),
+            connection_limit: 0,
         },
     };
     let mut operations: Vec<Op> = (1..=MEMBERS).map(member).collect();
     let table = (1..=MEMBERS).map(MemberId).cycle().take(SLOTS).collect();
-    operations.push(Op::PutPool { id: pool, label: "bench/pool".to_owned(), hash: SlotHash::SourceIpPort, table });
+    operations.push(Op::PutPool {
+        id: pool,
+        record: PoolRecord::named("bench/pool"),
+        table,
+        hold: std::time::Duration::ZERO,
+    });
     operations.push(Op::PutVip {
         id: vip,
         address: protocols.vip(),
@@ -207,6 +214,7 @@ fn operations(protocols: Protocols) -> Vec<Op> {
         label: "bench/listener".to_owned(),
         pool,
         in_snat_range: false,
+        rules: ListenerRules::default(),
     });
     operations
 }
