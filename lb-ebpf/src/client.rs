@@ -6,7 +6,7 @@
 //! packets, and end in [`deliver`](crate::deliver). Everything else is asked of
 //! [`attend`] or [`select::choose`](crate::select::choose), which are far calls.
 
-use lb_common::atomic::Ordering::Relaxed;
+use lb_common::atomic::{Ordering::Relaxed, blur};
 
 use lb_common::{
     drop_reason::DropReason,
@@ -332,7 +332,8 @@ fn keep<F: Family, T: Tables>(
     if segment.has(tcp_flags::FIN | tcp_flags::RST) && !matches!(next, Stage::Reset) {
         next = if segment.has(tcp_flags::RST) { Stage::Reset } else { Stage::Closing };
     }
-    let after = ctl.with(next, moment.now, digest);
+    let after = Ctl(blur(ctl.with(next, moment.now, digest).0, moment.seed()));
+    let next = after.stage();
     if after != ctl && replace(entry.ctl(), ctl, after) {
         note::<F, T>(tables, ctl, after, arrival.vip);
         if next != stage && matches!(next, Stage::Closing | Stage::Reset) {

@@ -10,9 +10,7 @@
 #![no_main]
 #![allow(unsafe_code, reason = "the entry point of a BPF object")]
 
-use aya_ebpf::{
-    bindings::xdp_action, helpers::generated::bpf_xdp_adjust_head, macros::xdp, programs::XdpContext,
-};
+use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_xdp_adjust_head, macros::xdp, programs::XdpContext};
 
 /// Passes everything.
 #[xdp]

@@ -178,8 +178,9 @@ fn to_vip<F: Family, T: Tables>(
         _ => return Err(DropReason::UnsupportedProtocol),
     };
     let whole = matches!(network.fragment, Fragment::Whole);
-    let segment = Segment::parse(packet, transport, network.offset, network.length, whole)?;
     let moment = Moment::read(tables).ok_or(DropReason::NotConfigured)?;
+    let segment = Segment::parse(packet, transport, network.offset, network.length, whole)?;
+    let segment = segment.blurred(moment.seed());
 
     let vip = segment.with_vip(vip.id());
     let (_, port) = segment.ports(packet).ok_or(DropReason::MalformedTransport)?;

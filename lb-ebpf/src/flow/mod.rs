@@ -6,7 +6,7 @@
 //! order: what has been idle for too long, what is closed, what is unconfirmed.
 //! A confirmed flow in use is never displaced.
 
-use lb_common::atomic::{Ordering::Relaxed, opaque};
+use lb_common::atomic::{Ordering::Relaxed, blur, opaque};
 
 use lb_common::{
     config::{Config, IdleLimits},
@@ -84,7 +84,7 @@ impl Spot {
     /// looked at.
     #[inline(always)]
     pub fn entry<F: Family, T: Tables>(self, tables: &T) -> Option<&F::Forward> {
-        F::way(F::line(tables, self.line)?, opaque(u64::from(self.way)) as u16)
+        F::way(F::line(tables, self.line)?, self.way)
     }
 }
 
@@ -100,7 +100,9 @@ pub fn locate<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, key: F::Key
             // The word is read again after the key: in between, the entry may
             // have been given to another flow.
             if ctl.is_live() && entry.holds(key) && flow::ctl(entry.ctl()).same_flow(ctl) {
-                return Some(Spot { line: index, way: way as u16, ctl });
+                // Which way it was is the same to whoever goes on with it.
+                let spot = blur(u64::from(index) | (way as u64) << 32, moment.seed());
+                return Some(Spot { line: spot as u32, way: (spot >> 32) as u16, ctl });
             }
         }
     }
