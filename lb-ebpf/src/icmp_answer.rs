@@ -158,3 +158,7 @@ fn is_one_host<F: Family>(address: F::Address) -> bool {
         first != 0 && first != 127 && first < 224
     }
 }
+
+#[cfg(test)]
+#[path = "icmp_answer_tests.rs"]
+mod tests;
