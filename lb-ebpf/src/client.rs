@@ -93,6 +93,10 @@ pub(crate) fn forward<F: Family, T: Tables>(
 fn attention<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
     let choice = ask(packet, tables, of_family::<F>(Call::Attend4, Call::Attend6), arrival);
     if choice.0 != Choice::UNKNOWN.0 {
+        // A SYN sent again: the first may have been lost behind us.
+        if arrival.segment.opens() {
+            mss::clamp_for(packet, tables, &arrival.segment, tables.pool(arrival.listener.pool()), ForwardMode::Nat);
+        }
         return choice;
     }
     let choice = ask(packet, tables, of_family::<F>(Call::Begin4, Call::Begin6), arrival);
@@ -243,8 +247,8 @@ fn begun<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Ar
     let chosen = tables.member(member).filter(|m| m.state().has(MemberState::VALID));
     let hop = chosen.ok_or(DropReason::MemberMissing)?.next_hop_words();
     NextHop::port_in(hop).ok_or(DropReason::MemberUnresolved)?;
-    if segment.opens() && pool.is_some_and(|pool| pool.entry().has(PoolEntry::CLAMPS_MSS)) {
-        mss::clamp_for(packet, segment, pool, ForwardMode::Nat);
+    if segment.opens() {
+        mss::clamp_for(packet, tables, segment, pool, ForwardMode::Nat);
     }
     Ok(Choice::to_open(member))
 }

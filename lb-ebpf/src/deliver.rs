@@ -77,6 +77,49 @@ fn sent<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, parcel: &Parc
     leave(packet, tables, port, *ingress).ok_or(DropReason::MemberUnresolved)
 }
 
+/// Sends a packet to a member that is reached directly (`dsr`, `ipip`, `gue`)
+/// without looking at what it carries: something that belongs to a flow and has
+/// no ports of it, a later fragment or an ICMP error. `facts` may be those of the
+/// network header alone. It is counted for the member and the listener.
+///
+/// For a far call: a packet that is wrapped is handed to another one.
+#[allow(clippy::too_many_arguments, reason = "they are what a word in a table says, taken apart")]
+#[inline(always)]
+pub(crate) fn as_it_is<F: Family, T: Tables>(
+    packet: &mut Packet<'_>,
+    tables: &T,
+    facts: Facts,
+    member_id: u16,
+    listener_id: u16,
+    mode: ForwardMode,
+    spread: u32,
+    ingress: Ingress,
+) -> Verdict {
+    let Some(member) = tables.member(member_id) else { return Verdict::Drop(DropReason::MemberMissing) };
+    let hop = member.next_hop_words();
+    let bytes = facts.headers().0.total();
+    if matches!(mode, ForwardMode::Ipip | ForwardMode::Gue) {
+        // Nobody is told: neither of what is sent so may be answered with an
+        // error (RFC 1122 §3.2.2, RFC 4443 §2.4), and whoever sent the datagram
+        // was told by its first fragment.
+        if bytes > u64::from(encap::room(member, mode)) {
+            return Verdict::Drop(DropReason::TooBig);
+        }
+        let arguments = [facts.0, u64::from(member_id), u64::from(spread), mode as u64];
+        let refused = tables.far(packet, of_family::<F>(Call::Wrap4, Call::Wrap6), arguments);
+        if refused != 0 {
+            return Verdict::Drop(DropReason::from_number(refused as u8));
+        }
+    } else {
+        address(packet, hop);
+    }
+    tables.count_listener(listener_id, Direction::In, bytes);
+    tables.count_member(member_id, Direction::In, bytes);
+    let port = NextHop::port_in(hop);
+    let left = port.and_then(|port| leave(packet, tables, port, ingress));
+    left.unwrap_or(Verdict::Drop(DropReason::MemberUnresolved))
+}
+
 /// What a packet that is translated becomes. In mode `dnat` its source stays,
 /// and `kept` are its ports.
 #[inline(always)]

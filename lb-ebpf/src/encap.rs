@@ -117,6 +117,11 @@ fn inner_sum<F: Family>(packet: &Packet<'_>, network: &Network, sctp: bool) -> S
             .add16(u16::from_ne_bytes([ip.next_header, 0]))
             .sub16(u16::from_ne_bytes([0, ip.next_header]))
     } else {
+        // ICMP has no pseudo header, so all of it comes to zero; as all ones, for
+        // no bits at all say that there is no sum.
+        if network.protocol == protocol::ICMP {
+            return Sum::default().add16(0xffff);
+        }
         // A header with its checksum comes to zero.
         let Some(ip) = packet.view::<Ipv4>(NETWORK_OFFSET) else { return Sum::default() };
         let length = (network.length as u16).to_be();

@@ -20,7 +20,7 @@ use crate::{
     family::{self, Family, Fragment, Network, V4, V6},
     flow, fragment, guard, icmp,
     ingress::Ingress,
-    member,
+    member, mss,
     packet::Packet,
     refuse, rewrite, sctp, select,
     tables::{Tables, Verdict},
@@ -68,10 +68,30 @@ pub enum Call {
     Refuse4,
     /// The same for IPv6.
     Refuse6,
-    /// Facts, VIP's entry, ingress → verdict: an ICMP message to a VIP.
+    /// Facts, VIP's entry, ingress → verdict, or what an error is about: an ICMP
+    /// message to a VIP. See [`icmp`].
     Icmp4,
     /// The same for IPv6.
     Icmp6,
+    /// Facts, what an error is about, VIP's entry → whom it concerns.
+    IcmpFind4,
+    /// The same for IPv6.
+    IcmpFind6,
+    /// Facts, what an error is about, the return entry and its VIP, ingress →
+    /// verdict: it concerns a client.
+    IcmpToClient4,
+    /// The same for IPv6.
+    IcmpToClient6,
+    /// Facts, what an error is about, choice, ingress → verdict: it concerns a
+    /// member that knows other addresses than the client.
+    IcmpToMember4,
+    /// The same for IPv6.
+    IcmpToMember6,
+    /// Facts, what an error is about, VIP's entry, ingress → verdict, or choice: it
+    /// concerns the member that the pool's table has for a flow.
+    IcmpByTable4,
+    /// The same for IPv6.
+    IcmpByTable6,
     /// Facts, VIP's entry, ingress → verdict: a fragment without ports.
     Later4,
     /// The same for IPv6.
@@ -98,6 +118,8 @@ pub enum Call {
     /// Offset and length, place of the checksum, sum of the pseudo header →
     /// checksum, or a reason above: a checksum is made.
     Complete,
+    /// Offset of a SYN, largest MSS or 0, mode → 0: its MSS is lowered.
+    LowerMss,
     /// Facts, ports → 0: SCTP ports change, and the checksum with them.
     SctpPorts,
     /// → [`Facts`], or a reason above them: what is behind IPv6's header.
@@ -281,8 +303,20 @@ pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments
         Call::ClaimForward6 => flow::claim_forward_far::<V6, T>(packet, tables, facts, b as u16),
         Call::Refuse4 => refuse::refuse::<V4, T>(packet, tables, facts, DropReason::from_number(b as u8)).to_word(),
         Call::Refuse6 => refuse::refuse::<V6, T>(packet, tables, facts, DropReason::from_number(b as u8)).to_word(),
-        Call::Icmp4 => icmp::message::<V4, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
-        Call::Icmp6 => icmp::message::<V6, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
+        Call::Icmp4 => icmp::message::<V4, T>(packet, tables, facts, VipEntry(b), Ingress(c)),
+        Call::Icmp6 => icmp::message::<V6, T>(packet, tables, facts, VipEntry(b), Ingress(c)),
+        Call::IcmpFind4 => icmp::find::<V4, T>(packet, tables, facts, Facts(b), VipEntry(c)),
+        Call::IcmpFind6 => icmp::find::<V6, T>(packet, tables, facts, Facts(b), VipEntry(c)),
+        Call::IcmpToClient4 => icmp::to_client::<V4, T>(packet, tables, facts, Facts(b), c, Ingress(d)).to_word(),
+        Call::IcmpToClient6 => icmp::to_client::<V6, T>(packet, tables, facts, Facts(b), c, Ingress(d)).to_word(),
+        Call::IcmpToMember4 => {
+            icmp::to_member::<V4, T>(packet, tables, facts, Facts(b), Choice(c), Ingress(d)).to_word()
+        }
+        Call::IcmpToMember6 => {
+            icmp::to_member::<V6, T>(packet, tables, facts, Facts(b), Choice(c), Ingress(d)).to_word()
+        }
+        Call::IcmpByTable4 => icmp::by_table::<V4, T>(packet, tables, facts, Facts(b), VipEntry(c), Ingress(d)),
+        Call::IcmpByTable6 => icmp::by_table::<V6, T>(packet, tables, facts, Facts(b), VipEntry(c), Ingress(d)),
         Call::Later4 => fragment::later::<V4, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
         Call::Later6 => fragment::later::<V6, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
         Call::Remember4 => fragment::remember::<V4, T>(packet, tables, facts, Choice(b), ListenerEntry(c)),
@@ -294,6 +328,7 @@ pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments
         Call::Wrap4 => encap::wrap_far::<V4, T>(packet, tables, facts, b as u16, c as u32, ForwardMode::from_bits(d)),
         Call::Wrap6 => encap::wrap_far::<V6, T>(packet, tables, facts, b as u16, c as u32, ForwardMode::from_bits(d)),
         Call::Complete => rewrite::complete(packet, a, b as usize, c),
+        Call::LowerMss => mss::lower(packet, a as usize, b as u16, ForwardMode::from_bits(c)),
         Call::SctpPorts => sctp::change_ports(packet, facts, b),
         Call::Extensions => family::extensions(packet).0,
         Call::Arp => control::arp(packet, tables, Ingress(a)).to_word(),

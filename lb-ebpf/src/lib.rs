@@ -29,6 +29,7 @@ pub mod headers;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
 mod icmp;
+mod icmp_answer;
 pub mod ingress;
 mod live;
 pub mod lookup;

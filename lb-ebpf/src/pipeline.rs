@@ -31,6 +31,7 @@ use crate::{
     flow::Moment,
     guard,
     headers::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, protocol},
+    icmp,
     ingress::Ingress,
     lookup, member,
     packet::Packet,
@@ -172,8 +173,7 @@ fn to_vip<F: Family, T: Tables>(
         protocol::UDP => Transport::Udp,
         protocol::SCTP => Transport::Sctp,
         icmp if icmp == F::ICMP => {
-            let call = of_family::<F>(Call::Icmp4, Call::Icmp6);
-            return Ok(Verdict::from_word(tables.far(packet, call, rest)));
+            return Ok(icmp::arrived::<F, T>(packet, tables, rest));
         }
         _ => return Err(DropReason::UnsupportedProtocol),
     };

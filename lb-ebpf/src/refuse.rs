@@ -3,9 +3,10 @@
 use lb_common::{checksum::Sum, counters::Event, drop_reason::DropReason};
 
 use crate::{
-    family::{Family, Network},
+    family::{Family, Fragment, Network},
     far::Facts,
     headers::{Ethernet, Tcp, tcp_flags},
+    icmp_answer::{Problem, answer, may_be_answered},
     packet::Packet,
     rewrite::pseudo_header,
     tables::{Tables, Verdict},
@@ -16,10 +17,13 @@ use crate::{
 const OWN_HOPS: u8 = 64;
 
 /// Ends a packet that no flow could be opened for, or whose flow has ended.
-/// Where the pool has no member, or the flow's member is down, a TCP client is
-/// answered with a reset (RFC 9293 §3.10.7.1, "CLOSED STATE"); the reason is
-/// counted all the same. Whoever calls this has no reset in hand: none answers
-/// another.
+///
+/// Where the pool has no member, the flow's member is down, or there are as many
+/// flows as there may be, a TCP client is answered with a reset (RFC 9293
+/// §3.10.7.1, "CLOSED STATE"); where the pool has no member, any other with "port
+/// unreachable". The reason is counted all the same. Whoever may not come, or
+/// comes too fast, hears nothing: who forges sources would have us bother them.
+/// No reset, and no SCTP packet that ends an association, is answered.
 #[inline(always)]
 pub(crate) fn refuse<F: Family, T: Tables>(
     packet: &mut Packet<'_>,
@@ -27,15 +31,26 @@ pub(crate) fn refuse<F: Family, T: Tables>(
     facts: Facts,
     reason: DropReason,
 ) -> Verdict {
+    const EMPTY: DropReason = DropReason::PoolEmpty;
     let (network, segment) = facts.headers();
-    if !matches!(reason, DropReason::PoolEmpty | DropReason::MemberDownReset) || !segment.is_tcp() {
-        return Verdict::Drop(reason);
-    }
-    if reset::<F>(packet, &network, &segment).is_none() {
-        return Verdict::Drop(reason);
-    }
+    let answered = if segment.has(tcp_flags::RST) || !may_be_answered::<F>(packet, &network) {
+        None
+    } else if segment.is_tcp() {
+        let is_told = matches!(
+            reason,
+            EMPTY | DropReason::MemberDownReset | DropReason::ConnectionLimit | DropReason::MemberConnectionLimit
+        );
+        let whole = matches!(network.fragment, Fragment::Whole);
+        if is_told && whole { reset::<F>(packet, &network, &segment).map(|()| Event::AnsweredReset) } else { None }
+    } else if matches!(reason, EMPTY) {
+        let answered = answer::<F, T>(packet, tables, &network, Problem::port_unreachable::<F>());
+        answered.map(|()| Event::AnsweredUnreachable)
+    } else {
+        None
+    };
+    let Some(event) = answered else { return Verdict::Drop(reason) };
     tables.count(Event::Drop(reason));
-    tables.count(Event::AnsweredReset);
+    tables.count(event);
     Verdict::Answer
 }
 

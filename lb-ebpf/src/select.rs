@@ -104,3 +104,15 @@ pub(crate) fn placed_before<F: Family, T: Tables>(
     let _ = ForwardMode::Nat;
     None
 }
+
+/// The member that a flow has whose opening was not seen now, recording nothing:
+/// for what is about a flow and no part of it.
+#[inline(always)]
+pub(crate) fn of_known<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, pool: u16, ends: &Ends<F>) -> Choice {
+    let entry = tables.pool(pool).map_or(PoolEntry::default(), Pool::entry);
+    if entry.length() == 0 {
+        return Choice::refused(DropReason::PoolEmpty);
+    }
+    let ports = if matches!(entry.picker(), Picker::SourceIp) { 0 } else { ends.ports() };
+    Choice::member(slot(tables, entry, ends.selection(moment.seed(), ports)), 0, entry.mode())
+}
