@@ -61,6 +61,10 @@ pub(crate) fn forward<F: Family, T: Tables>(
 ) -> Verdict {
     let Some(ends) = Ends::<F>::of(packet, arrival) else { return Verdict::Drop(DropReason::MalformedTransport) };
     let pool = tables.pool(arrival.listener.pool()).map_or(PoolEntry::default(), |pool| pool.entry());
+    // A direct mode is a part of the wire, and counts no hop.
+    if !pool.mode().is_direct() && F::hops(packet).is_none_or(|hops| hops <= 1) {
+        return Verdict::Drop(DropReason::TtlExpired);
+    }
     let (choice, spread) = if matches!(pool.mode(), ForwardMode::Nat) {
         let known = known::<F, T>(packet, tables, moment, arrival, &ends);
         // No frame is wrapped, so nothing asks for the spread.
@@ -182,9 +186,6 @@ impl Path {
 /// it. A far call; says where none goes on that one is to be begun.
 #[inline(always)]
 pub(crate) fn attend<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
-    if F::hops(packet).is_none_or(|hops| hops <= 1) {
-        return Choice::refused(DropReason::TtlExpired);
-    }
     let segment = &arrival.segment;
     match kept::<F, T>(packet, tables, arrival) {
         Some((_, state)) if is_reset(state, segment) => Choice::refused(DropReason::MemberDownReset),
