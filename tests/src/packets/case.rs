@@ -80,6 +80,14 @@ impl<'w> Case<'w> {
         }));
     }
 
+    /// The frame is sent on as exactly this, by the interface it came in by or by
+    /// another one.
+    #[track_caller]
+    pub fn becomes(&mut self, frame: &[u8], fate: Fate, expected: &[u8], events: &[Event]) {
+        let outcome = self.send(frame, fate, events);
+        assert_frame(&outcome.frame, expected);
+    }
+
     /// The packet goes to this member, changed in nothing but what it must be.
     /// Returns its SNAT port.
     #[track_caller]

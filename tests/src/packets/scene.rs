@@ -87,6 +87,12 @@ impl Version {
     /// Both.
     pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
+    /// That of an address.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
     const fn pick<T: Copy>(self, v4: T, v6: T) -> T {
         match self {
             Self::V4 => v4,

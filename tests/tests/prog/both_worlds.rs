@@ -53,6 +53,16 @@ fn what_ends_here_ends_with_a_reason() -> Result<()> {
 }
 
 #[test]
+fn an_error_goes_to_whom_it_concerns() -> Result<()> {
+    group("errors")
+}
+
+#[test]
+fn a_client_is_told_why() -> Result<()> {
+    group("answers")
+}
+
+#[test]
 fn members_are_chosen_and_kept() -> Result<()> {
     group("members")
 }
