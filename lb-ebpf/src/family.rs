@@ -132,6 +132,8 @@ pub trait Family {
     fn service(packet: &Packet<'_>) -> Option<(u8, bool)>;
     /// Whether a listener's `allowed_cidrs` have an address.
     fn allows<T: Tables>(tables: &T, listener: u16, address: Self::Address) -> bool;
+    /// An address cut to so many bits of it, one number for each family.
+    fn network(address: Self::Address, bits4: u8, bits6: u8) -> Self::Address;
     /// Looks a VIP up.
     fn vip<T: Tables>(tables: &T, address: Self::Address) -> Option<VipEntry>;
     /// A forward key.
@@ -251,6 +253,12 @@ impl Family for V4 {
     #[inline(always)]
     fn allows<T: Tables>(tables: &T, listener: u16, address: u32) -> bool {
         tables.allows4(listener, address)
+    }
+
+    #[inline(always)]
+    fn network(address: u32, bits4: u8, _: u8) -> u32 {
+        let gone = 32 - u32::from(if bits4 > 32 { 32 } else { bits4 });
+        address & (((u64::from(u32::MAX) << gone) as u32).to_be())
     }
 
     #[inline(always)]
@@ -414,6 +422,11 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn network(address: [u64; 2], _: u8, bits6: u8) -> [u64; 2] {
+        [address[0] & upper(bits6).to_be(), address[1] & upper(bits6.saturating_sub(64)).to_be()]
+    }
+
+    #[inline(always)]
     fn vip<T: Tables>(tables: &T, address: [u64; 2]) -> Option<VipEntry> {
         lookup::vip6(tables, address)
     }
@@ -487,6 +500,12 @@ impl Family for V6 {
         ip.payload_length = ((extensions + length) as u16).to_be();
         ip.hop_limit = hops;
     }
+}
+
+/// A word whose first so many bits are set, all of them from 64 on.
+#[inline(always)]
+const fn upper(bits: u8) -> u64 {
+    if bits == 0 { 0 } else { u64::MAX << (64 - if bits > 64 { 64 } else { bits } as u32) }
 }
 
 /// Reads IPv6's own header.
