@@ -118,6 +118,8 @@ pub enum Call {
     Untag,
     /// Tags → 1, or 0 where there is no room: puts them on.
     Tag,
+    /// Ingress → 1, or 0 where there is no room: puts those on that were taken off.
+    Retag,
     /// Ingress, verdict → 0: traces a packet.
     Trace,
     /// Ingress → 1: keeps what is needed to trace a packet later.
@@ -304,6 +306,7 @@ pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments
         Call::DnatBack6 => dnat::back::<V6, T>(packet, tables, Ingress(a)).to_word(),
         Call::Untag => vlan::untag(packet, tables, Ingress(a)).map_or(0, |ingress| ingress.0),
         Call::Tag => u64::from(vlan::tag(packet, lb_common::port::Tags(a))),
+        Call::Retag => u64::from(vlan::retag(packet, tables, Ingress(a))),
         Call::Trace => trace::end(packet, tables, Ingress(a), Verdict::from_word(b)),
         Call::TraceBegin => trace::begin(packet, tables, Ingress(a)),
     }

@@ -111,6 +111,15 @@ wire! {
         pub ethertype: u16,
     }
 
+    /// A VLAN tag (IEEE 802.1Q §9.6), which stands where the EtherType would.
+    #[derive(Debug)]
+    pub struct Tag {
+        /// [`ETHERTYPE_VLAN`] or [`ETHERTYPE_QINQ`].
+        pub kind: u16,
+        /// Priority (upper four bits) and number of the VLAN.
+        pub control: u16,
+    }
+
     /// IPv4 without options (RFC 791 §3.1).
     #[derive(Debug)]
     pub struct Ipv4 {

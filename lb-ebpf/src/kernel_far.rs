@@ -82,6 +82,7 @@ functions! {
     far_dnat_back6 = DnatBack6,
     far_untag = Untag,
     far_tag = Tag,
+    far_retag = Retag,
     far_trace = Trace,
     far_trace_begin = TraceBegin,
 }

@@ -43,15 +43,23 @@ use crate::{
 /// forwarded, as answered, or by the reason it was dropped for.
 #[inline(always)]
 pub fn run<T: Tables>(packet: &mut Packet<'_>, ifindex: u32, tables: &T) -> Verdict {
-    let ingress = Ingress::untagged(ifindex);
+    let mut ingress = Ingress::untagged(ifindex);
     let traced = tables.config().is_some_and(|c| c.has(Config::TRACE))
         && tables.far(packet, Call::TraceBegin, [ingress.0, 0, 0, 0]) != 0;
-    let verdict = decide(packet, ingress, tables);
+    let mut verdict = decide(packet, &mut ingress, tables);
     match verdict {
-        Verdict::Pass => tables.count(Event::Passed),
+        Verdict::Pass | Verdict::Answer => {
+            // It stays in the network it came from, and gets the tags back that
+            // it had there.
+            if ingress.is_tagged() && tables.far(packet, Call::Retag, [ingress.0, 0, 0, 0]) == 0 {
+                verdict = Verdict::Drop(DropReason::NoHeadroom);
+                tables.count(Event::Drop(DropReason::NoHeadroom));
+            } else if matches!(verdict, Verdict::Pass) {
+                tables.count(Event::Passed);
+            }
+        }
         Verdict::Drop(reason) => tables.count(Event::Drop(reason)),
         Verdict::Transmit | Verdict::Redirect(_) => tables.count(Event::Forwarded),
-        Verdict::Answer => {}
     }
     if traced {
         tables.far(packet, Call::Trace, [ingress.0, verdict.to_word(), 0, 0]);
@@ -61,37 +69,24 @@ pub fn run<T: Tables>(packet: &mut Packet<'_>, ifindex: u32, tables: &T) -> Verd
 
 /// What becomes of a frame.
 #[inline(always)]
-fn decide<T: Tables>(packet: &mut Packet<'_>, mut ingress: Ingress, tables: &T) -> Verdict {
+fn decide<T: Tables>(packet: &mut Packet<'_>, from: &mut Ingress, tables: &T) -> Verdict {
     let Some(mut ethertype) = packet.view::<Ethernet>(0).map(|e| e.ethertype) else { return Verdict::Pass };
+    let mut ingress = *from;
     if ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ {
         ingress = Ingress(tables.far(packet, Call::Untag, [ingress.0, 0, 0, 0]));
         if !ingress.is_tagged() {
             return Verdict::Pass;
         }
+        *from = ingress;
         let Some(ethernet) = packet.view::<Ethernet>(0) else { return Verdict::Pass };
         ethertype = ethernet.ethertype;
     }
-    let verdict = match ethertype {
+    match ethertype {
         ETHERTYPE_IPV4 => ip::<V4, T>(packet, ingress, tables),
         ETHERTYPE_IPV6 => ip::<V6, T>(packet, ingress, tables),
         ETHERTYPE_ARP => Verdict::from_word(tables.far(packet, Call::Arp, [ingress.0, 0, 0, 0])),
         _ => Verdict::Pass,
-    };
-    if ingress.is_tagged() && matches!(verdict, Verdict::Pass | Verdict::Answer) {
-        return retagged(packet, ingress, tables, verdict);
     }
-    verdict
-}
-
-/// A frame that stays in the network it came from, with its tags back on.
-#[inline(always)]
-fn retagged<T: Tables>(packet: &mut Packet<'_>, ingress: Ingress, tables: &T, verdict: Verdict) -> Verdict {
-    let port = ingress.port(tables).ok().and_then(|number| tables.port(number));
-    let tags = port.map_or(0, |port| port.tags.load(Relaxed));
-    if tags != 0 && tables.far(packet, Call::Tag, [tags, 0, 0, 0]) == 0 {
-        return Verdict::Drop(DropReason::NoHeadroom);
-    }
-    verdict
 }
 
 /// What becomes of an IP packet.
