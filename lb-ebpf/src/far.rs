@@ -72,12 +72,12 @@ pub enum Call {
     Icmp4,
     /// The same for IPv6.
     Icmp6,
-    /// Facts, VIP's entry, ingress → verdict: a fragment without ports.
+    /// Facts, ingress → verdict: a fragment without ports.
     Later4,
     /// The same for IPv6.
     Later6,
-    /// Facts, choice, listener's entry → 0: the first fragment of a datagram to
-    /// a member.
+    /// Facts, choice, listener's entry, spread → 0: the first fragment of a
+    /// datagram to a member.
     Remember4,
     /// The same for IPv6.
     Remember6,
@@ -285,10 +285,10 @@ pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments
         Call::Refuse6 => refuse::refuse::<V6, T>(packet, tables, facts, DropReason::from_number(b as u8)).to_word(),
         Call::Icmp4 => icmp::message::<V4, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
         Call::Icmp6 => icmp::message::<V6, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
-        Call::Later4 => fragment::later::<V4, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
-        Call::Later6 => fragment::later::<V6, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
-        Call::Remember4 => fragment::remember::<V4, T>(packet, tables, facts, Choice(b), ListenerEntry(c)),
-        Call::Remember6 => fragment::remember::<V6, T>(packet, tables, facts, Choice(b), ListenerEntry(c)),
+        Call::Later4 => fragment::later::<V4, T>(packet, tables, facts, Ingress(b)).to_word(),
+        Call::Later6 => fragment::later::<V6, T>(packet, tables, facts, Ingress(b)).to_word(),
+        Call::Remember4 => fragment::remember::<V4, T>(packet, tables, facts, Choice(b), ListenerEntry(c), d as u32),
+        Call::Remember6 => fragment::remember::<V6, T>(packet, tables, facts, Choice(b), ListenerEntry(c), d as u32),
         Call::RememberBack4 => fragment::remember_back::<V4, T>(packet, tables, facts, b as u32, c, d as u16),
         Call::RememberBack6 => fragment::remember_back::<V6, T>(packet, tables, facts, b as u32, c, d as u16),
         Call::TooBig4 => too_big::answer::<V4, T>(packet, tables, facts, b as u16).to_word(),

@@ -151,7 +151,7 @@ fn to_vip<F: Family, T: Tables>(
     let rest = [Facts::of_network(&network).0, vip.0, ingress.0, 0];
     if matches!(network.fragment, Fragment::Later) {
         let call = of_family::<F>(Call::Later4, Call::Later6);
-        return Ok(Verdict::from_word(tables.far(packet, call, rest)));
+        return Ok(Verdict::from_word(tables.far(packet, call, [rest[0], ingress.0, 0, 0])));
     }
     let transport = match network.protocol {
         protocol::TCP => Transport::Tcp,
