@@ -28,6 +28,7 @@ use crate::{
     ingress::Ingress,
     live, mss,
     packet::Packet,
+    sctp,
     select::{self, Ends},
     tables::{Tables, Verdict},
     transport::Segment,
@@ -242,7 +243,7 @@ fn begun<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Ar
     let chosen = tables.member(member).filter(|m| m.state().has(MemberState::VALID));
     let hop = chosen.ok_or(DropReason::MemberMissing)?.next_hop_words();
     NextHop::port_in(hop).ok_or(DropReason::MemberUnresolved)?;
-    if segment.opens() && pool.is_some_and(|pool| pool.entry().has(PoolEntry::CLAMPS_MSS)) {
+    if segment.is_tcp() && segment.opens() && pool.is_some_and(|pool| pool.entry().has(PoolEntry::CLAMPS_MSS)) {
         mss::clamp_for(packet, segment, pool, ForwardMode::Nat);
     }
     Ok(Choice::to_open(member))
@@ -349,7 +350,10 @@ fn confirms(packet: &Packet<'_>, segment: &Segment, back: Ctl) -> bool {
             let acknowledged = packet.view::<Tcp>(segment.offset).map_or(0, |t| u32::from_be(t.acknowledgment));
             segment.has(tcp_flags::ACK) && acknowledged as u16 & Ctl::DIGEST_MASK == back.digest()
         }
-        Stage::Answered => !segment.opens(),
+        Stage::Answered if segment.is_sctp() => {
+            !segment.opens() && sctp::tag(packet, segment.offset) as u16 & Ctl::DIGEST_MASK == back.digest()
+        }
+        Stage::Answered => true,
         _ => false,
     }
 }

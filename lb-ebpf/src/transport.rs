@@ -78,7 +78,7 @@ impl Segment {
                 Ok(Self::new(offset, transport, 0))
             }
             Transport::Sctp => {
-                let flags = sctp::signs(packet, offset, length).ok_or(BAD)?;
+                let flags = sctp::signs(packet, offset, length, whole).ok_or(BAD)?;
                 Ok(Self::new(offset, transport, flags))
             }
         }
