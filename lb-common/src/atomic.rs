@@ -37,6 +37,18 @@ pub fn opaque(word: u64) -> u64 {
     word
 }
 
+/// The same word, of which the verifier no longer knows what it is; `noise` is
+/// anything that was read from a map.
+///
+/// A constant in a register tells states apart: after a loop that ends in eight
+/// ways, or a branch that sets a stage, the verifier goes through everything that
+/// follows once for each. Where the word is unknown to it, ways meet again.
+#[inline(always)]
+#[must_use]
+pub fn blur(word: u64, noise: u64) -> u64 {
+    opaque(word ^ noise) ^ noise
+}
+
 #[cfg(target_arch = "bpf")]
 mod bpf {
     use core::{

@@ -9,6 +9,9 @@ pub const PROGRAM: &str = "krater";
 pub const CLOCK_PROGRAM: &str = "krater_clock";
 /// The program that makes a veth peer able to receive redirected frames.
 pub const PASS_PROGRAM: &str = "krater_pass";
+/// The same for a member that is reached by `ipip` or `gue`: takes outer headers
+/// off.
+pub const UNWRAP_PROGRAM: &str = "krater_unwrap";
 
 /// Array of one [`crate::config::Config`].
 pub const CONFIG: &str = "CONFIG";

@@ -6,7 +6,7 @@
 //! packets, and end in [`deliver`](crate::deliver). Everything else is asked of
 //! [`attend`] or [`select::choose`](crate::select::choose), which are far calls.
 
-use lb_common::atomic::Ordering::Relaxed;
+use lb_common::atomic::{Ordering::Relaxed, blur};
 
 use lb_common::{
     drop_reason::DropReason,
@@ -23,7 +23,7 @@ use crate::{
     deliver::{self, Parcel},
     family::{Family, ForwardEntry, Network, ReturnEntry, replace},
     far::{Call, Choice, Facts, of_family},
-    flow::{Found, Moment, back_of, find, is_over, note},
+    flow::{Found, Moment, back_of, find, is_over, locate, note},
     headers::{Ethernet, Tcp, tcp_flags},
     ingress::Ingress,
     live, mss,
@@ -126,7 +126,7 @@ fn known<F: Family, T: Tables>(
     arrival: &Arrival,
     ends: &Ends<F>,
 ) -> Option<Choice> {
-    let found = find::<F, T>(tables, moment, ends.key(arrival.listener.id()))?;
+    let found = locate::<F, T>(tables, moment, ends.key(arrival.listener.id()))?;
     let digest = Path::of(packet)?.digest(arrival.ingress);
     let plain = Ctl::new(Stage::Established, 0, 0, moment.now, digest);
     let says_nothing = !arrival.segment.has(tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST);
@@ -329,7 +329,8 @@ fn keep<F: Family, T: Tables>(
     if segment.has(tcp_flags::FIN | tcp_flags::RST) && !matches!(next, Stage::Reset) {
         next = if segment.has(tcp_flags::RST) { Stage::Reset } else { Stage::Closing };
     }
-    let after = ctl.with(next, moment.now, digest);
+    let after = Ctl(blur(ctl.with(next, moment.now, digest).0, moment.seed()));
+    let next = after.stage();
     if after != ctl && replace(entry.ctl(), ctl, after) {
         note::<F, T>(tables, ctl, after, arrival.vip);
         if next != stage && matches!(next, Stage::Closing | Stage::Reset) {

@@ -65,6 +65,9 @@ fn sent<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, parcel: &Parc
             encap::wrap::<F, T>(packet, tables, arrival, member, choice, *spread)?;
         }
         mode => {
+            if F::hops(packet).is_none_or(|hops| hops <= 1) {
+                return Err(DropReason::TtlExpired);
+            }
             let kept = if matches!(mode, ForwardMode::Dnat) { segment.ports(packet) } else { None };
             let translated = translation::<F>(packet, choice, member, hop, kept);
             let translated = translated.ok_or(DropReason::MalformedTransport)?;

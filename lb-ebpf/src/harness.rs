@@ -4,7 +4,9 @@
 //! behind. So what is repeated is [`harness`]: it writes the headers anew from
 //! a template, with the next flow's address and port, and jumps to the program
 //! under test. The same with [`harness_transmit`] in that program's place is
-//! what has to be subtracted.
+//! what has to be subtracted. A frame that the program under test made longer is
+//! cut to its old length first; what that costs is half of what
+//! [`harness_grow`] takes more than [`harness_transmit`].
 //!
 //! Layouts are shared with `tests/src/bench/harness.rs`, as words.
 #![no_std]
@@ -13,11 +15,12 @@
 
 use aya_ebpf::{
     bindings::xdp_action,
+    helpers::generated::bpf_xdp_adjust_head,
     macros::{map, xdp},
     maps::{Array, ProgramArray},
     programs::XdpContext,
 };
-use lb_common::{checksum::Sum, hash};
+use lb_common::{atomic::opaque, checksum::Sum, hash};
 
 /// Words of a template: the first holds six bytes, each other one eight, so
 /// that no field of any header straddles two words. The program under test
@@ -51,6 +54,8 @@ struct Run {
     network_checksum: u64,
     /// The transport checksum without the flow's address and port.
     transport_checksum: u64,
+    /// The frame's length.
+    length: u64,
 }
 
 const KIND_IPV6: u64 = 1;
@@ -102,6 +107,13 @@ fn harness_transmit(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_TX
 }
 
+/// The program under test that does nothing but to make the frame longer.
+#[xdp]
+fn harness_grow(ctx: XdpContext) -> u32 {
+    // SAFETY: the context is the program's own.
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -20) } == 0 { xdp_action::XDP_TX } else { xdp_action::XDP_ABORTED }
+}
+
 /// Writes the headers of the next packet.
 #[inline(always)]
 fn restore(ctx: &XdpContext) -> Option<()> {
@@ -117,6 +129,11 @@ fn restore(ctx: &XdpContext) -> Option<()> {
         KIND_UDP => headers::<false, true>(run, varying),
         _ => headers::<true, true>(run, varying),
     };
+    let excess = opaque((ctx.data_end() - ctx.data()) as u64) - run.length & 0xff;
+    // SAFETY: the context is the program's own.
+    if excess != 0 && unsafe { bpf_xdp_adjust_head(ctx.ctx, excess as i32) } != 0 {
+        return None;
+    }
     let start = ctx.data();
     if start + BYTES > ctx.data_end() {
         return None;

@@ -348,6 +348,12 @@ impl Cidrs {
         all.iter().filter(|(of, ..)| *of == listener).map(|(_, address, length)| (*address, *length)).collect()
     }
 
+    /// All prefixes: listeners, addresses and lengths.
+    #[must_use]
+    pub fn everything(&self) -> Vec<(u16, IpAddr, u8)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
     /// Whether an address lies in one of them.
     #[must_use]
     pub fn allows(&self, listener: u16, address: IpAddr) -> bool {

@@ -44,8 +44,11 @@ use crate::{
 #[inline(always)]
 pub fn run<T: Tables>(packet: &mut Packet<'_>, ifindex: u32, tables: &T) -> Verdict {
     let mut ingress = Ingress::untagged(ifindex);
-    let traced = tables.config().is_some_and(|c| c.has(Config::TRACE))
-        && tables.far(packet, Call::TraceBegin, [ingress.0, 0, 0, 0]) != 0;
+    // Asked twice rather than remembered: a flag that is carried along would have
+    // the verifier go every way twice.
+    if is_traced(tables) {
+        tables.far(packet, Call::TraceBegin, [ingress.0, 0, 0, 0]);
+    }
     let mut verdict = decide(packet, &mut ingress, tables);
     match verdict {
         Verdict::Pass | Verdict::Answer => {
@@ -61,10 +64,16 @@ pub fn run<T: Tables>(packet: &mut Packet<'_>, ifindex: u32, tables: &T) -> Verd
         Verdict::Drop(reason) => tables.count(Event::Drop(reason)),
         Verdict::Transmit | Verdict::Redirect(_) => tables.count(Event::Forwarded),
     }
-    if traced {
+    if is_traced(tables) {
         tables.far(packet, Call::Trace, [ingress.0, verdict.to_word(), 0, 0]);
     }
     verdict
+}
+
+/// Whether anything is traced.
+#[inline(always)]
+fn is_traced<T: Tables>(tables: &T) -> bool {
+    tables.config().is_some_and(|config| config.has(Config::TRACE))
 }
 
 /// What becomes of a frame.
@@ -164,8 +173,9 @@ fn to_vip<F: Family, T: Tables>(
         _ => return Err(DropReason::UnsupportedProtocol),
     };
     let whole = matches!(network.fragment, Fragment::Whole);
-    let segment = Segment::parse(packet, transport, network.offset, network.length, whole)?;
     let moment = Moment::read(tables).ok_or(DropReason::NotConfigured)?;
+    let segment = Segment::parse(packet, transport, network.offset, network.length, whole)?;
+    let segment = segment.blurred(moment.seed());
 
     let vip = segment.with_vip(vip.id());
     let (_, port) = segment.ports(packet).ok_or(DropReason::MalformedTransport)?;

@@ -1,6 +1,10 @@
 //! The transport header: what of TCP and UDP the pipeline looks at.
 
-use lb_common::{atomic::opaque, drop_reason::DropReason, protocol::Transport};
+use lb_common::{
+    atomic::{blur, opaque},
+    drop_reason::DropReason,
+    protocol::Transport,
+};
 
 use crate::{
     headers::{Ports, Tcp, Udp, tcp_flags},
@@ -28,6 +32,14 @@ impl Segment {
         let facts = u64::from(transport.ip_protocol()) | u64::from(flags) << 8 | u64::from(transport.code()) << 16;
         // The way of a packet is compiled once for all transports.
         Self { offset, facts: opaque(facts) }
+    }
+
+    /// The same, of which the verifier no longer knows what transport it is: the
+    /// way of a packet is gone through once for all of them. See [`blur`].
+    #[inline(always)]
+    #[must_use]
+    pub fn blurred(self, noise: u64) -> Self {
+        Self { offset: self.offset, facts: blur(self.facts, noise) }
     }
 
     /// One whose facts are known already.

@@ -5,12 +5,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::Duration,
 };
 
-use lb_common::{mac::Mac, member::NextHop, pool::SlotHash};
+use lb_common::{mac::Mac, member::NextHop};
 
 use crate::{
-    dataplane::ListenerKey,
+    dataplane::{ListenerKey, ListenerRules, MemberPath, PoolRecord},
     model::{LoadBalancer, Member, Model, Name, Pool, Topology, Weight},
 };
 
@@ -222,18 +223,22 @@ pub struct DesiredListener {
     pub label: String,
     /// Label of its pool.
     pub pool: Option<String>,
+    /// What is asked before a flow is opened.
+    pub rules: ListenerRules,
 }
 
 /// A pool that should be there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DesiredPool {
-    /// What of a flow is hashed.
-    pub hash: SlotHash,
+    /// What it is.
+    pub record: PoolRecord,
     /// The members its table names; every key is in [`Desired::members`].
     pub members: Vec<MemberKey>,
     /// The member of each slot, as an index into `members`. Empty when no
     /// member can take traffic.
     pub table: Vec<u16>,
+    /// For how long flows that are not recorded keep the member of the table before.
+    pub hold: Duration,
 }
 
 /// A member that should be there.
@@ -247,6 +252,10 @@ pub struct DesiredMember {
     pub weight: u16,
     /// How frames reach it, when known.
     pub next_hop: Option<NextHop>,
+    /// What the way there takes.
+    pub path: MemberPath,
+    /// How many flows may live at a time; 0 for as many as there are.
+    pub connection_limit: u32,
 }
 
 /// Works out what the maps should say. The same arguments give the same result.
@@ -286,7 +295,8 @@ pub fn compile(
                 desired.add_pool(lb, pool, &said);
             }
             let label = lb.label_of_listener(listener);
-            desired.listeners.insert(key, DesiredListener { label, pool: pool.map(|p| lb.label_of_pool(p)) });
+            let (pool, rules) = (pool.map(|p| lb.label_of_pool(p)), ListenerRules::default());
+            desired.listeners.insert(key, DesiredListener { label, pool, rules });
         }
     }
     desired
@@ -307,14 +317,14 @@ impl Desired {
         if self.pools.contains_key(&label) {
             return;
         }
-        let Lineup { hash, stands, chosen, table } = Lineup::of(lb, pool, said);
+        let Lineup { record, stands, chosen, table, hold } = Lineup::of(lb, pool, said);
         let key = |member: &Member| MemberKey::of(lb, pool, member);
         let members = chosen.iter().filter_map(|at| pool.members.get(usize::from(*at))).map(key).collect();
-        self.pools.insert(label, DesiredPool { hash, members, table });
+        self.pools.insert(label, DesiredPool { record, members, table, hold });
         self.members.extend(pool.members.iter().zip(stands).map(|(member, stand)| {
-            let Stand { flags, weight, next_hop } = stand;
+            let Stand { flags, weight, next_hop, path, connection_limit } = stand;
             let label = lb.label_of_member(pool, member);
-            (key(member), DesiredMember { label, flags, weight, next_hop })
+            (key(member), DesiredMember { label, flags, weight, next_hop, path, connection_limit })
         }));
     }
 

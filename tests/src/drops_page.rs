@@ -9,10 +9,12 @@ use std::fmt::Write as _;
 use lb_common::{
     counters::Event,
     drop_reason::DropReason::{
-        self, AdvertStranger, AdvertTtl, ChecksumTooLong, ClientPathGone, ExtensionHeaders, FlowChanged, FlowTableFull,
-        FlowUnknown, Fragment, IcmpUnsupported, InterfaceUnknown, MalformedControl, MalformedIpv4, MalformedIpv6,
-        MalformedTransport, MemberDownReset, MemberMissing, MemberUnresolved, NoListener, NotActive, NotConfigured,
-        OtherStation, PoolEmpty, SnatPortsExhausted, SourceIsVip, TtlExpired, UnsupportedProtocol,
+        self, AdvertStranger, AdvertTtl, ChecksumTooLong, ClientPathGone, ConnectionLimit, EncapSourceMissing,
+        ExtensionHeaders, FlowChanged, FlowTableFull, FlowUnknown, Fragment, FragmentUnknown, IcmpUnknownFlow,
+        IcmpUnsupported, InterfaceUnknown, Land, MalformedControl, MalformedIpv4, MalformedIpv6, MalformedTransport,
+        MemberConnectionLimit, MemberDownReset, MemberMissing, MemberUnresolved, NoHeadroom, NoListener, NotActive,
+        NotConfigured, OtherStation, PoolEmpty, SnatPortsExhausted, SourceIsVip, SourceNotAllowed, SourceRate,
+        TcpFlags, TooBig, TtlExpired, UnsupportedProtocol,
     },
 };
 
@@ -182,6 +184,41 @@ const fn look_at(reason: DropReason) -> &'static str {
             "A few while many flows begin and end are normal. If it keeps rising, the table is crowded: treat it as \
              `flow_table_full`."
         }
+        SourceNotAllowed => {
+            "Compare the clients' addresses (a capture at the balancer) with `allowed_cidrs` of the listener. From the \
+             Internet a count that rises slowly is what the list is for."
+        }
+        ConnectionLimit => {
+            "`lbctl listener show` tells how many flows the listener has. Raise its `connection_limit` if its members \
+             can bear more, or find out who holds so many flows with `lbctl flow list`."
+        }
+        MemberConnectionLimit => {
+            "`lbctl member list` tells how many flows each member has. Add members, or raise the members' \
+             `connection_limit`."
+        }
+        SourceRate => {
+            "A few addresses open flows faster than `new_flows_per_source` allows. If they are many clients behind one \
+             address (a proxy, a NAT), raise it."
+        }
+        FragmentUnknown => {
+            "A few are normal: fragments overtake each other. If it keeps rising, fragments of a datagram take different \
+             ways to the balancer, or somebody forges them."
+        }
+        TooBig => {
+            "The sender is told, and sends less. If it keeps rising, ICMP does not get to the clients: set `mss_clamp` on \
+             the pool, or raise the MTU between balancer and members."
+        }
+        IcmpUnknownFlow => "Errors about flows that are over are normal. Many are scans or forgeries.",
+        NoHeadroom => {
+            "Members of `ipip` and `gue` pools cannot be reached over this driver: attach in generic mode \
+             (`xdp_mode = \"generic\"`), or use another forward mode."
+        }
+        TcpFlags => "Nothing gets through. Many from one address are a port scan.",
+        EncapSourceMissing => {
+            "Give the interface towards the members an address of their family, or write a prefix of it into \
+             `encap_sources` of `[dataplane]`."
+        }
+        Land => "Somebody forges packets. Filter spoofed addresses where clients come in.",
     }
 }
 
@@ -208,6 +245,19 @@ const fn look_at_answer(event: Event) -> &'static str {
              ended. It hears of them when all flows are told again. If it keeps rising, `lbd` does not run, or has no \
              CPU time to read in."
         }
+        Event::AnsweredUnreachable => "Look at `pool_empty`, which counts these packets too.",
+        Event::AnsweredTooBig => "Look at `too_big`, which counts these packets too.",
+        Event::Passed => "Everything that is for no VIP: the host's own traffic, and what a switch floods.",
+        Event::Forwarded => "The traffic of all listeners, in both directions.",
+        Event::IcmpTranslated => "Path MTU discovery and error reports work for clients and members.",
+        Event::FragmentFollowed => {
+            "Somebody sends datagrams larger than a path's MTU. They arrive; each costs more than a whole one."
+        }
+        Event::PlacementLost => {
+            "Flows that are not recorded may move when their pool changes. `lbctl flow count` tells how many are there; \
+             shorten `[dataplane.idle_timeout]` if most are idle."
+        }
+        Event::TraceLost => "Trace fewer packets: a narrower filter, or none.",
         Event::Drop(reason) => look_at(reason),
     }
 }

@@ -6,7 +6,7 @@
 //! order: what has been idle for too long, what is closed, what is unconfirmed.
 //! A confirmed flow in use is never displaced.
 
-use lb_common::atomic::{Ordering::Relaxed, opaque};
+use lb_common::atomic::{Ordering::Relaxed, blur, opaque};
 
 use lb_common::{
     config::{Config, IdleLimits},
@@ -67,22 +67,53 @@ pub struct Found<'t, F: Family> {
     pub ctl: Ctl,
 }
 
+/// Where a forward entry is, and its control word at that time.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot {
+    /// Number of its line.
+    line: u32,
+    /// Its number in the line.
+    way: u16,
+    /// Its control word.
+    pub ctl: Ctl,
+}
+
+impl Spot {
+    /// The entry. That it is reached by its number leaves the verifier one way
+    /// to follow from here, where it would follow one for each entry that was
+    /// looked at.
+    #[inline(always)]
+    pub fn entry<F: Family, T: Tables>(self, tables: &T) -> Option<&F::Forward> {
+        F::way(F::line(tables, self.line)?, self.way)
+    }
+}
+
 /// Finds the forward entry of a flow: usually in the first line it looks at.
 #[inline(always)]
-pub fn find<'t, F: Family, T: Tables>(tables: &'t T, moment: &Moment<'_>, key: F::Key) -> Option<Found<'t, F>> {
+pub fn locate<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, key: F::Key) -> Option<Spot> {
     let first = F::hash(moment.seed(), key) as u32 & F::line_mask(moment.config);
     for neighbour in 0..F::LINES {
-        let line = F::line(tables, first ^ neighbour)?;
-        for entry in F::ways(line) {
+        let index = first ^ neighbour;
+        let line = F::line(tables, index)?;
+        for (way, entry) in F::ways(line).iter().enumerate() {
             let ctl = flow::ctl(entry.ctl());
             // The word is read again after the key: in between, the entry may
             // have been given to another flow.
             if ctl.is_live() && entry.holds(key) && flow::ctl(entry.ctl()).same_flow(ctl) {
-                return Some(Found { entry, ctl });
+                // Which way it was is the same to whoever goes on with it.
+                let spot = blur(u64::from(index) | (way as u64) << 32, moment.seed());
+                return Some(Spot { line: spot as u32, way: (spot >> 32) as u16, ctl });
             }
         }
     }
     None
+}
+
+/// The same with the entry itself.
+#[inline(always)]
+pub fn find<'t, F: Family, T: Tables>(tables: &'t T, moment: &Moment<'_>, key: F::Key) -> Option<Found<'t, F>> {
+    let spot = locate::<F, T>(tables, moment, key)?;
+    Some(Found { entry: spot.entry::<F, T>(tables)?, ctl: spot.ctl })
 }
 
 /// The return entry of a flow, if it is still there. Another flow may have got

@@ -1,6 +1,6 @@
 //! Opening a flow: which member, which SNAT port, which two entries.
 
-use lb_common::atomic::Ordering::Relaxed;
+use lb_common::atomic::{Ordering::Relaxed, blur};
 
 use lb_common::{
     drop_reason::DropReason,
@@ -217,6 +217,8 @@ fn claim_back<F: Family, T: Tables>(
             best = willing;
             best_port = port;
         }
+        let both = blur(u64::from(best) << 16 | u64::from(best_port), moment.seed());
+        (best, best_port) = ((both >> 16) as u32, both as u16);
     }
     if best == 0 || is_listened(tables, vip_and_transport, best_port) {
         return None;
@@ -267,6 +269,8 @@ fn claim_place<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, key: F::Ke
                 best = willing;
                 chosen = spot;
             }
+            let both = blur(u64::from(best) << 16 | chosen, moment.seed());
+            (best, chosen) = ((both >> 16) as u32, both & 0xffff);
         }
     }
     if best == 0 {

@@ -8,15 +8,14 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv4Addr},
+    time::Duration,
 };
 
-use lb_common::{
-    member::{MemberState, NextHop},
-    pool::SlotHash,
-};
+use lb_common::member::{MemberState, NextHop};
 
 use super::{HealthView, MemberKey, MemberOverride, NextHops, Overrides, Verdict, panic};
 use crate::{
+    dataplane::{MemberPath, Picker, PoolRecord},
     maglev,
     model::{Algorithm, LoadBalancer, Member, OnMemberDown, Pool},
 };
@@ -41,13 +40,17 @@ pub(crate) struct Stand {
     pub(crate) weight: u16,
     /// How frames reach it, when known.
     pub(crate) next_hop: Option<NextHop>,
+    /// What the way there takes.
+    pub(crate) path: MemberPath,
+    /// How many flows may live at a time; 0 for as many as there are.
+    pub(crate) connection_limit: u32,
 }
 
 /// A pool as it should be.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Lineup {
-    /// What of a flow is hashed.
-    pub(crate) hash: SlotHash,
+    /// What it is.
+    pub(crate) record: PoolRecord,
     /// The members, in the pool file's order.
     pub(crate) stands: Vec<Stand>,
     /// Who of them gets new flows, as indices into `stands`.
@@ -55,6 +58,8 @@ pub(crate) struct Lineup {
     /// The member of each slot, as an index into `chosen`. Empty when no member
     /// can take traffic.
     pub(crate) table: Vec<u16>,
+    /// For how long flows that are not recorded keep the member of the table before.
+    pub(crate) hold: Duration,
 }
 
 impl Lineup {
@@ -68,6 +73,8 @@ impl Lineup {
             flags: standing.flags(),
             weight: standing.weight,
             next_hop: said.hops.get(&member.address).copied(),
+            path: MemberPath::default(),
+            connection_limit: 0,
         };
         let stands: Vec<Stand> = pool.members.iter().zip(standings).map(stand).collect();
         let numbered: Vec<(u16, &Member, Stand)> =
@@ -84,12 +91,13 @@ impl Lineup {
                 weight: stand.weight,
             })
             .collect();
-        let hash = match pool.lb_algorithm {
-            Algorithm::SourceIpPort => SlotHash::SourceIpPort,
-            Algorithm::SourceIp => SlotHash::SourceIp,
-        };
+        let record = PoolRecord::named(lb.label_of_pool(pool)).picked_by(match pool.lb_algorithm {
+            Algorithm::SourceIpPort => Picker::SourceIpPort,
+            Algorithm::SourceIp => Picker::SourceIp,
+        });
         let table = maglev::table(&candidates, pool.members.len());
-        Self { hash, chosen: chosen.into_iter().map(|(at, ..)| *at).collect(), table, stands }
+        let chosen = chosen.into_iter().map(|(at, ..)| *at).collect();
+        Self { record, chosen, table, stands, hold: Duration::ZERO }
     }
 }
 

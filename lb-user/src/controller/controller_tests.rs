@@ -44,7 +44,7 @@ fn a_table_that_is_full_for_a_moment_is_told_once_and_got_over_by_another_try() 
 
     let table = |controller: &Controller<MemoryDataplane>| {
         let observed = controller.dataplane().observe().unwrap();
-        observed.pools.values().find(|pool| pool.label == "web/app").unwrap().table.clone()
+        observed.pools.values().find(|pool| pool.record.label == "web/app").unwrap().table.clone()
     };
     let before = table(&controller);
     for _ in 0..100 {

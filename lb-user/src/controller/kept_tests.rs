@@ -164,7 +164,7 @@ proptest! {
 /// Members of `web/app` that its table names, by the last octet of their address.
 fn in_table(controller: &Controller<MemoryDataplane>) -> BTreeSet<u8> {
     let observed = controller.dataplane().observe().unwrap();
-    let table = &observed.pools.values().find(|pool| pool.label == "web/app").unwrap().table;
+    let table = &observed.pools.values().find(|pool| pool.record.label == "web/app").unwrap().table;
     let octet = |id: &MemberId| match observed.members[id].address {
         IpAddr::V4(a) => a.octets()[3],
         IpAddr::V6(_) => panic!("{id:?} is of another family"),

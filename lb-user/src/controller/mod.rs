@@ -103,7 +103,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             }
             let Some(pool) = observed.pools.get(&member.pool) else { continue };
             if member.flags & MemberState::UNHEALTHY != 0 {
-                let key = MemberKey { pool: pool.label.clone(), address: member.address, port: member.port };
+                let key = MemberKey { pool: pool.record.label.clone(), address: member.address, port: member.port };
                 health_reasons.insert(key.clone(), "was down before lbd started; not probed since".to_owned());
                 health.insert(key, Verdict::Down);
             }

@@ -110,7 +110,7 @@ pub fn make_room(desired: &Desired, observed: &Observed) -> Vec<Op> {
     let staying = observed.listeners.iter().filter(|(key, _)| desired.listeners.contains_key(key));
     let reached: BTreeSet<PoolId> = staying.map(|(_, listener)| listener.pool).collect();
     let labels: BTreeSet<_> = desired.pools.keys().map(String::as_str).collect();
-    let by_label = observed.pools.iter().filter(|(_, pool)| labels.contains(pool.label.as_str()));
+    let by_label = observed.pools.iter().filter(|(_, pool)| labels.contains(pool.record.label.as_str()));
     let pools: BTreeSet<PoolId> = by_label.map(|(id, _)| *id).chain(reached).collect();
     let moving = desired.vips.keys().filter_map(|address| observed.vips.get(address)?.instance);
     let named = observed.instances.iter().filter(|(_, instance)| desired.instances.contains_key(&instance.label));
@@ -165,6 +165,8 @@ impl Planner<'_> {
                 flags: member.flags,
                 weight: member.weight,
                 next_hop: member.next_hop,
+                path: member.path,
+                connection_limit: member.connection_limit,
             };
             let emptied = self.desired.pools.get(&key.pool).is_none_or(|pool| pool.table.is_empty());
             let group = match self.observed.members.get(&id) {
@@ -182,18 +184,17 @@ impl Planner<'_> {
         let mut tables = Tables::default();
         for (label, pool) in &self.desired.pools {
             let id = self.pool(label)?;
-            let (kept, table) = (label.clone(), self.table(label, pool)?);
-            let wanted = ObservedPool { label: kept, hash: pool.hash, table };
+            let wanted = ObservedPool { record: pool.record.clone(), table: self.table(label, pool)? };
             let observed = self.observed.pools.get(&id);
             if observed == Some(&wanted) {
                 continue;
             }
             // Everybody who reaches a renamed pool stays with it; whoever comes
             // to it has no business with the members it had.
-            let same = observed.is_some_and(|observed| observed.label == wanted.label);
-            let ObservedPool { label, hash, table } = wanted;
+            let same = observed.is_some_and(|observed| observed.record.label == wanted.record.label);
+            let ObservedPool { record, table } = wanted;
             let group = if table.is_empty() && same { &mut tables.emptied } else { &mut tables.filled };
-            group.push(Op::PutPool { id, label, hash, table });
+            group.push(Op::PutPool { id, record, table, hold: pool.hold });
         }
         Ok(tables)
     }
@@ -248,11 +249,12 @@ impl Planner<'_> {
                 label: listener.label.clone(),
                 pool: listener.pool.as_ref().map_or(Ok(PoolId(NO_POOL)), |label| self.pool(label))?,
                 in_snat_range: (low..=high).contains(&key.port),
+                rules: listener.rules,
             };
             if self.observed.listeners.get(key) != Some(&wanted) {
-                let ObservedListener { id, label, pool, in_snat_range } = wanted;
+                let ObservedListener { id, label, pool, in_snat_range, rules } = wanted;
                 let (transport, port) = (key.transport, key.port);
-                ops.push(Op::PutListener { id, vip, transport, port, label, pool, in_snat_range });
+                ops.push(Op::PutListener { id, vip, transport, port, label, pool, in_snat_range, rules });
             }
         }
         Ok(ops)

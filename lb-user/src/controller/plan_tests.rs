@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     compile::{DesiredListener, DesiredMember, DesiredVip, InstanceIntent, Verdict},
     controller::reconcile::world::{World, id_of, key, listener, load_balancer, name, pool, web},
-    dataplane::{ListenerId, NextHop, SlotHash},
+    dataplane::{ListenerId, ListenerRules, MemberPath, NextHop, PoolRecord},
     model::{LoadBalancer, Topology, Weight},
 };
 
@@ -135,7 +135,7 @@ fn a_weight_of_zero_takes_a_member_out_of_the_table_and_keeps_it() {
     let drained = after(observed.clone(), &ops);
     let id = id_of(&observed, "web/app", 1).unwrap();
     assert_eq!(ops.iter().map(word).collect::<Vec<_>>(), ["put member", "put pool"]);
-    assert!(drained.pools.values().any(|p| p.label == "web/app" && !p.table.contains(&id)));
+    assert!(drained.pools.values().any(|p| p.record.label == "web/app" && !p.table.contains(&id)));
     assert_eq!(drained.members[&id].flags, MemberState::UP | MemberState::DRAINING);
 }
 
@@ -299,8 +299,7 @@ fn garbage_in_the_maps_is_replaced_or_removed() {
     // A table that names nobody, a pool without name, a pool that is there
     // twice, a listener to nowhere, a member of no pool, an id twice.
     bad.pools.get_mut(&first).unwrap().table[3] = MemberId(999);
-    bad.pools
-        .insert(PoolId(77), ObservedPool { label: String::new(), hash: SlotHash::SourceIp, table: vec![MemberId(0)] });
+    bad.pools.insert(PoolId(77), ObservedPool { record: PoolRecord::named(""), table: vec![MemberId(0)] });
     let twice = bad.pools[&second].clone();
     bad.pools.insert(PoolId(78), twice);
     bad.listeners.values_mut().next().unwrap().pool = PoolId(500);
@@ -325,7 +324,7 @@ fn many_vips(first: u32, count: u32) -> Desired {
     let vip = |address| (address, DesiredVip { label: format!("lb-{address}"), active: true, instance: None });
     let listener = |vip| {
         let key = ListenerKey { vip, transport: Transport::Tcp, port: 80 };
-        (key, DesiredListener { label: format!("lb-{vip}/tcp"), pool: None })
+        (key, DesiredListener { label: format!("lb-{vip}/tcp"), pool: None, rules: ListenerRules::default() })
     };
     Desired {
         vips: addresses.clone().map(vip).collect(),
@@ -347,8 +346,16 @@ fn many_members(count: u32) -> Desired {
         address: IpAddr::from((0x0a00_0000 + n).to_be_bytes()),
         port: 80,
     });
-    let member = DesiredMember { label: "m".to_owned(), flags: MemberState::UP, weight: 1, next_hop: None };
-    let pool = DesiredPool { hash: SlotHash::SourceIp, members: vec![], table: vec![] };
+    let member = DesiredMember {
+        label: "m".to_owned(),
+        flags: MemberState::UP,
+        weight: 1,
+        next_hop: None,
+        path: MemberPath::default(),
+        connection_limit: 0,
+    };
+    let pool =
+        DesiredPool { record: PoolRecord::named(""), members: vec![], table: vec![], hold: std::time::Duration::ZERO };
     Desired {
         pools: [("web/app".to_owned(), pool)].into(),
         members: keys.map(|key| (key, member.clone())).collect(),

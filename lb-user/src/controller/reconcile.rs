@@ -137,7 +137,9 @@ pub(super) fn carry_out(
 pub fn describe(op: &Op) -> String {
     match op {
         Op::PutMember { id, record } => format!("put member {} ({})", id.0, record.label),
-        Op::PutPool { id, label, table, .. } => format!("put pool {} ({label}, {} slots)", id.0, table.len()),
+        Op::PutPool { id, record, table, .. } => {
+            format!("put pool {} ({}, {} slots)", id.0, record.label, table.len())
+        }
         Op::PutInstance { id, label, .. } => format!("put instance {} ({label})", id.0),
         Op::PutVip { id, address, label, .. } => format!("put VIP {} ({address} of {label})", id.0),
         Op::PutListener { id, transport, port, label, .. } => {

@@ -166,7 +166,11 @@ fn all_vips_can_be_exchanged_at_once() {
             let [high, low] = n.to_be_bytes();
             let vip = [10, net, high, low].into();
             desired.vips.insert(vip, DesiredVip { label: format!("lb-{n}"), active: true, instance: None });
-            let listener = DesiredListener { label: format!("lb-{n}/tcp"), pool: None };
+            let listener = DesiredListener {
+                label: format!("lb-{n}/tcp"),
+                pool: None,
+                rules: crate::dataplane::ListenerRules::default(),
+            };
             desired.listeners.insert(ListenerKey { vip, transport: Transport::Tcp, port: 80 }, listener);
         }
         desired

@@ -14,7 +14,7 @@ use lb_common::{config::IdleLimits, mac::Mac, member::MemberState, pool::NO_POOL
 use crate::{
     compile::{Desired, HealthView, InstanceIntent, MemberKey, NextHops, Overrides, compile},
     dataplane::{
-        ListenerKey, MemberId, NextHop, Observed, SlotHash,
+        ListenerKey, MemberId, NextHop, Observed, Picker,
         kernel::KernelOptions,
         memory::MemoryDataplane,
         tables::frames::{connect, next_hop},
@@ -155,7 +155,7 @@ pub(crate) fn id_of(observed: &Observed, pool: &str, n: u8) -> Option<MemberId> 
     let is_it = |m: &crate::dataplane::MemberRecord| {
         m.flags & MemberState::RETIRED == 0
             && (m.address, m.port) == (key.address, key.port)
-            && observed.pools.get(&m.pool).is_some_and(|p| p.label == pool)
+            && observed.pools.get(&m.pool).is_some_and(|p| p.record.label == pool)
     };
     observed.members.iter().find(|(_, m)| is_it(m)).map(|(id, _)| *id)
 }
@@ -169,7 +169,7 @@ pub(crate) struct Flat {
     vips: BTreeMap<IpAddr, (String, bool, Option<String>)>,
     /// Label, pool, whether in the SNAT range.
     listeners: BTreeMap<ListenerKey, (String, Option<String>, bool)>,
-    pools: BTreeMap<String, (SlotHash, Vec<SocketAddr>)>,
+    pools: BTreeMap<String, (Picker, Vec<SocketAddr>)>,
     members: BTreeMap<MemberKey, (String, u64, u16, Option<NextHop>)>,
 }
 
@@ -181,7 +181,7 @@ impl Flat {
         });
         let pools = desired.pools.iter().map(|(label, pool)| {
             let members: Vec<SocketAddr> = pool.members.iter().map(|key| (key.address, key.port).into()).collect();
-            (label.clone(), (pool.hash, pool.table.iter().map(|slot| members[usize::from(*slot)]).collect()))
+            (label.clone(), (pool.record.picker, pool.table.iter().map(|slot| members[usize::from(*slot)]).collect()))
         });
         let members =
             desired.members.iter().map(|(key, m)| (key.clone(), (m.label.clone(), m.flags, m.weight, m.next_hop)));
@@ -197,14 +197,14 @@ impl Flat {
     }
 
     pub(crate) fn observed(observed: &Observed) -> Self {
-        let label_of = |id: &crate::dataplane::PoolId| observed.pools[id].label.clone();
+        let label_of = |id: &crate::dataplane::PoolId| observed.pools[id].record.label.clone();
         let listeners = observed.listeners.iter().map(|(key, listener)| {
             let pool = (listener.pool.0 != NO_POOL).then(|| label_of(&listener.pool));
             (*key, (listener.label.clone(), pool, listener.in_snat_range))
         });
         let pools = observed.pools.values().map(|pool| {
             let at = |id: &MemberId| (observed.members[id].address, observed.members[id].port).into();
-            (pool.label.clone(), (pool.hash, pool.table.iter().map(at).collect()))
+            (pool.record.label.clone(), (pool.record.picker, pool.table.iter().map(at).collect()))
         });
         let in_service = observed.members.values().filter(|m| m.flags & MemberState::RETIRED == 0);
         let members = in_service.map(|m| {

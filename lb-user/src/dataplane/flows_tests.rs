@@ -7,7 +7,8 @@ use lb_ebpf::host::FlowArrays as _;
 
 use super::{
     super::{
-        Dataplane as _, ListenerId, MemberId, MemberRecord, Op, PoolId, SlotHash, Statistics as _, VipId,
+        Dataplane as _, ListenerId, ListenerRules, MemberId, MemberPath, MemberRecord, Op, PoolId, PoolRecord,
+        Statistics as _, VipId,
         kernel::KernelOptions,
         memory::MemoryDataplane,
         tables::frames::{Frame, Sent, connect, next_hop, send},
@@ -40,10 +41,17 @@ fn serving(max_flows: u32) -> MemoryDataplane {
             flags: MemberState::UP,
             weight: 1,
             next_hop: Some(next_hop()),
+            path: MemberPath::default(),
+            connection_limit: 0,
         };
         let ops = [
             Op::PutMember { id, record },
-            Op::PutPool { id: pool, label: label.clone(), hash: SlotHash::SourceIpPort, table: vec![id; 32] },
+            Op::PutPool {
+                id: pool,
+                record: PoolRecord::named(label.clone()),
+                table: vec![id; 32],
+                hold: std::time::Duration::ZERO,
+            },
             Op::PutVip {
                 id: VipId(n),
                 address: vip.parse().unwrap(),
@@ -59,6 +67,7 @@ fn serving(max_flows: u32) -> MemoryDataplane {
                 label,
                 pool,
                 in_snat_range: false,
+                rules: ListenerRules::default(),
             },
         ];
         ops.iter().for_each(|op| dataplane.apply(op).unwrap());

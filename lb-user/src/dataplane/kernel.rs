@@ -78,7 +78,8 @@ pub struct KernelDataplane {
     listener_counts: PerCpuArray<MapData, [u64; TRAFFIC_WORDS]>,
     member_counts: PerCpuArray<MapData, [u64; TRAFFIC_WORDS]>,
     events: PerCpuArray<MapData, u64>,
-    ports: BpfHashMap<MapData, u32, u32>,
+    /// By the two words of a [`lb_common::port::Place`].
+    ports: BpfHashMap<MapData, [u64; 2], u32>,
     tx_ports: DevMap<MapData>,
     writer: TableWriter,
     /// How far flows that are over have been looked for.

@@ -7,6 +7,7 @@
 //! mapped that tables have ever had.
 
 use std::{
+    net::IpAddr,
     ops::{Deref, Range},
     os::fd::AsFd,
     path::Path,
@@ -17,20 +18,26 @@ use aya::maps::MapData;
 use lb_common::{
     advert::{AdvertGuard, AdvertLine},
     config::Config,
+    dnat::DnatLine,
     flow::{Flow4Line, Flow6Line, Return4, Return6},
+    fragment::Fragment,
     instance::Instance,
     label::Label,
     listener::{ListenerLine, ListenerOf},
+    load::{Load, SourceCell},
     member::Member,
     names,
+    placement::PlacementLine,
     pool::{Pool, SlotLine},
     port::Port,
+    trace::TraceFilter,
     vip::{Vip4Line, Vip6Line},
 };
 use lb_ebpf::host::{Arrays, FlowArrays};
 
 use super::{
     DataplaneError,
+    cidrs::Cidrs,
     flows::{FlowMemory, Window},
     region::{Region, Shared},
 };
@@ -52,6 +59,14 @@ pub(super) struct MappedArrays {
     members: Region<Member>,
     ports: Region<Port>,
     labels: Region<Label>,
+    placements: Region<PlacementLine>,
+    listener_loads: Region<Load>,
+    member_loads: Region<Load>,
+    sources: Region<SourceCell>,
+    fragments: Region<Fragment>,
+    dnat_members: Region<DnatLine>,
+    trace_filter: Region<TraceFilter>,
+    cidrs: Cidrs,
 }
 
 impl MappedArrays {
@@ -71,6 +86,14 @@ impl MappedArrays {
             members: open(pin_path, names::MEMBERS)?,
             ports: open(pin_path, names::PORTS)?,
             labels: open(pin_path, names::LABELS)?,
+            placements: open(pin_path, names::PLACEMENTS)?,
+            listener_loads: open(pin_path, names::LISTENER_LOADS)?,
+            member_loads: open(pin_path, names::MEMBER_LOADS)?,
+            sources: open(pin_path, names::SOURCES)?,
+            fragments: open(pin_path, names::FRAGMENTS)?,
+            dnat_members: open(pin_path, names::DNAT_MEMBERS)?,
+            trace_filter: open(pin_path, names::TRACE_FILTER)?,
+            cidrs: Cidrs::open(pin_path)?,
         })
     }
 
@@ -294,5 +317,37 @@ impl Arrays for MappedArrays {
 
     fn labels(&self) -> &[Label] {
         self.labels.values()
+    }
+
+    fn placements(&self) -> &[PlacementLine] {
+        self.placements.values()
+    }
+
+    fn listener_loads(&self) -> &[Load] {
+        self.listener_loads.values()
+    }
+
+    fn member_loads(&self) -> &[Load] {
+        self.member_loads.values()
+    }
+
+    fn sources(&self) -> &[SourceCell] {
+        self.sources.values()
+    }
+
+    fn fragments(&self) -> &[Fragment] {
+        self.fragments.values()
+    }
+
+    fn dnat_members(&self) -> &[DnatLine] {
+        self.dnat_members.values()
+    }
+
+    fn trace_filter(&self) -> &TraceFilter {
+        &self.trace_filter.values()[0]
+    }
+
+    fn allows(&self, listener: u16, address: IpAddr) -> bool {
+        self.cidrs.allows(listener, address)
     }
 }

@@ -8,13 +8,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::Duration,
 };
 
 pub use lb_common::{
-    counters::TrafficCounters, drop_reason::DropReason, flow::Stage, mac::Mac, member::NextHop, pool::SlotHash,
+    counters::TrafficCounters,
+    drop_reason::DropReason,
+    flow::Stage,
+    mac::Mac,
+    member::NextHop,
+    pool::{ForwardMode, Persistence, Picker},
     protocol::Transport,
 };
 
+mod cidrs;
 mod clock;
 mod describe;
 pub mod exchange;
@@ -96,15 +103,67 @@ pub struct ObservedListener {
     pub pool: PoolId,
     /// Whether replies may arrive at its port.
     pub in_snat_range: bool,
+    /// What is asked before a flow is opened.
+    pub rules: ListenerRules,
+}
+
+/// What a listener asks before it opens a flow. The default asks nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ListenerRules {
+    /// Only sources of its `allowed_cidrs` may.
+    pub guarded: bool,
+    /// How many flows may live at a time; 0 for as many as there are.
+    pub connection_limit: u32,
+    /// How many one source address may open in a second; 0 for any number.
+    pub new_flows_per_source: u32,
+}
+
+/// What a pool is, its table aside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PoolRecord {
+    /// `load_balancer/pool`.
+    pub label: String,
+    /// How its members are reached.
+    pub mode: ForwardMode,
+    /// What chooses the slot of a new flow.
+    pub picker: Picker,
+    /// Flags of [`lb_common::pool::PoolEntry`], without `CHANGING`: that is the
+    /// writer's.
+    pub flags: u64,
+    /// How clients are told apart, and for how long, where the flags say so.
+    pub persistence: Persistence,
+    /// The largest MSS in bytes, where the flags say that it is clamped; 0 for what
+    /// the path to the member takes.
+    pub mss: u16,
+}
+
+impl PoolRecord {
+    /// A pool that is as pools are when nothing is said about them: `nat`, by
+    /// addresses and ports.
+    #[must_use]
+    pub fn named(label: impl Into<String>) -> Self {
+        Self {
+            label: label.into(),
+            mode: ForwardMode::Nat,
+            picker: Picker::SourceIpPort,
+            flags: 0,
+            persistence: Persistence::default(),
+            mss: 0,
+        }
+    }
+
+    /// The same with another picker.
+    #[must_use]
+    pub fn picked_by(self, picker: Picker) -> Self {
+        Self { picker, ..self }
+    }
 }
 
 /// A pool as it is in the maps.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ObservedPool {
-    /// `load_balancer/pool`.
-    pub label: String,
-    /// What of a flow is hashed.
-    pub hash: SlotHash,
+    /// What it is.
+    pub record: PoolRecord,
     /// The member of each slot; empty when the pool has none to offer.
     pub table: Vec<MemberId>,
 }
@@ -127,6 +186,20 @@ pub struct MemberRecord {
     pub weight: u16,
     /// How frames reach it, when known.
     pub next_hop: Option<NextHop>,
+    /// What the way there takes.
+    pub path: MemberPath,
+    /// How many flows may live at a time; 0 for as many as there are.
+    pub connection_limit: u32,
+}
+
+/// What the way to a member takes, for packets that are wrapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MemberPath {
+    /// The largest IP packet in bytes; 0 where it is not known.
+    pub mtu: u16,
+    /// Where wrapped packets come from, of the member's family, and how many of
+    /// its last bits differ from flow to flow (at most 32).
+    pub source: Option<(IpAddr, u8)>,
 }
 
 /// Everything the maps say, flows and counters aside.
@@ -174,12 +247,13 @@ pub enum Op {
     PutPool {
         /// A free id, or the pool's.
         id: PoolId,
-        /// `load_balancer/pool`.
-        label: String,
-        /// What of a flow is hashed.
-        hash: SlotHash,
+        /// What it is.
+        record: PoolRecord,
         /// The member of each slot.
         table: Vec<MemberId>,
+        /// For how long flows that are not recorded keep the member of the table
+        /// before, where the data path cannot tell them from new ones.
+        hold: Duration,
     },
     /// Creates a VRRP instance, which is not Active then, or changes its label
     /// or address. Whether it is Active is [`Switchboard`]'s to say.
@@ -227,6 +301,8 @@ pub enum Op {
         pool: PoolId,
         /// Whether its port lies in the SNAT range.
         in_snat_range: bool,
+        /// What is asked before a flow is opened.
+        rules: ListenerRules,
     },
     /// Removes a listener and forgets its flows.
     RemoveListener {

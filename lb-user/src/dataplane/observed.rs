@@ -15,8 +15,8 @@ impl Observed {
             Op::PutMember { id, record } => {
                 self.members.insert(id, record);
             }
-            Op::PutPool { id, label, hash, table } => {
-                self.pools.insert(id, ObservedPool { label, hash, table });
+            Op::PutPool { id, record, table, hold: _ } => {
+                self.pools.insert(id, ObservedPool { record, table });
             }
             Op::PutInstance { id, label, mac } => {
                 let active = self.instances.get(&id).is_some_and(|instance| instance.active);
@@ -26,9 +26,9 @@ impl Observed {
                 self.vips.insert(address, ObservedVip { id, label, active, instance });
             }
             Op::SetAdvertSources { sources } => self.advert_sources = sources,
-            Op::PutListener { id, vip, transport, port, label, pool, in_snat_range } => {
+            Op::PutListener { id, vip, transport, port, label, pool, in_snat_range, rules } => {
                 if let Some(vip) = self.address_of(vip) {
-                    let listener = ObservedListener { id, label, pool, in_snat_range };
+                    let listener = ObservedListener { id, label, pool, in_snat_range, rules };
                     self.listeners.insert(ListenerKey { vip, transport, port }, listener);
                 }
             }

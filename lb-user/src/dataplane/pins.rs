@@ -19,7 +19,7 @@ use nix::{
 use super::{DataplaneError, kernel::kernel};
 
 /// Every map, so that removing a data path removes nothing else.
-const MAPS: [&str; 23] = [
+const MAPS: [&str; 33] = [
     names::CONFIG,
     names::VIPS4,
     names::VIPS6,
@@ -43,6 +43,16 @@ const MAPS: [&str; 23] = [
     names::EVENTS,
     names::FLOW_NOTES,
     names::LABELS,
+    names::PLACEMENTS,
+    names::LISTENER_LOADS,
+    names::MEMBER_LOADS,
+    names::SOURCES,
+    names::FRAGMENTS,
+    names::DNAT_MEMBERS,
+    names::CIDRS4,
+    names::CIDRS6,
+    names::TRACE_FILTER,
+    names::TRACES,
 ];
 
 /// Links are pinned by interface index: bpffs allows no dots in names,

@@ -39,6 +39,12 @@ shared!(
     lb_common::flow::Return6,
     lb_common::port::Port,
     lb_common::label::Label,
+    lb_common::placement::PlacementLine,
+    lb_common::load::Load,
+    lb_common::load::SourceCell,
+    lb_common::fragment::Fragment,
+    lb_common::dnat::DnatLine,
+    lb_common::trace::TraceFilter,
 );
 
 /// A mapped array, or a part of one.

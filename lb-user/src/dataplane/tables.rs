@@ -15,14 +15,14 @@ use lb_common::{
     limits::{LABEL_BYTES, MAX_LISTENERS, MAX_MEMBERS, MAX_POOLS, MAX_TABLE_SLOTS, MAX_VIPS, SLOTS_PER_LINE},
     listener::{self, ListenerEntry},
     member::{Member, MemberState, NO_MEMBER},
-    pool::{NO_POOL, PoolEntry, Slot, SlotHash},
+    pool::{NO_POOL, Persistence, PoolEntry},
     vip::VipEntry,
 };
 use lb_ebpf::host::Arrays;
 
 use super::{
-    DataplaneError, InstanceId, ListenerId, ListenerKey, MemberId, MemberRecord, Observed, ObservedListener,
-    ObservedPool, ObservedVip, Op, PoolId, VipId,
+    DataplaneError, InstanceId, ListenerId, ListenerKey, ListenerRules, MemberId, MemberPath, MemberRecord, Observed,
+    ObservedListener, ObservedPool, ObservedVip, Op, PoolId, PoolRecord, VipId,
     flows::Flows,
     index::{self, NoRoom},
 };
@@ -109,14 +109,14 @@ impl TableWriter {
         }
         match op {
             Op::PutMember { id, record } => put_member(arrays, *id, record),
-            Op::PutPool { id, label, hash, table } => self.put_pool(arrays, *id, label, *hash, table),
+            Op::PutPool { id, record, table, hold: _ } => self.put_pool(arrays, *id, record, table),
             Op::PutInstance { id, label, mac } => instances::put(arrays, *id, label, *mac),
             Op::RemoveInstance { id } => instances::remove(arrays, *id),
             Op::SetAdvertSources { sources } => instances::set_advert_sources(arrays, sources),
             Op::PutVip { id, address, label, active, instance } => {
                 put_vip(arrays, *id, *address, label, *active, *instance)
             }
-            Op::PutListener { id, vip, transport, port, label, pool, in_snat_range } => {
+            Op::PutListener { id, vip, transport, port, label, pool, in_snat_range, rules: _ } => {
                 if pool.0 != NO_POOL && !pool_of(arrays, *pool).is_some_and(PoolEntry::is_valid) {
                     return Err(refused("put listener", format!("pool {} does not exist", pool.0)));
                 }
@@ -124,7 +124,13 @@ impl TableWriter {
                 let slot = slot.ok_or_else(|| refused("put listener", format!("id {} is out of range", id.0)))?;
                 let key = listener::key(vip.0, *transport, *port);
                 let before = slot.key.load(Relaxed);
-                // Whoever finds the entry finds the key by its id.
+                let address = vip_entries(arrays).find(|(_, entry)| entry.id() == vip.0).map(|(address, _)| address);
+                let address =
+                    address.ok_or_else(|| refused("put listener", format!("VIP {} does not exist", vip.0)))?;
+                // Whoever finds the entry finds key and address by its id.
+                for (to, word) in slot.vip.iter().zip(address_words(address)) {
+                    to.store(word, Relaxed);
+                }
                 slot.key.store(key, Relaxed);
                 let entry = ListenerEntry::new(id.0, pool.0, *in_snat_range);
                 if let Err(no_room) = index::put(arrays.listeners(), key, entry.0) {
@@ -195,8 +201,7 @@ impl TableWriter {
         &mut self,
         arrays: &impl Arrays,
         id: PoolId,
-        label: &str,
-        hash: SlotHash,
+        record: &PoolRecord,
         table: &[MemberId],
     ) -> Result<(), DataplaneError> {
         let slot = arrays.pools().get(usize::from(id.0)).filter(|_| id.0 != NO_POOL);
@@ -210,7 +215,7 @@ impl TableWriter {
         if length > MAX_TABLE_SLOTS {
             return Err(DataplaneError::Full { table: "SLOTS", limit: MAX_TABLE_SLOTS });
         }
-        if label_of(arrays, id) != label {
+        if label_of(arrays, id) != record.label {
             // Another pool by the same number: its members are none of those who
             // came for the one before.
             self.disown(id);
@@ -219,14 +224,16 @@ impl TableWriter {
         for (line, members) in (first / SLOTS_PER_LINE..).zip(table.chunks(SLOTS_PER_LINE as usize)) {
             let line = arrays.slot_line(line);
             let line = line.ok_or_else(|| refused("put pool", "SLOTS cannot be mapped: is there memory left?"))?;
-            for (pair, two) in members.chunks(2).enumerate() {
-                let slot = |at: usize| two.get(at).map_or(Slot::default(), |m| Slot::steady(m.0));
-                line.set_pair(pair as u32, slot(0), slot(1));
+            for (number, four) in (0..).zip(members.chunks(4)) {
+                line.set_four(number, std::array::from_fn(|at| four.get(at).map_or(NO_MEMBER, |member| member.0)));
             }
         }
-        arrays.labels()[Labelled::Pool(id.0).index() as usize].set(label);
+        arrays.labels()[Labelled::Pool(id.0).index() as usize].set(&record.label);
         let before = PoolEntry(pool.entry.load(Relaxed));
-        pool.entry.store(PoolEntry::new(first, length, hash).0, Release);
+        pool.persistence.store(record.persistence.to_word(), Relaxed);
+        pool.options.store(u64::from(record.mss), Relaxed);
+        let flags = record.flags & !PoolEntry::CHANGING;
+        pool.entry.store(PoolEntry::new(first, length, record.mode, record.picker, flags).0, Release);
         self.leave(before, Some(id));
         Ok(())
     }
@@ -314,7 +321,7 @@ fn is_named(arrays: &impl Arrays, id: MemberId) -> bool {
 fn table_of(arrays: &impl Arrays, pool: PoolEntry) -> Vec<MemberId> {
     (pool.first()..pool.first() + pool.length())
         .filter_map(|slot| arrays.slot_line(slot / SLOTS_PER_LINE).map(|line| line.get(slot)))
-        .map(|slot| MemberId(slot.current()))
+        .map(MemberId)
         .collect()
 }
 
@@ -407,14 +414,22 @@ pub fn observe(arrays: &impl Arrays) -> Observed {
             label: label(Labelled::Listener(entry.id())),
             pool: PoolId(entry.pool()),
             in_snat_range: entry.is_in_snat_range(),
+            rules: ListenerRules::default(),
         };
         Some((ListenerKey { vip: address_of(vip)?, transport, port }, observed))
     });
     let pools = (0..MAX_POOLS as u16).filter_map(|id| {
         let pool = pool_of(arrays, PoolId(id))?;
-        let hash = if pool.hashes_source_only() { SlotHash::SourceIp } else { SlotHash::SourceIpPort };
-        let table = table_of(arrays, pool);
-        Some((PoolId(id), ObservedPool { label: label(Labelled::Pool(id)), hash, table }))
+        let words = &arrays.pools()[usize::from(id)];
+        let record = PoolRecord {
+            label: label(Labelled::Pool(id)),
+            mode: pool.mode(),
+            picker: pool.picker(),
+            flags: pool.flags() & !PoolEntry::CHANGING,
+            persistence: Persistence::from_word(words.persistence.load(Relaxed)),
+            mss: words.options.load(Relaxed) as u16,
+        };
+        Some((PoolId(id), ObservedPool { record, table: table_of(arrays, pool) }))
     });
     let members = (1..MAX_MEMBERS as u16).filter_map(|id| {
         let member = member_of(arrays, MemberId(id))?;
@@ -431,6 +446,8 @@ pub fn observe(arrays: &impl Arrays) -> Observed {
             flags: state.flags() & !(MemberState::VALID | MemberState::IPV6),
             weight: state.weight(),
             next_hop: member.next_hop(),
+            path: MemberPath::default(),
+            connection_limit: 0,
         };
         Some((MemberId(id), record))
     });

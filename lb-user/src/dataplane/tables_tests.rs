@@ -8,7 +8,9 @@ use super::{
     frames::{Frame, Sent, connect, next_hop, send, shake_hands},
     *,
 };
-use crate::dataplane::{Dataplane, DropReason, FlowRecord, Statistics, kernel::KernelOptions, memory::MemoryDataplane};
+use crate::dataplane::{
+    Dataplane, DropReason, FlowRecord, Picker, Statistics, kernel::KernelOptions, memory::MemoryDataplane,
+};
 
 const VIP: VipId = VipId(3);
 const POOL: PoolId = PoolId(1);
@@ -37,6 +39,8 @@ fn record(n: u8, pool: PoolId) -> MemberRecord {
         flags: MemberState::UP,
         weight: 1,
         next_hop: Some(next_hop()),
+        path: MemberPath::default(),
+        connection_limit: 0,
     }
 }
 
@@ -45,7 +49,7 @@ fn put_member(n: u8) -> Op {
 }
 
 fn put_pool(id: PoolId, table: Vec<MemberId>) -> Op {
-    Op::PutPool { id, label: format!("web/{}", id.0), hash: SlotHash::SourceIpPort, table }
+    Op::PutPool { id, record: PoolRecord::named(format!("web/{}", id.0)), table, hold: Duration::ZERO }
 }
 
 fn put_vip(id: VipId, last: u8) -> Op {
@@ -54,7 +58,16 @@ fn put_vip(id: VipId, last: u8) -> Op {
 
 fn put_listener(id: ListenerId, transport: Transport, port: u16, pool: PoolId) -> Op {
     let label = format!("web/{transport}-{port}");
-    Op::PutListener { id, vip: VIP, transport, port, label, pool, in_snat_range: false }
+    Op::PutListener {
+        id,
+        vip: VIP,
+        transport,
+        port,
+        label,
+        pool,
+        in_snat_range: false,
+        rules: ListenerRules::default(),
+    }
 }
 
 /// One VIP, a TCP and a UDP listener, a pool whose table names the members.
@@ -121,6 +134,8 @@ fn what_was_put_is_observed() {
         flags: down,
         weight: 256,
         next_hop: None,
+        path: MemberPath::default(),
+        connection_limit: 0,
     };
     let last = MemberId((MAX_MEMBERS - 1) as u16);
     let table = vec![MemberId(1), MemberId(1), MemberId(2)];
@@ -130,7 +145,12 @@ fn what_was_put_is_observed() {
         put_member(2),
         Op::PutMember { id: last, record: v6.clone() },
         put_pool(POOL, table.clone()),
-        Op::PutPool { id: PoolId(4095), label: "six/app".to_owned(), hash: SlotHash::SourceIp, table: vec![last] },
+        Op::PutPool {
+            id: PoolId(4095),
+            record: PoolRecord::named("six/app").picked_by(Picker::SourceIp),
+            table: vec![last],
+            hold: Duration::ZERO,
+        },
         put_pool(PoolId(7), vec![]),
         put_vip(VIP, 1),
         Op::PutVip {
@@ -149,6 +169,7 @@ fn what_was_put_is_observed() {
             label: "six/udp".to_owned(),
             pool: PoolId(NO_POOL),
             in_snat_range: true,
+            rules: ListenerRules::default(),
         },
     ];
     for op in &ops {
@@ -156,11 +177,11 @@ fn what_was_put_is_observed() {
     }
     let observed = dataplane.observe().unwrap();
     assert_eq!(observed.snat_ports, (16384, 65535));
-    let pool = |label: &str, hash, table| ObservedPool { label: label.to_owned(), hash, table };
+    let pool = |label: &str, picker, table| ObservedPool { record: PoolRecord::named(label).picked_by(picker), table };
     let pools = [
-        (POOL, pool("web/1", SlotHash::SourceIpPort, table)),
-        (PoolId(7), pool("web/7", SlotHash::SourceIpPort, vec![])),
-        (PoolId(4095), pool("six/app", SlotHash::SourceIp, vec![last])),
+        (POOL, pool("web/1", Picker::SourceIpPort, table)),
+        (PoolId(7), pool("web/7", Picker::SourceIpPort, vec![])),
+        (PoolId(4095), pool("six/app", Picker::SourceIp, vec![last])),
     ];
     assert_eq!(observed.pools, pools.into());
     assert_eq!(observed.members, [(MemberId(1), record(1, POOL)), (MemberId(2), record(2, POOL)), (last, v6)].into());
@@ -168,8 +189,13 @@ fn what_was_put_is_observed() {
     let (four, six_address) = (IpAddr::from([192, 0, 2, 1]), "2001:db8::1".parse().unwrap());
     assert_eq!(observed.vips, [(four, vip(VIP, "web", true)), (six_address, vip(six, "six", false))].into());
     let at = |vip, transport, port| ListenerKey { vip, transport, port };
-    let listener =
-        |id, label: &str, pool, in_snat_range| ObservedListener { id, label: label.to_owned(), pool, in_snat_range };
+    let listener = |id, label: &str, pool, in_snat_range| ObservedListener {
+        id,
+        label: label.to_owned(),
+        pool,
+        in_snat_range,
+        rules: ListenerRules::default(),
+    };
     let listeners = [
         (at(four, Transport::Tcp, 80), listener(LISTENER, "web/TCP-80", POOL, false)),
         (at(six_address, Transport::Udp, 65535), listener(ListenerId(4095), "six/udp", PoolId(NO_POOL), true)),

@@ -19,7 +19,7 @@ const OF_TCP_POOLS: [&str; 6] = ["PING", "TCP", "HTTP", "HTTPS", "TLS-HELLO", "G
 pub const fn monitors_of(transport: Transport) -> &'static [&'static str] {
     match transport {
         Transport::Tcp => &OF_TCP_POOLS,
-        Transport::Udp => &OF_UDP_POOLS,
+        Transport::Udp | Transport::Sctp => &OF_UDP_POOLS,
     }
 }
 

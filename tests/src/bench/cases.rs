@@ -1,6 +1,6 @@
 //! What is measured.
 
-use lb_common::protocol::Transport;
+use lb_common::{pool::ForwardMode, protocol::Transport};
 
 use super::{
     frames::{Kind, Protocols},
@@ -41,9 +41,23 @@ pub(super) struct Setting {
     pub(super) table: Table,
     /// Whether flows are noted for another balancer.
     pub(super) noting: bool,
+    /// How members are reached.
+    pub(super) mode: ForwardMode,
+    /// Whether they have addresses of IPv6.
+    pub(super) ipv6_members: bool,
 }
 
 impl Setting {
+    /// Whether frames become longer.
+    pub(super) fn grows(&self) -> bool {
+        matches!(self.mode, ForwardMode::Ipip | ForwardMode::Gue)
+    }
+
+    /// What members' addresses are made of.
+    pub(super) fn member_protocols(&self) -> Protocols {
+        Protocols { ipv6: self.ipv6_members, ..self.protocols }
+    }
+
     /// New flows that were sent to fill the table.
     pub(super) fn flood(&self) -> u32 {
         if self.table == Table::Flooded { self.max_flows * 4 } else { 0 }
@@ -72,7 +86,7 @@ pub(super) fn all() -> Vec<Case> {
 
 fn of_family(ipv6: bool) -> Vec<Case> {
     let family = if ipv6 { "v6" } else { "v4" };
-    let case = |transport, table, name, kind, order, flows, meaning| {
+    let case = |transport, table, name: &str, kind, order, flows, meaning| {
         let max_flows = match table {
             Table::Confirmed(MILLION) | Table::Empty | Table::Answered => LARGE_TABLE,
             Table::Confirmed(_) | Table::Flooded => DEFAULT_TABLE,
@@ -80,7 +94,14 @@ fn of_family(ipv6: bool) -> Vec<Case> {
         Case {
             name: format!("{family}-{name}"),
             meaning,
-            setting: Setting { protocols: Protocols { ipv6, transport }, max_flows, table, noting: false },
+            setting: Setting {
+                protocols: Protocols { ipv6, transport },
+                max_flows,
+                table,
+                noting: false,
+                mode: ForwardMode::Nat,
+                ipv6_members: ipv6,
+            },
             kind,
             order,
             flows,
@@ -90,8 +111,22 @@ fn of_family(ipv6: bool) -> Vec<Case> {
     use Order::{Listed, Random, Sequence};
     use Table::{Answered, Confirmed, Empty, Flooded};
     use Transport::{Tcp, Udp};
+    let by = |mode, ipv6_members, case: Case| {
+        // No flow is remembered, so none has to be there.
+        let setting = Setting { mode, ipv6_members, table: Empty, max_flows: DEFAULT_TABLE, ..case.setting };
+        Case { setting, ..case }
+    };
+    let direct = |mode: ForwardMode, ipv6_members, suffix: &str| {
+        let name = |what| format!("{}{suffix}-{what}", mode.name());
+        [
+            case(Tcp, Empty, &name("1"), Request, Sequence, 1, "client to member, one flow"),
+            case(Tcp, Empty, &name("1m"), Request, Random, MILLION, "client to member, a million flows at random"),
+            case(Tcp, Empty, &name("flood"), Opening, Sequence, NEVER_REPEATING, "every packet a new flow"),
+        ]
+        .map(|case| by(mode, ipv6_members, case))
+    };
     let noted = |case: Case| Case { setting: Setting { noting: true, ..case.setting }, ..case };
-    vec![
+    let mut cases = vec![
         case(Tcp, Confirmed(1), "tcp-hit-1", Request, Sequence, 1, "client to member, one flow"),
         case(Tcp, Confirmed(1), "tcp-reply-1", Reply, Listed, 1, "member to client, one flow"),
         case(Tcp, Confirmed(1), "not-ours", Stranger, Sequence, 1, "to no VIP: passed"),
@@ -154,7 +189,12 @@ fn of_family(ipv6: bool) -> Vec<Case> {
             NEVER_REPEATING,
             "the same, and notes it for another balancer",
         )),
-    ]
+    ];
+    cases.extend(direct(ForwardMode::Dsr, ipv6, ""));
+    cases.extend(direct(ForwardMode::Ipip, ipv6, ""));
+    cases.extend(direct(ForwardMode::Ipip, !ipv6, if ipv6 { "-to-v4" } else { "-to-v6" }));
+    cases.extend(direct(ForwardMode::Gue, ipv6, ""));
+    cases
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use etherparse::{NetHeaders, PacketBuilder, PacketHeaders, TransportHeader};
-use lb_common::protocol::Transport;
+use lb_common::{pool::ForwardMode, protocol::Transport};
+
+use super::cases::Setting;
 
 /// Words of a template, as `lb-ebpf/src/harness.rs` has them: six bytes in the
 /// first, eight in each other.
@@ -173,7 +175,8 @@ fn build(protocols: Protocols, kind: Kind) -> Result<Vec<u8>> {
             };
             segment.write(&mut frame, &payload[network_bytes + 20..])?;
         }
-        Transport::Udp => {
+        // The bench has no case of SCTP.
+        Transport::Udp | Transport::Sctp => {
             network.udp(source_port, destination_port).write(&mut frame, &payload[network_bytes + 8..])?;
         }
     }
@@ -224,6 +227,51 @@ pub(super) fn read(frame: &[u8]) -> Result<Facts> {
     };
     ensure!(found == right, "the transport checksum is {found:#06x} and should be {right:#06x}");
     Ok(Facts { source: (source, ports.0), destination: (destination, ports.1), hops })
+}
+
+/// The frame within what a direct forward mode made of it.
+///
+/// # Errors
+/// When it is not addressed to a member, or wrapped wrongly.
+pub(super) fn unwrap(frame: &[u8], setting: &Setting) -> Result<Vec<u8>> {
+    ensure!(frame[..6] == MEMBER_MAC && frame[6..12] == BALANCER_MAC, "the frame is addressed to {:02x?}", &frame[..6]);
+    if !setting.grows() {
+        return Ok(frame.to_vec());
+    }
+    let to = setting.member_protocols();
+    let gue = setting.mode == ForwardMode::Gue;
+    let carried = match (gue, setting.protocols.ipv6) {
+        (true, _) => 17,
+        (false, true) => 41,
+        (false, false) => 4,
+    };
+    let headers = etherparse::Ethernet2Slice::from_slice_without_fcs(frame).context("parse a frame")?;
+    let (destination, protocol, inner) = match headers.ether_type() {
+        etherparse::EtherType::IPV4 => {
+            let (ip, rest) = etherparse::Ipv4Header::from_slice(headers.payload_slice())?;
+            ensure!(ip.header_checksum == ip.calc_header_checksum(), "the outer header's checksum is wrong");
+            ensure!(usize::from(ip.total_len) == headers.payload_slice().len(), "the outer length is wrong");
+            (IpAddr::from(ip.destination), ip.protocol.0, rest)
+        }
+        _ => {
+            let (ip, rest) = etherparse::Ipv6Header::from_slice(headers.payload_slice())?;
+            ensure!(usize::from(ip.payload_length) == rest.len(), "the outer length is wrong");
+            (IpAddr::from(ip.destination), ip.next_header.0, rest)
+        }
+    };
+    ensure!(protocol == carried, "the outer header says protocol {protocol}, not {carried}");
+    ensure!((1..=super::scene::MEMBERS).any(|id| to.member(id) == destination), "{destination} is no member");
+    let inner = if gue {
+        let (udp, rest) = etherparse::UdpHeader::from_slice(inner)?;
+        ensure!(udp.destination_port == lb_common::limits::GUE_PORT, "the outer port is {}", udp.destination_port);
+        rest
+    } else {
+        inner
+    };
+    let mut unwrapped = frame[..12].to_vec();
+    unwrapped.extend(if setting.protocols.ipv6 { [0x86, 0xdd] } else { [0x08, 0x00] });
+    unwrapped.extend(inner);
+    Ok(unwrapped)
 }
 
 #[cfg(test)]

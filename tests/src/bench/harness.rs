@@ -17,13 +17,14 @@ use lb_common::protocol::Transport;
 use super::frames::{CLIENTS, Template, WORDS};
 
 /// Words of a `Run`.
-const RUN_WORDS: usize = 7 + WORDS + 2;
+const RUN_WORDS: usize = 7 + WORDS + 3;
 const KIND_IPV6: u64 = 1;
 const KIND_UDP: u64 = 2;
 const KIND_TO_PORT: u64 = 4;
 
 const PROGRAM: &str = "harness";
 const NO_OP: &str = "harness_transmit";
+const GROW: &str = "harness_grow";
 /// The longest list.
 pub(super) const MAX_LISTED: usize = 1 << 20;
 
@@ -93,6 +94,7 @@ impl Stream {
         words[7..7 + WORDS].copy_from_slice(&template.words);
         words[7 + WORDS] = template.network_checksum.into();
         words[8 + WORDS] = template.transport_checksum.into();
+        words[9 + WORDS] = template.frame.len() as u64;
         words
     }
 }
@@ -102,6 +104,8 @@ impl Stream {
 pub(super) enum Target {
     /// Nothing: `XDP_TX`.
     NoOp,
+    /// Nothing but to make the frame longer.
+    Grow,
     /// The data path.
     Krater,
 }
@@ -126,6 +130,7 @@ pub(super) struct Harness {
     target: ProgramArray<MapData>,
     loaded: Option<Target>,
     no_op: ProgramFd,
+    grow: ProgramFd,
     krater: Option<ProgramFd>,
 }
 
@@ -138,7 +143,7 @@ impl Harness {
         })?;
         let mut object =
             EbpfLoader::new().load(&object).with_context(|| format!("load {} (this needs root)", path.display()))?;
-        for name in [PROGRAM, NO_OP] {
+        for name in [PROGRAM, NO_OP, GROW] {
             let program: &mut Xdp = object.program_mut(name).context("the object lacks a program")?.try_into()?;
             program.load().with_context(|| format!("load program {name}"))?;
         }
@@ -147,7 +152,8 @@ impl Harness {
         let list = Array::try_from(map("LIST")?)?;
         let target = ProgramArray::try_from(map("TARGET")?)?;
         let no_op = program(&object, NO_OP)?.info()?.fd()?;
-        Ok(Self { object, run, list, listed: 0, target, loaded: None, no_op, krater: None })
+        let grow = program(&object, GROW)?.info()?.fd()?;
+        Ok(Self { object, run, list, listed: 0, target, loaded: None, no_op, grow, krater: None })
     }
 
     /// Puts the data path that is pinned there under test.
@@ -206,6 +212,7 @@ impl Harness {
         }
         let program = match target {
             Target::NoOp => &self.no_op,
+            Target::Grow => &self.grow,
             Target::Krater => self.krater.as_ref().context("no data path is under test")?,
         };
         self.target.set(0, program, 0).context("put a program into TARGET")?;

@@ -133,9 +133,9 @@ fn run(cases: Vec<Case>, effort: Effort) -> Result<Vec<(Case, measure::Figure)>>
 
 /// Brings about what cases need.
 fn set(harness: &mut Harness, setting: &Setting) -> Result<Scene> {
-    let Setting { protocols, max_flows, table, noting } = *setting;
+    let Setting { max_flows, table, protocols, .. } = *setting;
     eprintln!("loading a data path for {max_flows} flows");
-    let scene = Scene::new(protocols, max_flows, noting)?;
+    let scene = Scene::new(setting)?;
     harness.aim_at(scene.pin_path())?;
     match table {
         Table::Empty | Table::Answered => {}

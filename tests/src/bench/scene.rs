@@ -6,6 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,13 +14,15 @@ use lb_common::{
     config::IdleLimits, counters::Event, drop_reason::DropReason, flow_note::RING_NOTES, mac::Mac, member::MemberState,
 };
 use lb_user::dataplane::{
-    Dataplane as _, FlowRecord, ListenerId, MemberId, MemberRecord, NextHop, Op, PoolId, SlotHash, Statistics as _,
+    ListenerRules, MemberPath,
+    Dataplane as _, FlowRecord, ListenerId, MemberId, MemberRecord, NextHop, Op, PoolId, PoolRecord, Statistics as _,
     VipId,
     exchange::{FlowExchange as _, KernelExchange},
     kernel::{KernelDataplane, KernelOptions},
 };
 
 use super::{
+    cases::Setting,
     frames::{self, Kind, Protocols, Template},
     harness::{Harness, Order, Stream, Target},
 };
@@ -60,7 +63,8 @@ pub(super) struct Counts {
 
 impl Scene {
     /// Loads a data path with room for `max_flows` flows.
-    pub(super) fn new(protocols: Protocols, max_flows: u32, noting: bool) -> Result<Self> {
+    pub(super) fn new(setting: &Setting) -> Result<Self> {
+        let Setting { protocols, max_flows, noting, .. } = *setting;
         let pins = Pins::new();
         let options = KernelOptions {
             pin_path: pins.0.clone(),
@@ -74,7 +78,7 @@ impl Scene {
         let exchange = RefCell::new(dataplane.exchange()?);
         let mut scene = Self { dataplane, exchange, pins, protocols };
         scene.dataplane.enter_port(0, LOOPBACK, false, Mac(frames::BALANCER_MAC))?;
-        for op in operations(protocols) {
+        for op in operations(setting) {
             scene.dataplane.apply(&op)?;
         }
         Ok(scene)
@@ -174,24 +178,30 @@ impl Scene {
 }
 
 /// What makes the listener, its pool and its members.
-fn operations(protocols: Protocols) -> Vec<Op> {
+fn operations(setting: &Setting) -> Vec<Op> {
+    let (protocols, to) = (setting.protocols, setting.member_protocols());
+    // The last sixteen bits of where wrapped packets come from differ.
+    let source = setting.grows().then(|| (to.address(u32::from_be_bytes([172, 16, 0, 0])), 16));
     let (vip, pool) = (VipId(1), PoolId(1));
     let next_hop = NextHop { destination: Mac(frames::MEMBER_MAC), source: Mac(frames::BALANCER_MAC), port: 0 };
     let member = |id| Op::PutMember {
         id: MemberId(id),
         record: MemberRecord {
             label: format!("bench/pool/{id}"),
-            address: protocols.member(id),
-            port: frames::MEMBER_PORT,
+            address: to.member(id),
+            port: if setting.mode.is_direct() { frames::LISTENER_PORT } else { frames::MEMBER_PORT },
             pool,
             flags: MemberState::UP,
             weight: 1,
             next_hop: Some(next_hop),
+            path: MemberPath { mtu: 1500, source },
+            connection_limit: 0,
         },
     };
     let mut operations: Vec<Op> = (1..=MEMBERS).map(member).collect();
     let table = (1..=MEMBERS).map(MemberId).cycle().take(SLOTS).collect();
-    operations.push(Op::PutPool { id: pool, label: "bench/pool".to_owned(), hash: SlotHash::SourceIpPort, table });
+    let record = PoolRecord { mode: setting.mode, ..PoolRecord::named("bench/pool") };
+    operations.push(Op::PutPool { id: pool, record, table, hold: Duration::ZERO });
     operations.push(Op::PutVip {
         id: vip,
         address: protocols.vip(),
@@ -207,6 +217,7 @@ fn operations(protocols: Protocols) -> Vec<Op> {
         label: "bench/listener".to_owned(),
         pool,
         in_snat_range: false,
+        rules: ListenerRules::default(),
     });
     operations
 }

@@ -174,6 +174,7 @@ impl Talk {
         match self.transport {
             Transport::Tcp => Spec::tcp(self.client, (self.vip, self.port), tcp_flags),
             Transport::Udp => Spec::udp(self.client, (self.vip, self.port)),
+            Transport::Sctp => panic!("a talk is of TCP or UDP"),
         }
         .with(|s| (s.from, s.to) = (self.router, self.own))
     }
@@ -185,6 +186,7 @@ impl Talk {
         match self.transport {
             Transport::Tcp => Spec::tcp(member, to, tcp_flags),
             Transport::Udp => Spec::udp(member, to).data(b"an answer, which is longer"),
+            Transport::Sctp => panic!("a talk is of TCP or UDP"),
         }
         .with(|s| s.from = self.member.station)
     }

@@ -157,6 +157,7 @@ fn answer(side: &Side, flow: &FlowRecord, tcp_flags: u8) -> Option<Spec> {
     Some(match key.transport {
         Transport::Tcp => Spec::tcp(from, to, tcp_flags).numbers(5000, 1),
         Transport::Udp => Spec::udp(from, to),
+        Transport::Sctp => return None,
     })
 }
 

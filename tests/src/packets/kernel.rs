@@ -108,7 +108,7 @@ impl World for Kernel {
             4 => Fate::Redirect,
             other => panic!("the program returned {other}"),
         };
-        Outcome { fate, frame, events: counted(&before, &self.events()) }
+        Outcome { fate, frame, events: counted(fate, &before, &self.events()) }
     }
 
     fn turn(&mut self, instance: InstanceId, active: bool) {

@@ -17,7 +17,7 @@ use lb_ebpf::{
     tables::Verdict,
 };
 use lb_user::dataplane::{
-    ListenerId, MemberId, MemberRecord, Op, PoolId, SlotHash, VipId,
+    ListenerId, ListenerRules, MemberId, MemberPath, MemberRecord, Op, PoolId, PoolRecord, VipId,
     exchange::{ArrivalPath, FlowExchange, MemoryExchange, SharedFlow},
 };
 
@@ -97,6 +97,8 @@ impl Side {
             flags,
             weight: 1,
             next_hop: Some(next_hop),
+            path: MemberPath::default(),
+            connection_limit: 0,
         };
         Op::PutMember { id: self.member_id(vip, member), record }
     }
@@ -105,7 +107,12 @@ impl Side {
     pub(super) fn put_pool(&self, vip: std::net::IpAddr, members: &[u16]) -> Op {
         let table = members.iter().map(|m| self.member_id(vip, *m)).collect();
         let number = self.number(vip);
-        Op::PutPool { id: PoolId(1 + number), label: format!("lb{number}/pool"), hash: SlotHash::SourceIpPort, table }
+        Op::PutPool {
+            id: PoolId(1 + number),
+            record: PoolRecord::named(format!("lb{number}/pool")),
+            table,
+            hold: std::time::Duration::ZERO,
+        }
     }
 
     fn listener(&self, vip: std::net::IpAddr, transport: Transport, port: u16) -> (ListenerId, VipId) {
@@ -135,7 +142,16 @@ impl Side {
         let (id, vip_id) = self.listener(vip, transport, port);
         let pool = PoolId(1 + self.number(vip));
         let label = format!("lb{}/{port}", self.number(vip));
-        Op::PutListener { id, vip: vip_id, transport, port, label, pool, in_snat_range: port == HIGH_PORT }
+        Op::PutListener {
+            id,
+            vip: vip_id,
+            transport,
+            port,
+            label,
+            pool,
+            in_snat_range: port == HIGH_PORT,
+            rules: ListenerRules::default(),
+        }
     }
 
     /// Removes one.

@@ -308,6 +308,7 @@ impl Event {
                 let packet = match asked.transport {
                     Transport::Tcp => Spec::tcp(asked.source, asked.destination, *flags),
                     Transport::Udp => Spec::udp(asked.source, asked.destination),
+                    Transport::Sctp => return None,
                 };
                 Some(packet.data(payload).with(|s| (s.from, s.to) = *way).bytes())
             }
@@ -322,6 +323,7 @@ pub fn reply(got: &Reading, station: Mac, tcp_flags: u8, payload: &[u8], checksu
     match got.transport {
         Transport::Tcp => Spec::tcp(got.destination, got.source, tcp_flags),
         Transport::Udp => Spec::udp(got.destination, got.source),
+        Transport::Sctp => panic!("no pool of these is of SCTP"),
     }
     .data(payload)
     .checksum(checksum)

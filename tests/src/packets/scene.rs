@@ -8,7 +8,9 @@ use lb_common::{
     member::{MemberState, NextHop},
     protocol::Transport,
 };
-use lb_user::dataplane::{InstanceId, ListenerId, MemberId, MemberRecord, Op, PoolId, SlotHash, VipId};
+use lb_user::dataplane::{
+    InstanceId, ListenerId, ListenerRules, MemberId, MemberPath, MemberRecord, Op, Picker, PoolId, PoolRecord, VipId,
+};
 
 /// Our address on port 0, by which every frame comes in.
 pub const OWN: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
@@ -212,6 +214,8 @@ pub fn put_member(member: Member, flags: u64, resolved: bool) -> Op {
         flags,
         weight: 1,
         next_hop: resolved.then_some(NextHop { destination: member.station, source, port: member.via }),
+        path: MemberPath::default(),
+        connection_limit: 0,
     };
     Op::PutMember { id: MemberId(member.id), record }
 }
@@ -219,8 +223,9 @@ pub fn put_member(member: Member, flags: u64, resolved: bool) -> Op {
 /// Gives a kind of pool another table.
 #[must_use]
 pub fn put_pool(version: Version, kind: Kind, table: Vec<MemberId>) -> Op {
-    let hash = if kind == Kind::Sticky { SlotHash::SourceIp } else { SlotHash::SourceIpPort };
-    Op::PutPool { id: PoolId(version.pool_id(kind)), label: format!("lb/{kind:?}"), hash, table }
+    let picker = if kind == Kind::Sticky { Picker::SourceIp } else { Picker::SourceIpPort };
+    let record = PoolRecord::named(format!("lb/{kind:?}")).picked_by(picker);
+    Op::PutPool { id: PoolId(version.pool_id(kind)), record, table, hold: std::time::Duration::ZERO }
 }
 
 /// Takes members out of service or back, as the controller does: the tables, and
@@ -249,6 +254,7 @@ pub fn put_listener(version: Version, kind: Kind, transport: Transport) -> Op {
         label: format!("lb/{kind:?}"),
         pool: PoolId(version.pool_id(kind)),
         in_snat_range: kind == Kind::InSnatRange,
+        rules: ListenerRules::default(),
     }
 }
 
@@ -311,6 +317,7 @@ pub fn standard() -> Vec<Op> {
                 label: "standby/listener".to_owned(),
                 pool: PoolId(version.pool_id(Kind::OneArm)),
                 in_snat_range: false,
+                rules: ListenerRules::default(),
             });
         }
     }

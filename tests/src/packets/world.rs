@@ -3,7 +3,13 @@
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-use lb_common::{atomic::Ordering::Relaxed, config::IdleLimits, counters::EVENTS, mac::Mac};
+use lb_common::{
+    atomic::Ordering::Relaxed,
+    config::IdleLimits,
+    counters::{EVENTS, Event},
+    drop_reason::DropReason,
+    mac::Mac,
+};
 use lb_ebpf::{
     host::{Arrays, FlowArrays as _, HostTables, OwnedArrays},
     packet::Packet,
@@ -19,6 +25,9 @@ use super::scene::{OWN, OWN_BACK, SNAT_PORTS};
 
 /// Idle limits in seconds, no two alike.
 pub const IDLE: IdleLimits = IdleLimits { unconfirmed: 6, tcp: 3600, tcp_closing: 20, udp: 60 };
+
+/// Bytes in front of a frame that it may grow into, as the kernel leaves them.
+const HEADROOM: usize = 256;
 
 /// Index of the interface that every frame comes in by: that of
 /// `BPF_PROG_TEST_RUN`, which is the loopback interface.
@@ -128,10 +137,28 @@ pub fn in_order(mut flows: Vec<FlowRecord>) -> Vec<FlowRecord> {
     flows
 }
 
-/// Differences between two readings of the events.
+/// Differences between two readings of the events, those aside that say no more
+/// than the frame's fate does.
+///
+/// # Panics
+/// When a frame had not exactly one outcome: passed, sent on, answered, dropped.
 #[must_use]
-pub fn counted(before: &[u64], after: &[u64]) -> Vec<(usize, u64)> {
-    (0..EVENTS as usize).map(|i| (i, after[i] - before[i])).filter(|(_, n)| *n > 0).collect()
+pub fn counted(fate: Fate, before: &[u64], after: &[u64]) -> Vec<(usize, u64)> {
+    let all: Vec<_> = (0..EVENTS as usize).map(|i| (i, after[i] - before[i])).filter(|(_, n)| *n > 0).collect();
+    let times = |event: Event| after[event.index() as usize] - before[event.index() as usize];
+    let dropped: u64 = DropReason::ALL.iter().map(|reason| times(Event::Drop(*reason))).sum();
+    let [passed, forwarded] = [Event::Passed, Event::Forwarded].map(times);
+    let outcomes = match fate {
+        Fate::Pass => [1, 0, 0],
+        Fate::Drop => [0, 0, 1],
+        Fate::Redirect => [0, 1, 0],
+        // Sent on, or answered: a refusal that answers has its reason counted.
+        Fate::Transmit if forwarded == 1 => [0, 1, 0],
+        Fate::Transmit => [0, 0, dropped.min(1)],
+    };
+    assert_eq!([passed, forwarded, dropped], outcomes, "passed, forwarded, dropped of a {fate:?}: {all:?}");
+    let told_by_fate = [Event::Passed, Event::Forwarded].map(|event| event.index() as usize);
+    all.into_iter().filter(|(event, _)| !told_by_fate.contains(event)).collect()
 }
 
 /// The world on the host.
@@ -198,9 +225,11 @@ impl Host {
 
     /// Runs the pipeline over a frame that came in by an interface.
     pub fn send_by(&mut self, ingress: u32, frame: &[u8]) -> (Verdict, Vec<u8>) {
-        let mut out = frame.to_vec();
-        let verdict = pipeline::run(&mut Packet::from_slice(&mut out), ingress, self.tables());
-        (verdict, out)
+        let mut buffer = vec![0; HEADROOM];
+        buffer.extend_from_slice(frame);
+        let mut packet = Packet::within(&mut buffer, HEADROOM);
+        let verdict = pipeline::run(&mut packet, ingress, self.tables());
+        (verdict, packet.bytes().to_vec())
     }
 }
 
@@ -222,10 +251,10 @@ impl World for Host {
         let fate = match verdict {
             Verdict::Pass => Fate::Pass,
             Verdict::Drop(_) => Fate::Drop,
-            Verdict::Transmit => Fate::Transmit,
+            Verdict::Transmit | Verdict::Answer => Fate::Transmit,
             Verdict::Redirect(_) => Fate::Redirect,
         };
-        let events = counted(&before, &self.tables().counts.borrow().events);
+        let events = counted(fate, &before, &self.tables().counts.borrow().events);
         Outcome { fate, frame, events }
     }
 

@@ -20,7 +20,7 @@ use lb_common::{
     flow::Stage, flow_note::RING_NOTES, limits::DEFAULT_MAX_FLOWS, member::MemberState, protocol::Transport,
 };
 use lb_user::dataplane::{
-    ListenerId, MemberId, MemberRecord, NextHop, Op, PoolId, SlotHash, VipId,
+    ListenerId, ListenerRules, MemberId, MemberPath, MemberRecord, NextHop, Op, PoolId, PoolRecord, VipId,
     exchange::{Adopted, ArrivalPath, FlowExchange, SharedFlow},
     kernel::KernelOptions,
 };
@@ -45,12 +45,14 @@ fn tables() -> Vec<Op> {
             flags: MemberState::UP,
             weight: 1,
             next_hop: Some(next_hop),
+            path: MemberPath::default(),
+            connection_limit: 0,
         };
         Op::PutMember { id: MemberId(number), record }
     };
     let mut ops: Vec<Op> = (1..=MEMBERS).map(put).collect();
     let table = (1..=MEMBERS).map(MemberId).cycle().take(10_007).collect();
-    ops.push(Op::PutPool { id: PoolId(1), label: "lb/pool".to_owned(), hash: SlotHash::SourceIpPort, table });
+    ops.push(Op::PutPool { id: PoolId(1), record: PoolRecord::named("lb/pool"), table, hold: Duration::ZERO });
     let (vip, address) = (VipId(1), Version::V4.vip());
     ops.push(Op::PutVip { id: vip, address, label: "lb".to_owned(), active: true, instance: None });
     ops.push(Op::PutListener {
@@ -61,6 +63,7 @@ fn tables() -> Vec<Op> {
         label: "lb/listener".to_owned(),
         pool: PoolId(1),
         in_snat_range: false,
+        rules: ListenerRules::default(),
     });
     ops
 }

@@ -157,8 +157,11 @@ impl Edit {
     }
 }
 
+/// `transition_hold` where no pool file says it.
+const HOLD: std::time::Duration = std::time::Duration::from_secs(300);
+
 fn put_pool(id: PoolId, pool: &ObservedPool, table: Vec<MemberId>) -> Op {
-    Op::PutPool { id, label: pool.label.clone(), hash: pool.hash, table }
+    Op::PutPool { id, record: pool.record.clone(), table, hold: HOLD }
 }
 
 /// Nothing about the member itself keeps it from being up.

@@ -356,7 +356,7 @@ fn listener_rows<'a>(observed: &'a Observed, wanted: &'a [LoadBalancer]) -> Vec<
         reason: None,
     };
     for (key, listener) in &observed.listeners {
-        let pool = observed.pools.get(&listener.pool).map(|pool| pool.label.clone());
+        let pool = observed.pools.get(&listener.pool).map(|pool| pool.record.label.clone());
         rows.insert(*key, ListenerRow { label: listener.label.clone(), pool, seen: Some(listener), ..row(*key) });
     }
     for lb in wanted {
@@ -393,7 +393,7 @@ fn pool_rows<'a>(
         reason: None,
     };
     for pool in observed.pools.values() {
-        rows.insert(pool.label.clone(), PoolRow { seen: Some(pool), ..row(&pool.label) });
+        rows.insert(pool.record.label.clone(), PoolRow { seen: Some(pool), ..row(&pool.record.label) });
     }
     for lb in wanted {
         for pool in &lb.pools {
@@ -489,7 +489,7 @@ impl<'a> Seen<'a> {
         for (id, record) in &observed.members {
             let retired = record.flags & MemberState::RETIRED != 0;
             let pool = match observed.pools.get(&record.pool) {
-                Some(pool) if !retired => &pool.label,
+                Some(pool) if !retired => &pool.record.label,
                 _ => pool_of(&record.label),
             };
             let key = MemberKey { pool: pool.to_owned(), address: record.address, port: record.port };

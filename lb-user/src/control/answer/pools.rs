@@ -1,6 +1,6 @@
 //! Pools.
 
-use lb_common::pool::SlotHash;
+use lb_common::pool::Picker;
 
 use super::{
     Knowledge, health,
@@ -33,7 +33,7 @@ fn view(knowledge: &Knowledge<'_>, picture: &Picture<'_>, row: &PoolRow<'_>) -> 
     let transport = wanted.map(|pool| pool.protocol).or_else(|| listener_of(picture, row).map(|l| l.key.transport));
     let by_source_only = match wanted {
         Some(pool) => pool.lb_algorithm == Algorithm::SourceIp,
-        None => row.seen.is_some_and(|seen| seen.hash == SlotHash::SourceIp),
+        None => row.seen.is_some_and(|seen| seen.record.picker == Picker::SourceIp),
     };
     let forward_mode = match wanted.map_or(ForwardMode::Nat, |pool| pool.forward_mode) {
         ForwardMode::Nat => "nat",

@@ -187,7 +187,7 @@ impl Scene {
             .pools
             .keys()
             .map(|label| {
-                let known = observed.pools.iter().find(|(_, pool)| pool.label == *label).map(|(id, _)| *id);
+                let known = observed.pools.iter().find(|(_, pool)| pool.record.label == *label).map(|(id, _)| *id);
                 (label.clone(), known.unwrap_or_else(|| PoolId(free.next().unwrap())))
             })
             .collect();
@@ -211,12 +211,14 @@ impl Scene {
                 flags: member.flags,
                 weight: member.weight,
                 next_hop: member.next_hop,
+                path: member.path,
+                connection_limit: member.connection_limit,
             };
             self.apply(Op::PutMember { id: members[&key], record });
         }
         for (label, pool) in desired.pools {
             let table = pool.table.iter().map(|slot| members[&pool.members[usize::from(*slot)]]).collect();
-            self.apply(Op::PutPool { id: pools[&label], label, hash: pool.hash, table });
+            self.apply(Op::PutPool { id: pools[&label], record: pool.record, table, hold: pool.hold });
         }
         let ids = desired.instances.keys().zip((1..).map(InstanceId));
         let instances: BTreeMap<String, InstanceId> = ids.map(|(label, id)| (label.clone(), id)).collect();
@@ -238,7 +240,16 @@ impl Scene {
             let pool = listener.pool.map_or(PoolId(0), |label| pools[&label]);
             let (transport, port, label) = (key.transport, key.port, listener.label);
             let id = ListenerId(key.port);
-            self.apply(Op::PutListener { id, vip: VipId(0), transport, port, label, pool, in_snat_range: false });
+            self.apply(Op::PutListener {
+                id,
+                vip: VipId(0),
+                transport,
+                port,
+                label,
+                pool,
+                in_snat_range: false,
+                rules: listener.rules,
+            });
         }
         for id in observed.pools.keys().filter(|id| !pools.values().any(|kept| kept == *id)) {
             self.apply(Op::RemovePool { id: *id });

@@ -187,7 +187,7 @@ fn known_pools<'d>(desired: &'d Desired, observed: &Observed) -> BTreeMap<&'d st
             }
         }
     };
-    find(by_label(observed.pools.iter().map(|(id, pool)| (pool.label.as_str(), *id))));
+    find(by_label(observed.pools.iter().map(|(id, pool)| (pool.record.label.as_str(), *id))));
     find(by_label(renamed_pools(desired, observed).into_iter()));
     // The label of a member begins with its pool's.
     let orphans = observed.members.values().filter(|member| !observed.pools.contains_key(&member.pool));

@@ -31,7 +31,8 @@ pub(in crate::controller) struct Place {
 /// Where all pools are that are in the maps, by label. `observed` is as the model
 /// wants it to be.
 pub(in crate::controller) fn places(model: &Model, observed: &Observed) -> BTreeMap<String, Place> {
-    let ids: HashMap<&str, PoolId> = observed.pools.iter().map(|(id, pool)| (pool.label.as_str(), *id)).collect();
+    let ids: HashMap<&str, PoolId> =
+        observed.pools.iter().map(|(id, pool)| (pool.record.label.as_str(), *id)).collect();
     let in_service = observed.members.iter().filter(|(_, member)| member.flags & MemberState::RETIRED == 0);
     let members: HashMap<(PoolId, IpAddr, u16), MemberId> =
         in_service.map(|(id, member)| ((member.pool, member.address, member.port), *id)).collect();
@@ -69,20 +70,28 @@ pub(in crate::controller) fn plan_pool(
     let table = table.ok_or_else(|| contradiction("has a slot that names none of its members"))?;
 
     let (mut rising, mut declining) = (Vec::new(), Vec::new());
-    for (id, Stand { flags, weight, next_hop }) in place.members.iter().zip(&lineup.stands) {
+    for (id, stand) in place.members.iter().zip(&lineup.stands) {
+        let Stand { flags, weight, next_hop, path, connection_limit } = *stand;
         let there = observed.members.get(id).ok_or_else(|| contradiction("lacks a member in the maps"))?;
-        if (there.flags, there.weight, there.next_hop) == (*flags, *weight, *next_hop) {
+        let as_it_is = Stand {
+            flags: there.flags,
+            weight: there.weight,
+            next_hop: there.next_hop,
+            path: there.path,
+            connection_limit: there.connection_limit,
+        };
+        if as_it_is == *stand {
             continue;
         }
-        let record = MemberRecord { flags: *flags, weight: *weight, next_hop: *next_hop, ..there.clone() };
+        let record = MemberRecord { flags, weight, next_hop, path, connection_limit, ..there.clone() };
         let group = if declines(there, &record) { &mut declining } else { &mut rising };
         group.push(Op::PutMember { id: *id, record });
     }
     let mut ops = rising;
-    let wanted = ObservedPool { label: before.label.clone(), hash: lineup.hash, table };
+    let wanted = ObservedPool { record: lineup.record.clone(), table };
     if *before != wanted {
-        let ObservedPool { label, hash, table } = wanted;
-        ops.push(Op::PutPool { id: place.id, label, hash, table });
+        let ObservedPool { record, table } = wanted;
+        ops.push(Op::PutPool { id: place.id, record, table, hold: lineup.hold });
     }
     ops.extend(declining);
     Ok(ops)

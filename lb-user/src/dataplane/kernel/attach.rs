@@ -14,7 +14,12 @@ use aya::{
     programs::{ProgramError, XdpMode as AyaMode, links::FdLink},
     sys::SyscallError,
 };
-use lb_common::{limits::MAX_PORTS, mac::Mac, names};
+use lb_common::{
+    limits::MAX_PORTS,
+    mac::Mac,
+    names,
+    port::{Place, Tags},
+};
 use lb_ebpf::host::Arrays;
 
 use super::{
@@ -152,7 +157,7 @@ impl KernelDataplane {
             .set(number, ifindex, None, 0)
             .map_err(kernel(format!("enter interface {ifindex} into TX_PORTS")))?;
         self.ports
-            .insert(ifindex, number, 0)
+            .insert(place(ifindex, Tags::NONE), number, 0)
             .map_err(kernel(format!("enter interface {ifindex} into PORT_OF_INTERFACE")))?;
         self.arrays.ports()[usize::from(port)].set(ifindex, generic, mac);
         Ok(())
@@ -177,7 +182,7 @@ impl KernelDataplane {
         if let Some(port) = self.arrays.ports().iter().find(|p| p.get().is_some_and(|(i, _)| i == ifindex)) {
             port.clear();
         }
-        let _ = self.ports.remove(&ifindex);
+        let _ = self.ports.remove(&place(ifindex, Tags::NONE));
         Ok(())
     }
 
@@ -204,6 +209,15 @@ impl KernelDataplane {
         }
         Ok(attachments)
     }
+}
+
+/// A place as the two words that a key of `PORT_OF_INTERFACE` is.
+fn place(ifindex: u32, tags: Tags) -> [u64; 2] {
+    let Place { tags, ifindex, zero } = Place::new(ifindex, tags);
+    let mut words = [0; 8];
+    words[..4].copy_from_slice(&ifindex.to_ne_bytes());
+    words[4..].copy_from_slice(&zero.to_ne_bytes());
+    [tags, u64::from_ne_bytes(words)]
 }
 
 /// Whether the interface has a program already, in this mode or another.
