@@ -110,7 +110,11 @@ pub enum Call {
     Advert4,
     /// The same for IPv6.
     Advert6,
-    /// Ingress → verdict: a packet for no VIP that may be a `dnat` member's.
+    /// Ingress → whose packet, or 0: one for no VIP that may be a `dnat` member's.
+    DnatOrigin4,
+    /// The same for IPv6.
+    DnatOrigin6,
+    /// Whose packet → verdict: that packet is translated.
     DnatBack4,
     /// The same for IPv6.
     DnatBack6,
@@ -302,8 +306,10 @@ pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments
         Call::Neighbour => control::neighbour(packet, tables, Ingress(a)).to_word(),
         Call::Advert4 => guard::advert::<V4, T>(packet, tables).to_word(),
         Call::Advert6 => guard::advert::<V6, T>(packet, tables).to_word(),
-        Call::DnatBack4 => dnat::back::<V4, T>(packet, tables, Ingress(a)).to_word(),
-        Call::DnatBack6 => dnat::back::<V6, T>(packet, tables, Ingress(a)).to_word(),
+        Call::DnatOrigin4 => dnat::origin::<V4, T>(packet, tables, Ingress(a)),
+        Call::DnatBack4 => dnat::back::<V4, T>(packet, tables, dnat::Origin(a)).to_word(),
+        Call::DnatOrigin6 => dnat::origin::<V6, T>(packet, tables, Ingress(a)),
+        Call::DnatBack6 => dnat::back::<V6, T>(packet, tables, dnat::Origin(a)).to_word(),
         Call::Untag => vlan::untag(packet, tables, Ingress(a)).map_or(0, |ingress| ingress.0),
         Call::Tag => u64::from(vlan::tag(packet, lb_common::port::Tags(a))),
         Call::Retag => u64::from(vlan::retag(packet, tables, Ingress(a))),

@@ -78,6 +78,8 @@ functions! {
     far_neighbour = Neighbour,
     far_advert4 = Advert4,
     far_advert6 = Advert6,
+    far_dnat_origin4 = DnatOrigin4,
+    far_dnat_origin6 = DnatOrigin6,
     far_dnat_back4 = DnatBack4,
     far_dnat_back6 = DnatBack6,
     far_untag = Untag,

@@ -40,7 +40,7 @@ use lb_ebpf::{
     far::Call,
     ingress::Ingress,
     packet::Packet,
-    tables::{Direction, Tables, add},
+    tables::{Direction, Tables, Way, add},
 };
 
 #[map]
@@ -285,8 +285,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn route(&self, packet: &mut Packet<'_>, ingress: Ingress) -> Option<u32> {
-        crate::route::route(self.context, packet, ingress)
+    fn route(&self, packet: &Packet<'_>, ingress: Ingress, source: [u64; 2]) -> Option<Way> {
+        crate::route::route(self.context, packet, ingress, source)
     }
 
     #[inline(always)]

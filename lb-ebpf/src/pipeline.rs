@@ -123,7 +123,12 @@ fn not_to_vip<F: Family, T: Tables>(
         // Neighbour solicitations are for groups.
         Call::Neighbour
     } else if tables.config().is_some_and(|config| config.has(Config::DNAT)) {
-        of_family::<F>(Call::DnatBack4, Call::DnatBack6)
+        let origin = tables.far(packet, of_family::<F>(Call::DnatOrigin4, Call::DnatOrigin6), [ingress.0, 0, 0, 0]);
+        if origin == 0 {
+            return Verdict::Pass;
+        }
+        let back = of_family::<F>(Call::DnatBack4, Call::DnatBack6);
+        return Verdict::from_word(tables.far(packet, back, [origin, 0, 0, 0]));
     } else {
         return Verdict::Pass;
     };
