@@ -131,27 +131,30 @@ fn vip_of<F: Family, T: Tables>(tables: &T, listener: u16) -> Option<F::Address>
 #[inline(always)]
 pub(crate) fn back<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, origin: Origin) -> Verdict {
     match translated::<F, T>(packet, tables, origin) {
-        Ok(()) => origin.verdict(),
+        Ok(bytes) => {
+            tables.count_listener(origin.listener(), Direction::Out, bytes);
+            tables.count_member(origin.member(), Direction::Out, bytes);
+            origin.verdict()
+        }
         Err(reason) => Verdict::Drop(reason),
     }
 }
 
+/// Returns the bytes of the packet.
 #[inline(always)]
-fn translated<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, origin: Origin) -> Result<(), DropReason> {
+fn translated<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, origin: Origin) -> Result<u64, DropReason> {
     const BAD: DropReason = DropReason::MalformedTransport;
     let network = F::parse(packet, tables)?;
     if F::hops(packet).is_none_or(|hops| hops <= 1) {
         return Err(DropReason::TtlExpired);
     }
     let bytes = network.total();
-    tables.count_listener(origin.listener(), Direction::Out, bytes);
-    tables.count_member(origin.member(), Direction::Out, bytes);
     if matches!(network.fragment, Fragment::Later) {
         let source = vip_of::<F, T>(tables, origin.listener()).ok_or(BAD)?;
         let destination = F::destination(packet).ok_or(BAD)?;
         F::readdress(packet, source, destination);
         tables.count(Event::FragmentFollowed);
-        return Ok(());
+        return Ok(bytes);
     }
     let segment = segment(packet, &network).ok_or(BAD)?;
     let (_, destination_port) = segment.ports(packet).ok_or(BAD)?;
@@ -161,7 +164,8 @@ fn translated<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, origin:
     let source = vip_of::<F, T>(tables, origin.listener()).ok_or(BAD)?;
     let destination = F::destination(packet).ok_or(BAD)?;
     let new = Translation { source, destination, source_port, destination_port, to, from };
-    translate::<F, T>(packet, tables, &network, &segment, &new)
+    translate::<F, T>(packet, tables, &network, &segment, &new)?;
+    Ok(bytes)
 }
 
 /// How a packet leaves whose source is to be the VIP; addresses the frame where
