@@ -124,9 +124,9 @@ pub enum Call {
     Tag,
     /// Ingress → 1, or 0 where there is no room: puts those on that were taken off.
     Retag,
-    /// Ingress, verdict → 0: traces a packet.
+    /// Verdict → 0: traces a packet.
     Trace,
-    /// Ingress → 1: keeps what is needed to trace a packet later.
+    /// Ingress → 0: keeps what is needed to trace a packet later.
     TraceBegin,
 }
 
@@ -313,7 +313,7 @@ pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments
         Call::Untag => vlan::untag(packet, tables, Ingress(a)).map_or(0, |ingress| ingress.0),
         Call::Tag => u64::from(vlan::tag(packet, lb_common::port::Tags(a))),
         Call::Retag => u64::from(vlan::retag(packet, tables, Ingress(a))),
-        Call::Trace => trace::end(packet, tables, Ingress(a), Verdict::from_word(b)),
+        Call::Trace => trace::end(tables, Verdict::from_word(a)),
         Call::TraceBegin => trace::begin(packet, tables, Ingress(a)),
     }
 }

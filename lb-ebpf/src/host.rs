@@ -451,6 +451,8 @@ pub struct HostTables<A> {
     pub notes: Notes,
     /// The host's routes, by destination as its bytes lie in memory.
     pub routes: std::cell::RefCell<BTreeMap<[u64; 2], Way>>,
+    /// What will be, when the verdict is known.
+    pub kept_trace: std::cell::Cell<TraceRecord>,
     /// What was traced.
     pub traces: std::cell::RefCell<Vec<TraceRecord>>,
 }
@@ -466,6 +468,7 @@ impl<A> HostTables<A> {
             counts: std::cell::RefCell::default(),
             notes: Notes::default(),
             routes: std::cell::RefCell::default(),
+            kept_trace: std::cell::Cell::default(),
             traces: std::cell::RefCell::default(),
         }
     }
@@ -711,6 +714,14 @@ impl<A: FlowArrays> Tables for HostTables<A> {
 
     fn trace_filter(&self) -> Option<&TraceFilter> {
         Some(self.arrays.trace_filter())
+    }
+
+    fn keep_trace(&self, record: &TraceRecord) {
+        self.kept_trace.set(*record);
+    }
+
+    fn take_trace(&self) -> Option<TraceRecord> {
+        Some(self.kept_trace.take())
     }
 
     fn trace(&self, record: &TraceRecord) {

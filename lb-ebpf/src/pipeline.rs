@@ -65,7 +65,7 @@ pub fn run<T: Tables>(packet: &mut Packet<'_>, ifindex: u32, tables: &T) -> Verd
         Verdict::Transmit | Verdict::Redirect(_) => tables.count(Event::Forwarded),
     }
     if is_traced(tables) {
-        tables.far(packet, Call::Trace, [ingress.0, verdict.to_word(), 0, 0]);
+        tables.far(packet, Call::Trace, [verdict.to_word(), 0, 0, 0]);
     }
     verdict
 }

@@ -159,6 +159,10 @@ pub trait Tables {
     fn allows6(&self, listener: u16, address: [u64; 2]) -> bool;
     /// What is traced.
     fn trace_filter(&self) -> Option<&TraceFilter>;
+    /// Keeps what a trace of this packet needs until its verdict is known.
+    fn keep_trace(&self, record: &TraceRecord);
+    /// Takes that back.
+    fn take_trace(&self) -> Option<TraceRecord>;
     /// Writes a trace, or counts that there was no room.
     fn trace(&self, record: &TraceRecord);
     /// Asks the host's routes where a packet is to go that will have another
