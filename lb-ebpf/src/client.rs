@@ -29,6 +29,7 @@ use crate::{
     live, mss,
     packet::Packet,
     placement::Spot,
+    sctp,
     select::{self, Ends},
     tables::{Tables, Verdict},
     transport::Segment,
@@ -303,7 +304,7 @@ fn begun<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Ar
         admission::admit::<F, T>(packet, tables, moment, *listener, ends.client)?;
     }
     let choice = select::for_new_flow::<F, T>(tables, moment, pool, ends)?;
-    if segment.opens() {
+    if segment.is_tcp() && segment.opens() {
         mss::clamp_for(packet, tables, segment, pool, ForwardMode::Nat);
     }
     Ok(if choice.is_to_be_drawn() { choice } else { Choice::to_open(choice.id()) })
@@ -411,7 +412,10 @@ fn confirms(packet: &Packet<'_>, segment: &Segment, back: Ctl) -> bool {
             let acknowledged = packet.view::<Tcp>(segment.offset).map_or(0, |t| u32::from_be(t.acknowledgment));
             segment.has(tcp_flags::ACK) && acknowledged as u16 & Ctl::DIGEST_MASK == back.digest()
         }
-        Stage::Answered => !segment.opens(),
+        Stage::Answered if segment.is_sctp() => {
+            !segment.opens() && sctp::tag(packet, segment.offset) as u16 & Ctl::DIGEST_MASK == back.digest()
+        }
+        Stage::Answered => true,
         _ => false,
     }
 }

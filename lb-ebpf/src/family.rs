@@ -127,7 +127,7 @@ pub trait Family {
     fn parse<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Result<Network, DropReason>;
     /// What tells this datagram from others of its sender, where it is a
     /// fragment. The packet has passed [`Family::parse`].
-    fn identification(packet: &Packet<'_>, network: &Network) -> Option<u32>;
+    fn identification(packet: &Packet<'_>) -> Option<u32>;
     /// DSCP and ECN, and whether the packet may not be fragmented.
     fn service(packet: &Packet<'_>) -> Option<(u8, bool)>;
     /// Whether a listener's `allowed_cidrs` have an address.
@@ -240,7 +240,7 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn identification(packet: &Packet<'_>, _: &Network) -> Option<u32> {
+    fn identification(packet: &Packet<'_>) -> Option<u32> {
         Some(u32::from(packet.view::<Ipv4>(NETWORK_OFFSET)?.identification))
     }
 
@@ -403,11 +403,18 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn identification(packet: &Packet<'_>, network: &Network) -> Option<u32> {
-        // The fragment header is the last one before the payload of a later
-        // fragment, and usually of a first one.
-        let header = packet.view::<FragmentHeader>(network.offset.wrapping_sub(size_of::<FragmentHeader>()))?;
-        Some(header.identification)
+    fn identification(packet: &Packet<'_>) -> Option<u32> {
+        let mut kind = packet.view::<Ipv6>(NETWORK_OFFSET)?.next_header;
+        let mut offset = NETWORK_OFFSET + size_of::<Ipv6>();
+        for _ in 0..MAX_EXTENSION_HEADERS {
+            if kind == protocol::FRAGMENT {
+                return Some(packet.view::<FragmentHeader>(offset)?.identification);
+            }
+            let extension = packet.read::<Extension>(offset)?;
+            kind = extension.next_header;
+            offset = opaque((offset + (usize::from(extension.length) + 1) * 8) as u64) as usize & 0x3fff;
+        }
+        None
     }
 
     #[inline(always)]

@@ -116,12 +116,12 @@ pub enum Call {
     IcmpByTable4,
     /// The same for IPv6.
     IcmpByTable6,
-    /// Facts, VIP's entry, ingress → verdict: a fragment without ports.
+    /// Facts, ingress → verdict: a fragment without ports.
     Later4,
     /// The same for IPv6.
     Later6,
-    /// Facts, choice, listener's entry → 0: the first fragment of a datagram to
-    /// a member.
+    /// Facts, choice, listener's entry, spread → 0: the first fragment of a
+    /// datagram to a member.
     Remember4,
     /// The same for IPv6.
     Remember6,
@@ -156,7 +156,11 @@ pub enum Call {
     Advert4,
     /// The same for IPv6.
     Advert6,
-    /// Ingress → verdict: a packet for no VIP that may be a `dnat` member's.
+    /// Ingress → whose packet, or 0: one for no VIP that may be a `dnat` member's.
+    DnatOrigin4,
+    /// The same for IPv6.
+    DnatOrigin6,
+    /// Whose packet → verdict: that packet is translated.
     DnatBack4,
     /// The same for IPv6.
     DnatBack6,
@@ -164,9 +168,11 @@ pub enum Call {
     Untag,
     /// Tags → 1, or 0 where there is no room: puts them on.
     Tag,
-    /// Ingress, verdict → 0: traces a packet.
+    /// Ingress → 1, or 0 where there is no room: puts those on that were taken off.
+    Retag,
+    /// Verdict → 0: traces a packet.
     Trace,
-    /// Ingress → 1: keeps what is needed to trace a packet later.
+    /// Ingress → 0: keeps what is needed to trace a packet later.
     TraceBegin,
 }
 
@@ -417,10 +423,10 @@ pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments
         }
         Call::IcmpByTable4 => icmp::by_table::<V4, T>(packet, tables, facts, Facts(b), VipEntry(c), Ingress(d)),
         Call::IcmpByTable6 => icmp::by_table::<V6, T>(packet, tables, facts, Facts(b), VipEntry(c), Ingress(d)),
-        Call::Later4 => fragment::later::<V4, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
-        Call::Later6 => fragment::later::<V6, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
-        Call::Remember4 => fragment::remember::<V4, T>(packet, tables, facts, Choice(b), ListenerEntry(c)),
-        Call::Remember6 => fragment::remember::<V6, T>(packet, tables, facts, Choice(b), ListenerEntry(c)),
+        Call::Later4 => fragment::later::<V4, T>(packet, tables, facts, Ingress(b)).to_word(),
+        Call::Later6 => fragment::later::<V6, T>(packet, tables, facts, Ingress(b)).to_word(),
+        Call::Remember4 => fragment::remember::<V4, T>(packet, tables, facts, Choice(b), ListenerEntry(c), d as u32),
+        Call::Remember6 => fragment::remember::<V6, T>(packet, tables, facts, Choice(b), ListenerEntry(c), d as u32),
         Call::RememberBack4 => fragment::remember_back::<V4, T>(packet, tables, facts, b as u32, c, d as u16),
         Call::RememberBack6 => fragment::remember_back::<V6, T>(packet, tables, facts, b as u32, c, d as u16),
         Call::TooBig4 => too_big::answer::<V4, T>(packet, tables, facts, b as u16).to_word(),
@@ -435,11 +441,14 @@ pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments
         Call::Neighbour => control::neighbour(packet, tables, Ingress(a)).to_word(),
         Call::Advert4 => guard::advert::<V4, T>(packet, tables).to_word(),
         Call::Advert6 => guard::advert::<V6, T>(packet, tables).to_word(),
-        Call::DnatBack4 => dnat::back::<V4, T>(packet, tables, Ingress(a)).to_word(),
-        Call::DnatBack6 => dnat::back::<V6, T>(packet, tables, Ingress(a)).to_word(),
+        Call::DnatOrigin4 => dnat::origin::<V4, T>(packet, tables, Ingress(a)),
+        Call::DnatBack4 => dnat::back::<V4, T>(packet, tables, dnat::Origin(a)).to_word(),
+        Call::DnatOrigin6 => dnat::origin::<V6, T>(packet, tables, Ingress(a)),
+        Call::DnatBack6 => dnat::back::<V6, T>(packet, tables, dnat::Origin(a)).to_word(),
         Call::Untag => vlan::untag(packet, tables, Ingress(a)).map_or(0, |ingress| ingress.0),
         Call::Tag => u64::from(vlan::tag(packet, lb_common::port::Tags(a))),
-        Call::Trace => trace::end(packet, tables, Ingress(a), Verdict::from_word(b)),
+        Call::Retag => u64::from(vlan::retag(packet, tables, Ingress(a))),
+        Call::Trace => trace::end(tables, Verdict::from_word(a)),
         Call::TraceBegin => trace::begin(packet, tables, Ingress(a)),
     }
 }

@@ -98,10 +98,13 @@ functions! {
     far_neighbour = Neighbour,
     far_advert4 = Advert4,
     far_advert6 = Advert6,
+    far_dnat_origin4 = DnatOrigin4,
+    far_dnat_origin6 = DnatOrigin6,
     far_dnat_back4 = DnatBack4,
     far_dnat_back6 = DnatBack6,
     far_untag = Untag,
     far_tag = Tag,
+    far_retag = Retag,
     far_trace = Trace,
     far_trace_begin = TraceBegin,
 }
