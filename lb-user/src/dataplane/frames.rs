@@ -60,7 +60,7 @@ pub(crate) fn send(dataplane: &MemoryDataplane, frame: &Frame) -> Sent {
     match pipeline::run(&mut Packet::from_slice(&mut bytes), INTERFACE, &dataplane.tables) {
         Verdict::Pass => Sent::Passed,
         Verdict::Drop(reason) => Sent::Dropped(reason),
-        Verdict::Transmit | Verdict::Redirect(_) => Sent::On(Frame::read(&bytes)),
+        Verdict::Transmit | Verdict::Redirect(_) | Verdict::Answer => Sent::On(Frame::read(&bytes)),
     }
 }
 
@@ -97,6 +97,7 @@ impl Frame {
         match transport {
             Transport::Tcp => Self::syn(source, destination),
             Transport::Udp => Self::udp(source, destination),
+            Transport::Sctp => panic!("a frame is of TCP or UDP"),
         }
     }
 
@@ -150,6 +151,7 @@ impl Frame {
                 header.extend([0, 0]);
                 6
             }
+            Transport::Sctp => panic!("a frame is of TCP or UDP"),
         };
         let pseudo = Sum::default()
             .plus(sum(&octets(self.source.ip())))

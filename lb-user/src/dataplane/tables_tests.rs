@@ -247,7 +247,9 @@ fn slots_that_were_left_are_used_again_only_after_a_while_but_by_the_pool_that_l
     // Another pool by the same number is another pool: under another name, or after it was removed.
     dataplane.apply(&put_pool(other, vec![])).unwrap();
     let renamed = |table| match put_pool(other, table) {
-        Op::PutPool { id, hash, table, .. } => Op::PutPool { id, label: "web/renamed".to_owned(), hash, table },
+        Op::PutPool { id, table, hold, .. } => {
+            Op::PutPool { id, record: PoolRecord::named("web/renamed"), table, hold }
+        }
         op => op,
     };
     assert!(is_full(dataplane.apply(&renamed(two.clone()))));
@@ -417,6 +419,7 @@ fn a_listener_that_finds_no_room_leaves_no_trace() {
                     label,
                     pool,
                     in_snat_range: false,
+                    rules: ListenerRules::default(),
                 });
             }
         }
