@@ -152,7 +152,7 @@ impl Ctl {
 }
 
 /// How long a flow may be idle, from the stages of both its directions. `tcp`
-/// says which protocol it is.
+/// says that its protocol tells when flows begin and end: TCP, or SCTP.
 #[inline(always)]
 #[must_use]
 pub const fn idle_limit(limits: IdleLimits, tcp: bool, forward: Stage, back: Stage) -> u16 {

@@ -12,7 +12,7 @@ use crate::{hash, pool::ForwardMode, time::Tick};
 pub const LIFETIME: u16 = 30;
 
 /// The word of a record: member id (bits 0–15), tick (16–31), listener id
-/// (32–47), mode (48–50), way (51), valid (63).
+/// (32–47), mode (48–50), way (51), being written (62), valid (63).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(transparent)]
 pub struct FragmentWord(pub u64);
@@ -20,6 +20,9 @@ pub struct FragmentWord(pub u64);
 impl FragmentWord {
     const VALID: u64 = 1 << 63;
     const TO_CLIENT: u64 = 1 << 51;
+
+    /// A record that somebody is writing.
+    pub const CLAIMED: Self = Self(1 << 62);
 
     /// A datagram of a flow, on its way to a member or (`to_client`) back.
     #[inline(always)]
@@ -78,8 +81,8 @@ impl FragmentWord {
     }
 }
 
-/// A record: a cache line. `word` is cleared before the others change and
-/// stored after them.
+/// A record: a cache line. `word` is exchanged for [`FragmentWord::CLAIMED`]
+/// before the others change and stored after them.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Fragment {
@@ -94,7 +97,8 @@ pub struct Fragment {
     /// New Ethernet destination in the upper 48 bits, number of the port it
     /// leaves by below, plus one.
     pub to: AtomicU64,
-    /// New Ethernet source in the upper 48 bits.
+    /// New Ethernet source in the upper 48 bits. Of a datagram to a member: the
+    /// hash that its encapsulation spreads by.
     pub from: AtomicU64,
 }
 
@@ -112,7 +116,8 @@ impl Fragment {
 const SEED: u64 = 0x6672_6167_6d65_6e74;
 
 /// What tells a datagram from others: addresses, identification (32 bits of
-/// IPv6, 16 of IPv4) and protocol. Never zero.
+/// IPv6, 16 of IPv4) and IPv4's protocol (RFC 791 §3.2; IPv6's is zero, for only
+/// the first fragment says it, RFC 8200 §4.5). Never zero.
 #[inline(always)]
 #[must_use]
 pub const fn fingerprint(seed: u64, source: [u64; 2], destination: [u64; 2], identification: u32, protocol: u8) -> u64 {

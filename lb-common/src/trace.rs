@@ -53,3 +53,8 @@ pub struct TraceRecord {
 }
 
 const _: () = assert!(size_of::<TraceRecord>() == 64);
+
+impl TraceRecord {
+    /// What `verdict` is while the packet has none yet.
+    pub const PENDING: u64 = 1 << 63;
+}

@@ -14,7 +14,7 @@ use lb_common::{
     hash,
     limits::SLOTS_PER_LINE,
     listener::ListenerEntry,
-    member::{Member, MemberState, NextHop},
+    member::{Member, MemberState},
     pool::{ForwardMode, Picker, PoolEntry},
 };
 
@@ -28,6 +28,8 @@ use crate::{
     ingress::Ingress,
     live, mss,
     packet::Packet,
+    placement::Spot,
+    sctp,
     select::{self, Ends},
     tables::{Tables, Verdict},
     transport::Segment,
@@ -68,7 +70,7 @@ pub(crate) fn forward<F: Family, T: Tables>(
     let (choice, spread) = if matches!(pool.mode(), ForwardMode::Nat) {
         let known = known::<F, T>(packet, tables, moment, arrival, &ends);
         // No frame is wrapped, so nothing asks for the spread.
-        (known.unwrap_or_else(|| attention::<F, T>(packet, tables, arrival)), 0)
+        (known.unwrap_or_else(|| attention::<F, T>(packet, tables, arrival, pool)), 0)
     } else {
         let ports = ends.ports();
         let wide = ends.selection(moment.seed(), if matches!(pool.picker(), Picker::SourceIp) { 0 } else { ports });
@@ -76,7 +78,11 @@ pub(crate) fn forward<F: Family, T: Tables>(
         let choice = if steady && F::vip(tables, ends.client).is_none() {
             Choice::member(slot(tables, pool, wide), 0, pool.mode())
         } else {
-            ask(packet, tables, of_family::<F>(Call::Choose4, Call::Choose6), arrival)
+            match thought::<F, T>(packet, tables, arrival) {
+                Choice::TO_ATTEND => attention::<F, T>(packet, tables, arrival, pool),
+                Choice::TO_PICK => picked::<F, T>(packet, tables, arrival),
+                choice => choice,
+            }
         };
         (choice, (wide ^ ports.wrapping_mul(hash::SPREAD) >> 32) as u32)
     };
@@ -90,16 +96,25 @@ pub(crate) fn forward<F: Family, T: Tables>(
 
 /// Has a packet attended to: its flow is found, or opened.
 #[inline(always)]
-fn attention<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
+fn attention<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival, pool: PoolEntry) -> Choice {
     let choice = ask(packet, tables, of_family::<F>(Call::Attend4, Call::Attend6), arrival);
-    if choice.0 != Choice::UNKNOWN.0 {
-        // A SYN sent again: the first may have been lost behind us.
-        if arrival.segment.opens() {
-            mss::clamp_for(packet, tables, &arrival.segment, tables.pool(arrival.listener.pool()), ForwardMode::Nat);
-        }
+    if choice != Choice::UNKNOWN {
         return choice;
     }
+    // The flow may have begun while the members were reached another way.
+    if pool.has(PoolEntry::CHANGING) {
+        let choice = thought::<F, T>(packet, tables, arrival);
+        if choice != Choice::TO_PICK {
+            return choice;
+        }
+    }
     let choice = ask(packet, tables, of_family::<F>(Call::Begin4, Call::Begin6), arrival);
+    let choice = if choice.is_to_be_drawn() {
+        let drawn = drawn::<F, T>(packet, tables, arrival);
+        if drawn.reason().is_some() { drawn } else { Choice::to_open(drawn.id()) }
+    } else {
+        choice
+    };
     if !choice.is_to_be_opened() {
         return choice;
     }
@@ -107,6 +122,57 @@ fn attention<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival:
     let whose = u64::from(choice.id()) << 32 | vip << 16 | u64::from(arrival.listener.id());
     let claim = tables.far(packet, of_family::<F>(Call::ClaimBack4, Call::ClaimBack6), [facts, whose, 0, 0]);
     Choice(tables.far(packet, of_family::<F>(Call::Open4, Call::Open6), [facts, whose, ingress, claim]))
+}
+
+/// Where a packet goes whose flow has a record, or was placed by the table that
+/// is being left.
+#[inline(always)]
+fn thought<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
+    let [facts, listener, ingress, vip] = arrival.to_words();
+    let find = of_family::<F>(Call::FindRecord4, Call::FindRecord6);
+    let spot = Spot(tables.far(packet, find, [facts, listener, ingress, vip])).over(vip as u16);
+    let choice = of_family::<F>(Call::Choose4, Call::Choose6);
+    let choice = Choice(tables.far(packet, choice, [facts, listener, ingress, spot]));
+    recorded::<F, T>(packet, tables, arrival, choice)
+}
+
+/// The member of a new flow to a pool whose members are not reached by `nat`.
+#[inline(always)]
+fn picked<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
+    let mut choice = ask(packet, tables, of_family::<F>(Call::ChooseNew4, Call::ChooseNew6), arrival);
+    if choice.is_to_be_drawn() {
+        let drawn = drawn::<F, T>(packet, tables, arrival);
+        if drawn.reason().is_some() {
+            return drawn;
+        }
+        let begins = choice.is_new();
+        choice = Choice::member(drawn.id(), 0, drawn.mode()).to_be_recorded(true);
+        choice = if begins { choice.of_new_flow() } else { choice };
+    }
+    recorded::<F, T>(packet, tables, arrival, choice)
+}
+
+/// A member that is drawn, and recorded for its client if that is a new one.
+#[inline(always)]
+fn drawn<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
+    let drawn = ask(packet, tables, of_family::<F>(Call::Draw4, Call::Draw6), arrival);
+    if drawn.is_of_new_client() {
+        let [facts, listener, ..] = arrival.to_words();
+        let write = of_family::<F>(Call::WriteSession4, Call::WriteSession6);
+        tables.far(packet, write, [facts, drawn.0, listener, 0]);
+    }
+    drawn
+}
+
+/// A choice, once it has been recorded where it is to be.
+#[inline(always)]
+fn recorded<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival, choice: Choice) -> Choice {
+    if !choice.is_to_be_recorded() {
+        return choice;
+    }
+    let write = of_family::<F>(Call::WriteRecord4, Call::WriteRecord6);
+    let [facts, ..] = arrival.to_words();
+    Choice(tables.far(packet, write, [facts, choice.0, u64::from(arrival.listener.id()), 0]))
 }
 
 /// Asks for the member of a packet.
@@ -225,12 +291,6 @@ fn begun<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Ar
     let moment = &Moment::read(tables).ok_or(DropReason::NotConfigured)?;
     let ends = &Ends::<F>::of(packet, arrival).ok_or(DropReason::MalformedTransport)?;
     let pool = tables.pool(listener.pool());
-    // A flow that began while the pool's members were reached another way.
-    if pool.is_some_and(|pool| pool.entry().has(PoolEntry::CHANGING))
-        && let Some(choice) = select::placed_before::<F, T>(tables, moment, arrival, ends, pool)
-    {
-        return Ok(choice);
-    }
     // There is nobody to pass a reset without a flow to, and answering it with
     // another could go on for ever.
     if segment.has(tcp_flags::RST) {
@@ -241,16 +301,13 @@ fn begun<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Ar
         return Err(DropReason::SourceIsVip);
     }
     if listener.has(ListenerEntry::RULES) {
-        admission::admit::<F, T>(tables, moment, *listener, ends.client)?;
+        admission::admit::<F, T>(packet, tables, moment, *listener, ends.client)?;
     }
-    let member = select::for_new_flow::<F, T>(tables, moment, listener.id(), pool, ends)?;
-    let chosen = tables.member(member).filter(|m| m.state().has(MemberState::VALID));
-    let hop = chosen.ok_or(DropReason::MemberMissing)?.next_hop_words();
-    NextHop::port_in(hop).ok_or(DropReason::MemberUnresolved)?;
-    if segment.opens() {
+    let choice = select::for_new_flow::<F, T>(tables, moment, pool, ends)?;
+    if segment.is_tcp() && segment.opens() {
         mss::clamp_for(packet, tables, segment, pool, ForwardMode::Nat);
     }
-    Ok(Choice::to_open(member))
+    Ok(if choice.is_to_be_drawn() { choice } else { Choice::to_open(choice.id()) })
 }
 
 /// Whether a packet of an established flow is to be answered with a reset: its
@@ -355,7 +412,10 @@ fn confirms(packet: &Packet<'_>, segment: &Segment, back: Ctl) -> bool {
             let acknowledged = packet.view::<Tcp>(segment.offset).map_or(0, |t| u32::from_be(t.acknowledgment));
             segment.has(tcp_flags::ACK) && acknowledged as u16 & Ctl::DIGEST_MASK == back.digest()
         }
-        Stage::Answered => !segment.opens(),
+        Stage::Answered if segment.is_sctp() => {
+            !segment.opens() && sctp::tag(packet, segment.offset) as u16 & Ctl::DIGEST_MASK == back.digest()
+        }
+        Stage::Answered => true,
         _ => false,
     }
 }

@@ -29,7 +29,7 @@ const OWN_HOPS: u8 = 64;
 const ARP_REQUEST: u16 = 1u16.to_be();
 const ARP_REPLY: u16 = 2u16.to_be();
 const ETHERNET_HARDWARE: u16 = 1u16.to_be();
-const NEIGHBOUR_SOLICITATION: u8 = 135;
+pub(crate) const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 const TARGET_LINK_LAYER: u8 = 2;
 /// Hop limit that proves a neighbour discovery message comes from this link

@@ -50,7 +50,7 @@ fn sent<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, parcel: &Parc
     let hop = member.next_hop_words();
     if !matches!(network.fragment, Fragment::Whole) {
         let call = of_family::<F>(Call::Remember4, Call::Remember6);
-        tables.far(packet, call, [Facts::of(network, segment).0, choice.0, listener.0, 0]);
+        tables.far(packet, call, [Facts::of(network, segment).0, choice.0, listener.0, u64::from(*spread)]);
     }
     let bytes = network.total();
     match choice.mode() {

@@ -127,11 +127,13 @@ pub trait Family {
     fn parse<T: Tables>(packet: &mut Packet<'_>, tables: &T) -> Result<Network, DropReason>;
     /// What tells this datagram from others of its sender, where it is a
     /// fragment. The packet has passed [`Family::parse`].
-    fn identification(packet: &Packet<'_>, network: &Network) -> Option<u32>;
+    fn identification(packet: &Packet<'_>) -> Option<u32>;
     /// DSCP and ECN, and whether the packet may not be fragmented.
     fn service(packet: &Packet<'_>) -> Option<(u8, bool)>;
     /// Whether a listener's `allowed_cidrs` have an address.
     fn allows<T: Tables>(tables: &T, listener: u16, address: Self::Address) -> bool;
+    /// An address cut to so many bits of it, one number for each family.
+    fn network(address: Self::Address, bits4: u8, bits6: u8) -> Self::Address;
     /// Looks a VIP up.
     fn vip<T: Tables>(tables: &T, address: Self::Address) -> Option<VipEntry>;
     /// A forward key.
@@ -238,7 +240,7 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn identification(packet: &Packet<'_>, _: &Network) -> Option<u32> {
+    fn identification(packet: &Packet<'_>) -> Option<u32> {
         Some(u32::from(packet.view::<Ipv4>(NETWORK_OFFSET)?.identification))
     }
 
@@ -251,6 +253,12 @@ impl Family for V4 {
     #[inline(always)]
     fn allows<T: Tables>(tables: &T, listener: u16, address: u32) -> bool {
         tables.allows4(listener, address)
+    }
+
+    #[inline(always)]
+    fn network(address: u32, bits4: u8, _: u8) -> u32 {
+        let gone = 32 - u32::from(if bits4 > 32 { 32 } else { bits4 });
+        address & (((u64::from(u32::MAX) << gone) as u32).to_be())
     }
 
     #[inline(always)]
@@ -395,11 +403,18 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn identification(packet: &Packet<'_>, network: &Network) -> Option<u32> {
-        // The fragment header is the last one before the payload of a later
-        // fragment, and usually of a first one.
-        let header = packet.view::<FragmentHeader>(network.offset.wrapping_sub(size_of::<FragmentHeader>()))?;
-        Some(header.identification)
+    fn identification(packet: &Packet<'_>) -> Option<u32> {
+        let mut kind = packet.view::<Ipv6>(NETWORK_OFFSET)?.next_header;
+        let mut offset = NETWORK_OFFSET + size_of::<Ipv6>();
+        for _ in 0..MAX_EXTENSION_HEADERS {
+            if kind == protocol::FRAGMENT {
+                return Some(packet.view::<FragmentHeader>(offset)?.identification);
+            }
+            let extension = packet.read::<Extension>(offset)?;
+            kind = extension.next_header;
+            offset = opaque((offset + (usize::from(extension.length) + 1) * 8) as u64) as usize & 0x3fff;
+        }
+        None
     }
 
     #[inline(always)]
@@ -411,6 +426,11 @@ impl Family for V6 {
     #[inline(always)]
     fn allows<T: Tables>(tables: &T, listener: u16, address: [u64; 2]) -> bool {
         tables.allows6(listener, address)
+    }
+
+    #[inline(always)]
+    fn network(address: [u64; 2], _: u8, bits6: u8) -> [u64; 2] {
+        [address[0] & upper(bits6).to_be(), address[1] & upper(bits6.saturating_sub(64)).to_be()]
     }
 
     #[inline(always)]
@@ -487,6 +507,12 @@ impl Family for V6 {
         ip.payload_length = ((extensions + length) as u16).to_be();
         ip.hop_limit = hops;
     }
+}
+
+/// A word whose first so many bits are set, all of them from 64 on.
+#[inline(always)]
+const fn upper(bits: u8) -> u64 {
+    if bits == 0 { 0 } else { u64::MAX << (64 - if bits > 64 { 64 } else { bits } as u32) }
 }
 
 /// Reads IPv6's own header.

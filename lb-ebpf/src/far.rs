@@ -15,6 +15,7 @@ use lb_common::{
 };
 
 use crate::{
+    admission,
     client::{self, Arrival},
     control, dnat, encap,
     family::{self, Family, Fragment, Network, V4, V6},
@@ -22,6 +23,7 @@ use crate::{
     ingress::Ingress,
     member, mss,
     packet::Packet,
+    placement::Spot,
     refuse, rewrite, sctp, select,
     tables::{Tables, Verdict},
     too_big, trace,
@@ -42,11 +44,23 @@ pub enum Call {
     Begin4,
     /// The same for IPv6.
     Begin6,
-    /// [`Arrival`] → [`Choice`]: a packet to a pool whose members are reached
-    /// another way, where the table alone does not say which.
+    /// [`Arrival`] → spot of the record of the packet's flow, or 0.
+    FindRecord4,
+    /// The same for IPv6.
+    FindRecord6,
+    /// [`Arrival`], the spot above VIP and transport → [`Choice`]: a packet whose
+    /// member its pool's table alone does not tell.
     Choose4,
     /// The same for IPv6.
     Choose6,
+    /// [`Arrival`] → [`Choice`]: the same packet's flow is a new one.
+    ChooseNew4,
+    /// The same for IPv6.
+    ChooseNew6,
+    /// Facts, choice, listener's id → [`Choice`]: where the flow goes is recorded.
+    WriteRecord4,
+    /// The same for IPv6.
+    WriteRecord6,
     /// Facts, index of the return entry, its control word, VIP and transport → 0:
     /// a member's packet says something about its flow.
     Heard4,
@@ -64,6 +78,16 @@ pub enum Call {
     ClaimForward4,
     /// The same for IPv6.
     ClaimForward6,
+    /// [`Arrival`] → [`Choice`]: the member of a new flow is drawn.
+    Draw4,
+    /// The same for IPv6.
+    Draw6,
+    /// Facts, choice, listener's entry → 0: which member a client has is recorded.
+    WriteSession4,
+    /// The same for IPv6.
+    WriteSession6,
+    /// Listener's entry, source's hash → 0 or a reason: may it open a flow?
+    Admit,
     /// Facts, reason → verdict.
     Refuse4,
     /// The same for IPv6.
@@ -92,12 +116,12 @@ pub enum Call {
     IcmpByTable4,
     /// The same for IPv6.
     IcmpByTable6,
-    /// Facts, VIP's entry, ingress → verdict: a fragment without ports.
+    /// Facts, ingress → verdict: a fragment without ports.
     Later4,
     /// The same for IPv6.
     Later6,
-    /// Facts, choice, listener's entry → 0: the first fragment of a datagram to
-    /// a member.
+    /// Facts, choice, listener's entry, spread → 0: the first fragment of a
+    /// datagram to a member.
     Remember4,
     /// The same for IPv6.
     Remember6,
@@ -132,7 +156,11 @@ pub enum Call {
     Advert4,
     /// The same for IPv6.
     Advert6,
-    /// Ingress → verdict: a packet for no VIP that may be a `dnat` member's.
+    /// Ingress → whose packet, or 0: one for no VIP that may be a `dnat` member's.
+    DnatOrigin4,
+    /// The same for IPv6.
+    DnatOrigin6,
+    /// Whose packet → verdict: that packet is translated.
     DnatBack4,
     /// The same for IPv6.
     DnatBack6,
@@ -140,9 +168,11 @@ pub enum Call {
     Untag,
     /// Tags → 1, or 0 where there is no room: puts them on.
     Tag,
-    /// Ingress, verdict → 0: traces a packet.
+    /// Ingress → 1, or 0 where there is no room: puts those on that were taken off.
+    Retag,
+    /// Verdict → 0: traces a packet.
     Trace,
-    /// Ingress → 1: keeps what is needed to trace a packet later.
+    /// Ingress → 0: keeps what is needed to trace a packet later.
     TraceBegin,
 }
 
@@ -227,6 +257,71 @@ impl Choice {
         Self(member as u64 | (snat_port as u64) << 16 | (mode as u64) << 32)
     }
 
+    /// The flow's member is to be drawn.
+    pub const TO_DRAW: Self = Self(1 << 54);
+
+    /// Whether the flow's member is to be drawn, whatever else.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_to_be_drawn(self) -> bool {
+        self.0 >> 54 & 1 != 0
+    }
+
+    /// The same for a client that had no member before.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_new_client(self) -> Self {
+        Self(self.0 | 1 << 55)
+    }
+
+    /// Whether the client had no member before.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_of_new_client(self) -> bool {
+        self.0 >> 55 & 1 != 0
+    }
+
+    /// The same for a flow that begins.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_new_flow(self) -> Self {
+        Self(self.0 | 1 << 56)
+    }
+
+    /// Whether the flow begins.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_new(self) -> bool {
+        self.0 >> 56 & 1 != 0
+    }
+
+    /// The flow is a new one: its member is to be picked.
+    pub const TO_PICK: Self = Self(1 << 51);
+
+    /// The same choice, to be recorded, and with `counted` in the live counts.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_be_recorded(self, counted: bool) -> Self {
+        Self(self.0 | 1 << 52 | (counted as u64) << 53)
+    }
+
+    /// Whether it is to be recorded.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_to_be_recorded(self) -> bool {
+        self.0 >> 52 & 1 != 0
+    }
+
+    /// Whether the record is to be in the live counts.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_counted(self) -> bool {
+        self.0 >> 53 & 1 != 0
+    }
+
+    /// The flow is one of `nat`: it is to be attended to.
+    pub const TO_ATTEND: Self = Self(1 << 50);
+
     /// No flow goes on.
     pub const UNKNOWN: Self = Self(1 << 49);
 
@@ -291,8 +386,14 @@ pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments
         Call::Attend6 => client::attend::<V6, T>(packet, tables, &Arrival::from_words(arguments)).0,
         Call::Begin4 => client::begin::<V4, T>(packet, tables, &Arrival::from_words(arguments)).0,
         Call::Begin6 => client::begin::<V6, T>(packet, tables, &Arrival::from_words(arguments)).0,
-        Call::Choose4 => select::choose::<V4, T>(packet, tables, &Arrival::from_words(arguments)).0,
-        Call::Choose6 => select::choose::<V6, T>(packet, tables, &Arrival::from_words(arguments)).0,
+        Call::FindRecord4 => select::find_record::<V4, T>(packet, tables, &Arrival::from_words(arguments)),
+        Call::FindRecord6 => select::find_record::<V6, T>(packet, tables, &Arrival::from_words(arguments)),
+        Call::Choose4 => select::choose::<V4, T>(packet, tables, &Arrival::from_words(arguments), Spot::above(d)).0,
+        Call::Choose6 => select::choose::<V6, T>(packet, tables, &Arrival::from_words(arguments), Spot::above(d)).0,
+        Call::ChooseNew4 => select::choose_new::<V4, T>(packet, tables, &Arrival::from_words(arguments)).0,
+        Call::ChooseNew6 => select::choose_new::<V6, T>(packet, tables, &Arrival::from_words(arguments)).0,
+        Call::WriteRecord4 => select::write_record::<V4, T>(packet, tables, facts, Choice(b), c as u16).0,
+        Call::WriteRecord6 => select::write_record::<V6, T>(packet, tables, facts, Choice(b), c as u16).0,
         Call::Heard4 => member::heard::<V4, T>(packet, tables, facts, b as u32, c, d as u16),
         Call::Heard6 => member::heard::<V6, T>(packet, tables, facts, b as u32, c, d as u16),
         Call::Open4 => flow::open::<V4, T>(packet, tables, facts, b, Ingress(c), d).0,
@@ -301,6 +402,11 @@ pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments
         Call::ClaimBack6 => flow::claim_back_far::<V6, T>(packet, tables, facts, b),
         Call::ClaimForward4 => flow::claim_forward_far::<V4, T>(packet, tables, facts, b as u16),
         Call::ClaimForward6 => flow::claim_forward_far::<V6, T>(packet, tables, facts, b as u16),
+        Call::Draw4 => select::draw::<V4, T>(packet, tables, &Arrival::from_words(arguments)).0,
+        Call::Draw6 => select::draw::<V6, T>(packet, tables, &Arrival::from_words(arguments)).0,
+        Call::WriteSession4 => select::write_session::<V4, T>(packet, tables, facts, Choice(b), ListenerEntry(c)),
+        Call::WriteSession6 => select::write_session::<V6, T>(packet, tables, facts, Choice(b), ListenerEntry(c)),
+        Call::Admit => admission::by_numbers(tables, ListenerEntry(a), b),
         Call::Refuse4 => refuse::refuse::<V4, T>(packet, tables, facts, DropReason::from_number(b as u8)).to_word(),
         Call::Refuse6 => refuse::refuse::<V6, T>(packet, tables, facts, DropReason::from_number(b as u8)).to_word(),
         Call::Icmp4 => icmp::message::<V4, T>(packet, tables, facts, VipEntry(b), Ingress(c)),
@@ -317,10 +423,10 @@ pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments
         }
         Call::IcmpByTable4 => icmp::by_table::<V4, T>(packet, tables, facts, Facts(b), VipEntry(c), Ingress(d)),
         Call::IcmpByTable6 => icmp::by_table::<V6, T>(packet, tables, facts, Facts(b), VipEntry(c), Ingress(d)),
-        Call::Later4 => fragment::later::<V4, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
-        Call::Later6 => fragment::later::<V6, T>(packet, tables, facts, VipEntry(b), Ingress(c)).to_word(),
-        Call::Remember4 => fragment::remember::<V4, T>(packet, tables, facts, Choice(b), ListenerEntry(c)),
-        Call::Remember6 => fragment::remember::<V6, T>(packet, tables, facts, Choice(b), ListenerEntry(c)),
+        Call::Later4 => fragment::later::<V4, T>(packet, tables, facts, Ingress(b)).to_word(),
+        Call::Later6 => fragment::later::<V6, T>(packet, tables, facts, Ingress(b)).to_word(),
+        Call::Remember4 => fragment::remember::<V4, T>(packet, tables, facts, Choice(b), ListenerEntry(c), d as u32),
+        Call::Remember6 => fragment::remember::<V6, T>(packet, tables, facts, Choice(b), ListenerEntry(c), d as u32),
         Call::RememberBack4 => fragment::remember_back::<V4, T>(packet, tables, facts, b as u32, c, d as u16),
         Call::RememberBack6 => fragment::remember_back::<V6, T>(packet, tables, facts, b as u32, c, d as u16),
         Call::TooBig4 => too_big::answer::<V4, T>(packet, tables, facts, b as u16).to_word(),
@@ -335,11 +441,14 @@ pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments
         Call::Neighbour => control::neighbour(packet, tables, Ingress(a)).to_word(),
         Call::Advert4 => guard::advert::<V4, T>(packet, tables).to_word(),
         Call::Advert6 => guard::advert::<V6, T>(packet, tables).to_word(),
-        Call::DnatBack4 => dnat::back::<V4, T>(packet, tables, Ingress(a)).to_word(),
-        Call::DnatBack6 => dnat::back::<V6, T>(packet, tables, Ingress(a)).to_word(),
+        Call::DnatOrigin4 => dnat::origin::<V4, T>(packet, tables, Ingress(a)),
+        Call::DnatBack4 => dnat::back::<V4, T>(packet, tables, dnat::Origin(a)).to_word(),
+        Call::DnatOrigin6 => dnat::origin::<V6, T>(packet, tables, Ingress(a)),
+        Call::DnatBack6 => dnat::back::<V6, T>(packet, tables, dnat::Origin(a)).to_word(),
         Call::Untag => vlan::untag(packet, tables, Ingress(a)).map_or(0, |ingress| ingress.0),
         Call::Tag => u64::from(vlan::tag(packet, lb_common::port::Tags(a))),
-        Call::Trace => trace::end(packet, tables, Ingress(a), Verdict::from_word(b)),
+        Call::Retag => u64::from(vlan::retag(packet, tables, Ingress(a))),
+        Call::Trace => trace::end(tables, Verdict::from_word(a)),
         Call::TraceBegin => trace::begin(packet, tables, Ingress(a)),
     }
 }

@@ -111,6 +111,15 @@ wire! {
         pub ethertype: u16,
     }
 
+    /// A VLAN tag (IEEE 802.1Q §9.6), which stands where the EtherType would.
+    #[derive(Debug)]
+    pub struct Tag {
+        /// [`ETHERTYPE_VLAN`] or [`ETHERTYPE_QINQ`].
+        pub kind: u16,
+        /// Priority (upper four bits) and number of the VLAN.
+        pub control: u16,
+    }
+
     /// IPv4 without options (RFC 791 §3.1).
     #[derive(Debug)]
     pub struct Ipv4 {
@@ -213,7 +222,29 @@ wire! {
         pub checksum: u16,
     }
 
-    /// The ports both transports begin with.
+    /// SCTP's common header (RFC 9260 §3.1).
+    #[derive(Debug)]
+    pub struct SctpCommon {
+        /// Sender's port and receiver's.
+        pub ports: u32,
+        /// Verification tag.
+        pub tag: u32,
+        /// CRC32C of the packet, its field as zero; little-endian.
+        pub checksum: u32,
+    }
+
+    /// The head of a chunk of SCTP (RFC 9260 §3.2).
+    #[derive(Debug)]
+    pub struct SctpChunk {
+        /// What it is.
+        pub kind: u8,
+        /// Means something else in each.
+        pub flags: u8,
+        /// Head and value in bytes, padding not counted.
+        pub length: u16,
+    }
+
+    /// The ports all transports begin with.
     #[derive(Debug)]
     pub struct Ports {
         /// Sender's port.

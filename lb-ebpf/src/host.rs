@@ -33,10 +33,12 @@ use lb_common::{
 };
 
 use crate::{
+    family::NETWORK_OFFSET,
     far::{self, Call},
+    headers::{Ipv4, Ipv6},
     ingress::Ingress,
     packet::Packet,
-    tables::{Direction, Tables, add},
+    tables::{Direction, Tables, Way, add},
 };
 
 /// Where the arrays are, flows aside. Slices are as long as the map has entries.
@@ -447,6 +449,10 @@ pub struct HostTables<A> {
     pub counts: std::cell::RefCell<Counts>,
     /// The notes about flows.
     pub notes: Notes,
+    /// The host's routes, by destination as its bytes lie in memory.
+    pub routes: std::cell::RefCell<BTreeMap<[u64; 2], Way>>,
+    /// What will be, when the verdict is known.
+    pub kept_trace: std::cell::Cell<TraceRecord>,
     /// What was traced.
     pub traces: std::cell::RefCell<Vec<TraceRecord>>,
 }
@@ -461,6 +467,8 @@ impl<A> HostTables<A> {
             jiffies: clock,
             counts: std::cell::RefCell::default(),
             notes: Notes::default(),
+            routes: std::cell::RefCell::default(),
+            kept_trace: std::cell::Cell::default(),
             traces: std::cell::RefCell::default(),
         }
     }
@@ -587,6 +595,11 @@ fn numbered<T>(part: &[T], first: u32, index: u32) -> Option<&T> {
     part.get(index.checked_sub(first)? as usize)
 }
 
+/// The IP version of a packet, which stands in the same place in both.
+fn version(ip: &Ipv6) -> u32 {
+    u32::from_be(ip.version_class_flow) >> 28
+}
+
 impl<A: FlowArrays> Tables for HostTables<A> {
     fn config(&self) -> Option<&Config> {
         Some(self.arrays.config())
@@ -703,12 +716,25 @@ impl<A: FlowArrays> Tables for HostTables<A> {
         Some(self.arrays.trace_filter())
     }
 
+    fn keep_trace(&self, record: &TraceRecord) {
+        self.kept_trace.set(*record);
+    }
+
+    fn take_trace(&self) -> Option<TraceRecord> {
+        Some(self.kept_trace.take())
+    }
+
     fn trace(&self, record: &TraceRecord) {
         self.traces.borrow_mut().push(*record);
     }
 
-    fn route(&self, _: &mut Packet<'_>, _: Ingress) -> Option<u32> {
-        None
+    fn route(&self, packet: &Packet<'_>, _: Ingress, _: [u64; 2]) -> Option<Way> {
+        let destination = if let Some(ip) = packet.view::<Ipv6>(NETWORK_OFFSET).filter(|ip| version(*ip) == 6) {
+            ip.destination
+        } else {
+            [u64::from(packet.view::<Ipv4>(NETWORK_OFFSET)?.destination), 0]
+        };
+        self.routes.borrow().get(&destination).copied()
     }
 
     fn far(&self, packet: &mut Packet<'_>, call: Call, arguments: [u64; 4]) -> u64 {

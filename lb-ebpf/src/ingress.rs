@@ -8,7 +8,8 @@ use lb_common::{
 use crate::tables::Tables;
 
 /// An interface, and for frames that had VLAN tags the port whose tags these
-/// were: interface index (bits 0–31), port number plus one (32–47).
+/// were: interface index (bits 0–31), port number plus one (32–47), and the four
+/// bits of priority of its outer (48–51) and its inner tag (52–55).
 ///
 /// Of a frame without tags the port's number is found when it is needed, which
 /// on the way of a known flow it never is.
@@ -24,11 +25,19 @@ impl Ingress {
         Self(ifindex as u64)
     }
 
-    /// A frame whose tags were those of a port, and are off.
+    /// A frame whose tags were those of a port but for their priority, and are off.
     #[inline(always)]
     #[must_use]
-    pub const fn tagged(ifindex: u32, port: u16) -> Self {
-        Self(ifindex as u64 | (port as u64 + 1) << 32)
+    pub const fn tagged(ifindex: u32, port: u16, tags: Tags) -> Self {
+        let priorities = (tags.0 >> 12 & 0xf) | (tags.0 >> 44 & 0xf) << 4;
+        Self(ifindex as u64 | (port as u64 + 1) << 32 | priorities << 48)
+    }
+
+    /// The priorities that a frame's tags had, where [`Tags`] have them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn priorities(self) -> u64 {
+        (self.0 >> 48 & 0xf) << 12 | (self.0 >> 52 & 0xf) << 44
     }
 
     /// The interface's index.

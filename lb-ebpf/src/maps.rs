@@ -40,7 +40,7 @@ use lb_ebpf::{
     far::Call,
     ingress::Ingress,
     packet::Packet,
-    tables::{Direction, Tables, add},
+    tables::{Direction, Tables, Way, add},
 };
 
 #[map]
@@ -93,6 +93,9 @@ static DNAT_MEMBERS: Array<DnatLine> = Array::pinned(limits::DNAT_LINES, BPF_F_M
 static TRACE_FILTER: Array<TraceFilter> = Array::pinned(1, BPF_F_MMAPABLE);
 #[map]
 static TRACES: RingBuf = RingBuf::pinned(trace::RING_BYTES, 0);
+/// A CPU's packet whose verdict is not known yet: nobody else's business.
+#[map]
+static KEPT_TRACE: PerCpuArray<TraceRecord> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static CIDRS4: LpmTrie<Cidr4, u64> = LpmTrie::pinned(limits::MAX_CIDRS, 0);
 #[map]
@@ -278,6 +281,25 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn keep_trace(&self, record: &TraceRecord) {
+        if let Some(kept) = KEPT_TRACE.get_ptr_mut(0) {
+            // SAFETY: as in `with_counters`.
+            unsafe { *kept = *record };
+        }
+    }
+
+    #[inline(always)]
+    fn take_trace(&self) -> Option<TraceRecord> {
+        let kept = KEPT_TRACE.get_ptr_mut(0)?;
+        // SAFETY: as in `with_counters`.
+        unsafe {
+            let record = *kept;
+            (*kept).verdict = 0;
+            Some(record)
+        }
+    }
+
+    #[inline(always)]
     fn trace(&self, record: &TraceRecord) {
         if TRACES.output::<TraceRecord>(record, 0).is_err() {
             self.count(Event::TraceLost);
@@ -285,8 +307,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn route(&self, packet: &mut Packet<'_>, ingress: Ingress) -> Option<u32> {
-        crate::route::route(self.context, packet, ingress)
+    fn route(&self, packet: &Packet<'_>, ingress: Ingress, source: [u64; 2]) -> Option<Way> {
+        crate::route::route(self.context, packet, ingress, source)
     }
 
     #[inline(always)]

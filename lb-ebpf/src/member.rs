@@ -17,6 +17,7 @@ use crate::{
     live, mss,
     packet::Packet,
     rewrite::{Translation, translate},
+    sctp,
     tables::{Direction, Tables, Verdict},
     transport::Segment,
 };
@@ -126,12 +127,16 @@ fn after(packet: &Packet<'_>, segment: &Segment, ctl: Ctl, moment: &Moment<'_>) 
         Stage::Closing
     } else if !matches!(stage, Stage::New) {
         stage
-    } else if !segment.is_tcp() {
+    } else if segment.is_udp() {
         Stage::Answered
     } else if segment.has(tcp_flags::SYN) {
-        // What the client must acknowledge to prove that it saw this.
-        let sequence = packet.view::<Tcp>(segment.offset).map_or(0, |t| u32::from_be(t.sequence));
-        digest = sequence.wrapping_add(1) as u16;
+        // What the client must say to prove that it saw this.
+        digest = if segment.is_sctp() {
+            sctp::tag_given(packet, segment.offset) as u16
+        } else {
+            let sequence = packet.view::<Tcp>(segment.offset).map_or(0, |t| u32::from_be(t.sequence));
+            sequence.wrapping_add(1) as u16
+        };
         Stage::Answered
     } else {
         // The member speaks as in an open connection: it has seen the

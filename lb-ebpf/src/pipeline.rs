@@ -44,21 +44,29 @@ use crate::{
 /// forwarded, as answered, or by the reason it was dropped for.
 #[inline(always)]
 pub fn run<T: Tables>(packet: &mut Packet<'_>, ifindex: u32, tables: &T) -> Verdict {
-    let ingress = Ingress::untagged(ifindex);
+    let mut ingress = Ingress::untagged(ifindex);
     // Asked twice rather than remembered: a flag that is carried along would have
     // the verifier go every way twice.
     if is_traced(tables) {
         tables.far(packet, Call::TraceBegin, [ingress.0, 0, 0, 0]);
     }
-    let verdict = decide(packet, ingress, tables);
+    let mut verdict = decide(packet, &mut ingress, tables);
     match verdict {
-        Verdict::Pass => tables.count(Event::Passed),
+        Verdict::Pass | Verdict::Answer => {
+            // It stays in the network it came from, and gets the tags back that
+            // it had there.
+            if ingress.is_tagged() && tables.far(packet, Call::Retag, [ingress.0, 0, 0, 0]) == 0 {
+                verdict = Verdict::Drop(DropReason::NoHeadroom);
+                tables.count(Event::Drop(DropReason::NoHeadroom));
+            } else if matches!(verdict, Verdict::Pass) {
+                tables.count(Event::Passed);
+            }
+        }
         Verdict::Drop(reason) => tables.count(Event::Drop(reason)),
         Verdict::Transmit | Verdict::Redirect(_) => tables.count(Event::Forwarded),
-        Verdict::Answer => {}
     }
     if is_traced(tables) {
-        tables.far(packet, Call::Trace, [ingress.0, verdict.to_word(), 0, 0]);
+        tables.far(packet, Call::Trace, [verdict.to_word(), 0, 0, 0]);
     }
     verdict
 }
@@ -71,37 +79,24 @@ fn is_traced<T: Tables>(tables: &T) -> bool {
 
 /// What becomes of a frame.
 #[inline(always)]
-fn decide<T: Tables>(packet: &mut Packet<'_>, mut ingress: Ingress, tables: &T) -> Verdict {
+fn decide<T: Tables>(packet: &mut Packet<'_>, from: &mut Ingress, tables: &T) -> Verdict {
     let Some(mut ethertype) = packet.view::<Ethernet>(0).map(|e| e.ethertype) else { return Verdict::Pass };
+    let mut ingress = *from;
     if ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ {
         ingress = Ingress(tables.far(packet, Call::Untag, [ingress.0, 0, 0, 0]));
         if !ingress.is_tagged() {
             return Verdict::Pass;
         }
+        *from = ingress;
         let Some(ethernet) = packet.view::<Ethernet>(0) else { return Verdict::Pass };
         ethertype = ethernet.ethertype;
     }
-    let verdict = match ethertype {
+    match ethertype {
         ETHERTYPE_IPV4 => ip::<V4, T>(packet, ingress, tables),
         ETHERTYPE_IPV6 => ip::<V6, T>(packet, ingress, tables),
         ETHERTYPE_ARP => Verdict::from_word(tables.far(packet, Call::Arp, [ingress.0, 0, 0, 0])),
         _ => Verdict::Pass,
-    };
-    if ingress.is_tagged() && matches!(verdict, Verdict::Pass | Verdict::Answer) {
-        return retagged(packet, ingress, tables, verdict);
     }
-    verdict
-}
-
-/// A frame that stays in the network it came from, with its tags back on.
-#[inline(always)]
-fn retagged<T: Tables>(packet: &mut Packet<'_>, ingress: Ingress, tables: &T, verdict: Verdict) -> Verdict {
-    let port = ingress.port(tables).ok().and_then(|number| tables.port(number));
-    let tags = port.map_or(0, |port| port.tags.load(Relaxed));
-    if tags != 0 && tables.far(packet, Call::Tag, [tags, 0, 0, 0]) == 0 {
-        return Verdict::Drop(DropReason::NoHeadroom);
-    }
-    verdict
 }
 
 /// What becomes of an IP packet.
@@ -129,7 +124,12 @@ fn not_to_vip<F: Family, T: Tables>(
         // Neighbour solicitations are for groups.
         Call::Neighbour
     } else if tables.config().is_some_and(|config| config.has(Config::DNAT)) {
-        of_family::<F>(Call::DnatBack4, Call::DnatBack6)
+        let origin = tables.far(packet, of_family::<F>(Call::DnatOrigin4, Call::DnatOrigin6), [ingress.0, 0, 0, 0]);
+        if origin == 0 {
+            return Verdict::Pass;
+        }
+        let back = of_family::<F>(Call::DnatBack4, Call::DnatBack6);
+        return Verdict::from_word(tables.far(packet, back, [origin, 0, 0, 0]));
     } else {
         return Verdict::Pass;
     };
@@ -166,7 +166,7 @@ fn to_vip<F: Family, T: Tables>(
     let rest = [Facts::of_network(&network).0, vip.0, ingress.0, 0];
     if matches!(network.fragment, Fragment::Later) {
         let call = of_family::<F>(Call::Later4, Call::Later6);
-        return Ok(Verdict::from_word(tables.far(packet, call, rest)));
+        return Ok(Verdict::from_word(tables.far(packet, call, [rest[0], ingress.0, 0, 0])));
     }
     let transport = match network.protocol {
         protocol::TCP => Transport::Tcp,

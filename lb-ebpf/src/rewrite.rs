@@ -60,8 +60,8 @@ pub fn pseudo_header<F: Family>(source: F::Address, destination: F::Address, pro
 /// takes one hop off, and addresses the frame.
 ///
 /// # Errors
-/// [`DropReason::ChecksumTooLong`], [`DropReason::MalformedTransport`]; the
-/// frame must not be used then.
+/// [`DropReason::ChecksumTooLong`], [`DropReason::MalformedTransport`],
+/// [`DropReason::Fragment`] for SCTP; the frame must not be used then.
 #[inline(always)]
 pub fn translate<F: Family, T: Tables>(
     packet: &mut Packet<'_>,
@@ -76,8 +76,14 @@ pub fn translate<F: Family, T: Tables>(
     let (new_source, new_destination) = (new.source_port.to_be(), new.destination_port.to_be());
     if segment.is_sctp() {
         // Its checksum has no pseudo header, and is no sum.
-        let ports = u64::from(new_source) | u64::from(new_destination) << 16;
-        tables.far(packet, Call::SctpPorts, [Facts::of(network, segment).0, ports, 0, 0]);
+        if new_source != old_source || new_destination != old_destination {
+            if !matches!(network.fragment, Fragment::Whole) {
+                // How it changes depends on how much is behind the ports.
+                return Err(DropReason::Fragment);
+            }
+            let ports = u64::from(new_source) | u64::from(new_destination) << 16;
+            tables.far(packet, Call::SctpPorts, [Facts::of(network, segment).0, ports, 0, 0]);
+        }
         readdress::<F>(packet, new);
         return Ok(());
     }

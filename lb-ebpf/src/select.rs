@@ -1,19 +1,33 @@
-//! Choosing a member.
+//! Choosing a member: of a new flow by the pool's picker, of a flow that the
+//! table alone does not tell by its record or by the table it was placed by.
 
 use lb_common::{
+    atomic::Ordering::Relaxed,
+    counters::Event,
     drop_reason::DropReason,
     hash,
-    pool::{ForwardMode, Picker, Pool, PoolEntry},
+    listener::ListenerEntry,
+    member::MemberState,
+    placement::{self as record, Placement, PlacementStage, PlacementWord},
+    pool::{ForwardMode, Persistence, Picker, Pool, PoolEntry, Until},
+    protocol::Transport,
 };
 
 use crate::{
-    client::{Arrival, slot},
+    admission,
+    client::{Arrival, is_reset, slot, station},
     family::Family,
-    far::Choice,
-    flow::Moment,
+    far::{Choice, Facts},
+    flow::{Moment, locate},
+    headers::tcp_flags,
+    ingress::Ingress,
+    live, mss,
     packet::Packet,
+    placement::{self, Spot},
     tables::Tables,
 };
+
+mod pick;
 
 /// The two ends of a flow, as its client's packets name them.
 #[derive(Clone, Copy, Debug)]
@@ -56,63 +70,325 @@ impl<F: Family> Ends<F> {
     pub(crate) fn selection(&self, seed: u64, ports: u64) -> u64 {
         hash::selection(seed, F::words(self.client), F::words(self.vip), ports)
     }
+
+    /// The fingerprint of the flow.
+    #[inline(always)]
+    fn fingerprint(&self, seed: u64) -> u64 {
+        record::flow(self.selection(seed, self.ports()), F::words(self.client), self.ports())
+    }
+
+    /// The hash that a pool's picker goes by.
+    #[inline(always)]
+    fn hash(&self, seed: u64, entry: PoolEntry) -> u64 {
+        self.selection(seed, if matches!(entry.picker(), Picker::SourceIp) { 0 } else { self.ports() })
+    }
+
+    /// The fingerprint of the client, as finely as its pool tells clients apart.
+    #[inline(always)]
+    fn session(&self, seed: u64, persistence: Persistence) -> u64 {
+        let source = F::network(self.client, persistence.prefix4, persistence.prefix6);
+        let port = u64::from(self.port) << 16 | u64::from(self.transport);
+        record::session(seed, F::words(source), F::words(self.vip), port)
+    }
 }
 
-/// The member of a packet to a pool whose members are not reached by `nat`. A far
-/// call.
+/// Where the record of a packet's flow is. A far call; returns a [`Spot`].
 #[inline(always)]
-pub(crate) fn choose<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
-    let Some(ends) = Ends::<F>::of(packet, arrival) else { return Choice::refused(DropReason::MalformedTransport) };
-    let Some(moment) = Moment::read(tables) else { return Choice::refused(DropReason::NotConfigured) };
-    if F::vip(tables, ends.client).is_some() {
-        return Choice::refused(DropReason::SourceIsVip);
-    }
-    let entry = tables.pool(arrival.listener.pool()).map_or(PoolEntry::default(), Pool::entry);
-    match for_new_flow::<F, T>(tables, &moment, arrival.listener.id(), tables.pool(arrival.listener.pool()), &ends) {
-        Ok(member) => Choice::member(member, 0, entry.mode()),
+pub(crate) fn find_record<F: Family, T: Tables>(packet: &Packet<'_>, tables: &T, arrival: &Arrival) -> u64 {
+    let (Some(ends), Some(moment)) = (Ends::<F>::of(packet, arrival), Moment::read(tables)) else { return 0 };
+    placement::find(tables, ends.fingerprint(moment.seed()))
+}
+
+/// Where a packet goes whose flow was begun before, if that is known: by its
+/// record, which `spot` says where it is, or by the table that it was placed by. A
+/// far call; says that a member is to be picked where it is a new one, or as good
+/// as new.
+#[inline(always)]
+pub(crate) fn choose<F: Family, T: Tables>(packet: &Packet<'_>, tables: &T, arrival: &Arrival, spot: Spot) -> Choice {
+    match placed::<F, T>(packet, tables, arrival, spot) {
+        Ok(choice) => choice,
         Err(reason) => Choice::refused(reason),
     }
 }
 
-/// The member of a new flow by its pool's present table.
+#[inline(always)]
+fn placed<F: Family, T: Tables>(
+    packet: &Packet<'_>,
+    tables: &T,
+    arrival: &Arrival,
+    spot: Spot,
+) -> Result<Choice, DropReason> {
+    let Arrival { segment, listener, .. } = arrival;
+    let ends = &Ends::<F>::of(packet, arrival).ok_or(DropReason::MalformedTransport)?;
+    let moment = &Moment::read(tables).ok_or(DropReason::NotConfigured)?;
+    if F::vip(tables, ends.client).is_some() {
+        return Err(DropReason::SourceIsVip);
+    }
+    // Of a flow that nobody remembers each packet may be the first.
+    if listener.has(ListenerEntry::GUARDED) && !F::allows(tables, listener.id(), ends.client) {
+        return Err(DropReason::SourceNotAllowed);
+    }
+    if let Some(way) = spot.placement(tables)
+        && let Some(choice) = go_on(tables, moment, arrival, way)
+    {
+        return choice;
+    }
+    let pool = tables.pool(listener.pool()).ok_or(DropReason::PoolEmpty)?;
+    let entry = pool.entry();
+    if !entry.has(PoolEntry::CHANGING) {
+        return Ok(Choice::TO_PICK);
+    }
+    let previous = PoolEntry(pool.previous.load(Relaxed));
+    if matches!(previous.mode(), ForwardMode::Nat)
+        && !matches!(entry.mode(), ForwardMode::Nat)
+        && locate::<F, T>(tables, moment, ends.key(listener.id())).is_some()
+    {
+        return Ok(Choice::TO_ATTEND);
+    }
+    if segment.opens() || !Until::from_word(pool.until.load(Relaxed)).holds(segment.is_udp(), moment.now) {
+        return Ok(Choice::TO_PICK);
+    }
+    let told_before = before::<F, T>(tables, moment, pool, ends);
+    let member_id = told_before.0 as u16;
+    let state = tables.member(member_id).map_or(MemberState::default(), |member| member.state());
+    if !state.has(MemberState::VALID) || segment.is_udp() && !state.has(MemberState::UP) {
+        return Ok(Choice::TO_PICK);
+    }
+    if is_reset(state, segment) {
+        return Err(DropReason::MemberDownReset);
+    }
+    let choice = Choice::member(member_id, 0, previous.mode());
+    // What both tables tell alike needs no record, unless all flows have one.
+    let now = told(slot(tables, entry, ends.hash(moment.seed(), entry)), entry);
+    let is_needed = entry.has(PoolEntry::RECORDS | PoolEntry::PERSISTENT) || now != told_before;
+    Ok(if is_needed { choice.to_be_recorded(false) } else { choice })
+}
+
+/// Picks the member of a packet's flow, which is a new one, for a pool whose
+/// members are not reached by `nat`, or says that it is to be drawn. A far call.
+#[inline(always)]
+pub(crate) fn choose_new<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
+    let begins = arrival.segment.opens() || arrival.segment.is_udp();
+    match chosen::<F, T>(packet, tables, arrival, begins) {
+        Ok(choice) if begins => choice.of_new_flow(),
+        Ok(choice) => choice,
+        Err(reason) => {
+            if begins {
+                tables.count_refused(arrival.listener.id());
+            }
+            Choice::refused(reason)
+        }
+    }
+}
+
+#[inline(always)]
+fn chosen<F: Family, T: Tables>(
+    packet: &mut Packet<'_>,
+    tables: &T,
+    arrival: &Arrival,
+    begins: bool,
+) -> Result<Choice, DropReason> {
+    let Arrival { segment, listener, .. } = arrival;
+    let ends = &Ends::<F>::of(packet, arrival).ok_or(DropReason::MalformedTransport)?;
+    let moment = &Moment::read(tables).ok_or(DropReason::NotConfigured)?;
+    let pool = tables.pool(listener.pool()).ok_or(DropReason::PoolEmpty)?;
+    let entry = pool.entry();
+    let recorded = entry.has(PoolEntry::RECORDS | PoolEntry::PERSISTENT);
+    if segment.has(tcp_flags::RST) && recorded {
+        return Err(DropReason::FlowUnknown);
+    }
+    if recorded || entry.has(PoolEntry::CHANGING) {
+        station(packet, tables, arrival.ingress)?;
+    }
+    if begins && listener.has(ListenerEntry::LIMITED | ListenerEntry::RATED) {
+        admission::ask::<F, T>(packet, tables, moment, *listener, ends.client)?;
+    }
+    let choice = for_new_flow::<F, T>(tables, moment, Some(pool), ends)?;
+    if segment.opens() && entry.has(PoolEntry::CLAMPS_MSS) {
+        mss::clamp_for(packet, tables, segment, Some(pool), entry.mode());
+    }
+    // What is drawn is recorded in any case.
+    let differs = choice != Choice::TO_DRAW
+        && entry.has(PoolEntry::CHANGING)
+        && before::<F, T>(tables, moment, pool, ends) != told(choice.id(), entry);
+    Ok(if recorded || differs { choice.to_be_recorded(recorded) } else { choice })
+}
+
+/// Records where a packet's flow goes. A far call; returns the choice, or that the
+/// flow is refused because it had to be recorded and could not.
+#[inline(always)]
+pub(crate) fn write_record<F: Family, T: Tables>(
+    packet: &Packet<'_>,
+    tables: &T,
+    facts: Facts,
+    choice: Choice,
+    listener: u16,
+) -> Choice {
+    let arrival = bare(facts, ListenerEntry(u64::from(listener)));
+    let (Some(ends), Some(moment)) = (Ends::<F>::of(packet, &arrival), Moment::read(tables)) else {
+        return Choice::refused(DropReason::MalformedTransport);
+    };
+    let counted = choice.is_counted();
+    let word = word_of(&arrival, choice, PlacementStage::New, &moment);
+    if placement::record(tables, ends.fingerprint(moment.seed()), word.counted(counted).0) == 0 {
+        if counted {
+            return Choice::refused(DropReason::FlowTableFull);
+        }
+        tables.count(Event::PlacementLost);
+    } else if counted {
+        live::began(tables, listener, choice.id());
+    }
+    if choice.is_new() {
+        tables.count_new_flow(listener, choice.id());
+    }
+    Choice::member(choice.id(), 0, choice.mode())
+}
+
+/// A flow with a record, if it goes on by it: its member must be there, and up
+/// unless the flow is an established one that stays. One that has ended and opens
+/// again does not.
+#[inline(always)]
+fn go_on<T: Tables>(
+    tables: &T,
+    moment: &Moment<'_>,
+    arrival: &Arrival,
+    way: &Placement,
+) -> Option<Result<Choice, DropReason>> {
+    let (segment, word) = (&arrival.segment, way.word());
+    if !word.is_live() || placement::is_idle(moment, word, 0) {
+        return None;
+    }
+    let state = tables.member(word.member())?.state();
+    let moves = segment.is_udp() || matches!(word.stage(), PlacementStage::New);
+    let ended = segment.opens() && matches!(word.stage(), PlacementStage::Closing);
+    if !state.has(MemberState::VALID) || !state.has(MemberState::UP) && moves || ended {
+        return None;
+    }
+    if is_reset(state, segment) {
+        return Some(Err(DropReason::MemberDownReset));
+    }
+    placement::note(tables, moment, way, word, segment.opens(), segment.has(tcp_flags::FIN | tcp_flags::RST));
+    Some(Ok(Choice::member(word.member(), 0, word.mode())))
+}
+
+/// A member and how it is reached, to be compared. Who has the same member and
+/// mode gets a packet the same way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Told(u64);
+
+#[inline(always)]
+const fn told(member: u16, entry: PoolEntry) -> Told {
+    Told(member as u64 | (entry.mode() as u64) << 16)
+}
+
+/// What the table says that flows were placed by before the first unfinished
+/// change. Pickers that do not go by a hash say nobody.
+#[inline(always)]
+fn before<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, pool: &Pool, ends: &Ends<F>) -> Told {
+    let previous = PoolEntry(pool.previous.load(Relaxed));
+    let by_hash = !previous.has(PoolEntry::RECORDS | PoolEntry::PERSISTENT) && previous.length() != 0;
+    if !by_hash || matches!(previous.mode(), ForwardMode::Nat) {
+        return Told(0);
+    }
+    told(slot(tables, previous, ends.hash(moment.seed(), previous)), previous)
+}
+
+/// The member of a new flow by its pool's present table, or that one is to be
+/// drawn by [`draw`].
 #[inline(always)]
 pub(crate) fn for_new_flow<F: Family, T: Tables>(
     tables: &T,
     moment: &Moment<'_>,
-    _listener: u16,
     pool: Option<&Pool>,
     ends: &Ends<F>,
-) -> Result<u16, DropReason> {
-    let entry = pool.map_or(PoolEntry::default(), Pool::entry);
+) -> Result<Choice, DropReason> {
+    let entry = pool.ok_or(DropReason::PoolEmpty)?.entry();
     if entry.length() == 0 {
         return Err(DropReason::PoolEmpty);
     }
-    let ports = if matches!(entry.picker(), Picker::SourceIp) { 0 } else { ends.ports() };
-    Ok(slot(tables, entry, ends.selection(moment.seed(), ports)))
+    let plain = !entry.has(PoolEntry::PERSISTENT | PoolEntry::LIMITS_MEMBERS)
+        && matches!(entry.picker(), Picker::SourceIp | Picker::SourceIpPort);
+    if !plain {
+        return Ok(Choice::TO_DRAW);
+    }
+    Ok(Choice::member(slot(tables, entry, ends.hash(moment.seed(), entry)), 0, entry.mode()))
 }
 
-/// Where a flow goes that has no entry in the flow table of a `nat` pool in
-/// change, if it was placed by another mode before.
+/// Draws the member of a packet's new flow, for a pool whose picker is more than
+/// the slot of a hash, or whose clients stay with their member. A far call.
 #[inline(always)]
-pub(crate) fn placed_before<F: Family, T: Tables>(
-    _tables: &T,
-    _moment: &Moment<'_>,
-    _arrival: &Arrival,
-    _ends: &Ends<F>,
-    _pool: Option<&Pool>,
-) -> Option<Choice> {
-    let _ = ForwardMode::Nat;
-    None
+pub(crate) fn draw<F: Family, T: Tables>(packet: &Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
+    const BAD: Choice = Choice::refused(DropReason::MalformedTransport);
+    let (Some(ends), Some(moment)) = (Ends::<F>::of(packet, arrival), Moment::read(tables)) else { return BAD };
+    let Some(pool) = tables.pool(arrival.listener.pool()) else { return Choice::refused(DropReason::PoolEmpty) };
+    let entry = pool.entry();
+    let hash = ends.hash(moment.seed(), entry);
+    let drawn = if entry.has(PoolEntry::PERSISTENT) {
+        let session = ends.session(moment.seed(), Persistence::from_word(pool.persistence.load(Relaxed)));
+        pick::of_client(tables, &moment, arrival.listener.pool(), pool, hash, session)
+    } else {
+        pick::fresh(tables, pool, entry, hash).map(|member| Choice::member(member, 0, entry.mode()))
+    };
+    match drawn {
+        Ok(choice) => choice,
+        Err(reason) => {
+            tables.count_refused(arrival.listener.id());
+            Choice::refused(reason)
+        }
+    }
+}
+
+/// Records which member a packet's client has. A far call; returns 0.
+#[inline(always)]
+pub(crate) fn write_session<F: Family, T: Tables>(
+    packet: &Packet<'_>,
+    tables: &T,
+    facts: Facts,
+    choice: Choice,
+    listener: ListenerEntry,
+) -> u64 {
+    let arrival = bare(facts, listener);
+    let (Some(ends), Some(moment)) = (Ends::<F>::of(packet, &arrival), Moment::read(tables)) else { return 0 };
+    let Some(pool) = tables.pool(listener.pool()) else { return 0 };
+    let session = ends.session(moment.seed(), Persistence::from_word(pool.persistence.load(Relaxed)));
+    let word = word_of(&arrival, choice, PlacementStage::Session, &moment);
+    if placement::record(tables, session, word.0) == 0 {
+        tables.count(Event::PlacementLost);
+    }
+    0
+}
+
+/// What is known of a packet from its facts and its listener.
+#[inline(always)]
+fn bare(facts: Facts, listener: ListenerEntry) -> Arrival {
+    let (network, segment) = facts.headers();
+    Arrival { network, segment, vip: u16::from(segment.code()) << 14, listener, ingress: Ingress(0) }
+}
+
+#[inline(always)]
+fn word_of(arrival: &Arrival, choice: Choice, stage: PlacementStage, moment: &Moment<'_>) -> PlacementWord {
+    let transport = Transport::from_code(u16::from(arrival.segment.code())).unwrap_or(Transport::Tcp);
+    PlacementWord::new(stage, choice.id(), arrival.listener.id(), choice.mode(), transport, moment.now)
 }
 
 /// The member that a flow has whose opening was not seen now, recording nothing:
 /// for what is about a flow and no part of it.
 #[inline(always)]
 pub(crate) fn of_known<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, pool: u16, ends: &Ends<F>) -> Choice {
-    let entry = tables.pool(pool).map_or(PoolEntry::default(), Pool::entry);
+    let Some(pool) = tables.pool(pool) else { return Choice::refused(DropReason::PoolEmpty) };
+    let entry = pool.entry();
+    if entry.has(PoolEntry::RECORDS | PoolEntry::PERSISTENT | PoolEntry::CHANGING) {
+        if let Some(way) = Spot(placement::find(tables, ends.fingerprint(moment.seed()))).placement(tables) {
+            return Choice::member(way.word().member(), 0, way.word().mode());
+        }
+        let holds = Until::from_word(pool.until.load(Relaxed)).holds(false, moment.now);
+        let told = before::<F, T>(tables, moment, pool, ends);
+        if entry.has(PoolEntry::CHANGING) && holds && told.0 != 0 {
+            return Choice::member(told.0 as u16, 0, ForwardMode::from_bits(told.0 >> 16));
+        }
+    }
     if entry.length() == 0 {
         return Choice::refused(DropReason::PoolEmpty);
     }
-    let ports = if matches!(entry.picker(), Picker::SourceIp) { 0 } else { ends.ports() };
-    Choice::member(slot(tables, entry, ends.selection(moment.seed(), ports)), 0, entry.mode())
+    Choice::member(slot(tables, entry, ends.hash(moment.seed(), entry)), 0, entry.mode())
 }

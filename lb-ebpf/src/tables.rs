@@ -66,6 +66,18 @@ impl Verdict {
     }
 }
 
+/// Where the host sends a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Way {
+    /// The interface it leaves by; 0: only the host itself can send it, because
+    /// its next hop is not known, or it does not fit.
+    pub ifindex: u32,
+    /// Ethernet destination in the upper 48 bits.
+    pub to: u64,
+    /// Ethernet source in the upper 48 bits.
+    pub from: u64,
+}
+
 /// Whose traffic is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Direction {
@@ -147,12 +159,16 @@ pub trait Tables {
     fn allows6(&self, listener: u16, address: [u64; 2]) -> bool;
     /// What is traced.
     fn trace_filter(&self) -> Option<&TraceFilter>;
+    /// Keeps what a trace of this packet needs until its verdict is known.
+    fn keep_trace(&self, record: &TraceRecord);
+    /// Takes that back.
+    fn take_trace(&self) -> Option<TraceRecord>;
     /// Writes a trace, or counts that there was no room.
     fn trace(&self, record: &TraceRecord);
-    /// Asks the host where a packet is to go (its routes and neighbours), and
-    /// addresses the frame: the interface to send it out by, or `None` where the
-    /// host has to find out itself.
-    fn route(&self, packet: &mut Packet<'_>, ingress: Ingress) -> Option<u32>;
+    /// Asks the host's routes where a packet is to go that will have another
+    /// source. `None`: nowhere, or to the host itself, or the host does not
+    /// forward. The packet stays as it is.
+    fn route(&self, packet: &Packet<'_>, ingress: Ingress, source: [u64; 2]) -> Option<Way>;
     /// Calls something that is not on the way of most packets: see [`far`](crate::far).
     fn far(&self, packet: &mut Packet<'_>, call: Call, arguments: [u64; 4]) -> u64;
     /// Counts a packet of a listener.

@@ -84,13 +84,13 @@ impl Segment {
             Transport::Udp => {
                 let udp = packet.view::<Udp>(offset).ok_or(BAD)?;
                 let claimed = usize::from(u16::from_be(udp.length));
-                if claimed < size_of::<Udp>() || whole && claimed > length {
+                if claimed < size_of::<Udp>() || length < size_of::<Udp>() || whole && claimed > length {
                     return Err(BAD);
                 }
                 Ok(Self::new(offset, transport, 0))
             }
             Transport::Sctp => {
-                let flags = sctp::signs(packet, offset, length).ok_or(BAD)?;
+                let flags = sctp::signs(packet, offset, length, whole).ok_or(BAD)?;
                 Ok(Self::new(offset, transport, flags))
             }
         }

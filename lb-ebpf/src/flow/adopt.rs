@@ -93,8 +93,9 @@ impl<A: Copy> Foreign<A> {
         flow::last_hop_digest(way, self.own & !0xffff)
     }
 
+    /// Whether it says when it ends, as TCP and SCTP do.
     fn is_tcp(&self) -> bool {
-        self.vip_and_transport >> 14 == Transport::Tcp.code()
+        self.vip_and_transport >> 14 != Transport::Udp.code()
     }
 
     fn names(&self, ctl: Ctl) -> bool {

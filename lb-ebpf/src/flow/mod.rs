@@ -160,7 +160,7 @@ fn may_go(limits: IdleLimits, tcp: bool, now: Tick, forward: Ctl, back: Ctl) -> 
     forward.is_unconfirmed() && back.is_unconfirmed()
 }
 
-/// Whether a TCP connection is over: reset, or closed from both sides.
+/// Whether a connection of TCP or SCTP is over: reset, or closed from both sides.
 #[inline(always)]
 #[must_use]
 pub fn is_over(forward: Stage, back: Stage) -> bool {
@@ -241,7 +241,7 @@ fn evict_forward<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, entry: &
     if let Some((vip, transport, _)) = listener::parts(key) {
         let vip_and_transport = lb_common::protocol::vip_and_transport(vip, transport);
         if let Some((back, back_ctl)) = back_of::<F, T>(tables, moment, entry.key(), ctl, vip_and_transport) {
-            let tcp = matches!(transport, Transport::Tcp);
+            let tcp = !matches!(transport, Transport::Udp);
             if !may_go(moment.config.idle_limits(), tcp, moment.now, ctl, back_ctl) {
                 return false;
             }
@@ -264,7 +264,7 @@ fn evict_back<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, entry: &F::
     if let Some(forward) = find::<F, T>(tables, moment, entry.key())
         && forward.ctl.same_flow(ctl)
     {
-        let tcp = entry.vip_and_transport() >> 14 == Transport::Tcp.code();
+        let tcp = entry.vip_and_transport() >> 14 != Transport::Udp.code();
         if !may_go(moment.config.idle_limits(), tcp, moment.now, forward.ctl, ctl) {
             return false;
         }

@@ -8,7 +8,7 @@ use lb_common::{
     hash,
     limits::SNAT_CANDIDATES,
     listener::{self, ListenerEntry},
-    member::Member,
+    member::{Member, MemberState, NextHop},
     pool::ForwardMode,
     time::Tick,
 };
@@ -62,7 +62,14 @@ fn opened<F: Family, T: Tables>(
 ) -> Result<Choice, DropReason> {
     let member_id = (whose >> 32) as u16;
     let entry = back.entry(|index| F::back(tables, index)).ok_or(DropReason::SnatPortsExhausted)?;
-    let member = tables.member(member_id).ok_or(DropReason::MemberMissing)?;
+    let Some(member) = tables.member(member_id).filter(|member| member.state().has(MemberState::VALID)) else {
+        entry.ctl().store(Ctl::FREE.0, Relaxed);
+        return Err(DropReason::MemberMissing);
+    };
+    if NextHop::port_in(member.next_hop_words()).is_none() {
+        entry.ctl().store(Ctl::FREE.0, Relaxed);
+        return Err(DropReason::MemberUnresolved);
+    }
     let claim = of_family::<F>(Call::ClaimForward4, Call::ClaimForward6);
     let forward = Claim(tables.far(packet, claim, [facts.0, whose, 0, 0]));
     let line = forward.entry(|index| F::line(tables, index));

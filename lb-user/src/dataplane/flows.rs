@@ -196,7 +196,7 @@ impl<'a> Flows<'a> {
         let (_, forward) = pair.forward;
         let Some((_, back)) = pair.back else { return true };
         let idle = moment.now.age(forward.seen()).min(moment.now.age(back.seen()));
-        let tcp = matches!(pair.transport, Transport::Tcp);
+        let tcp = !matches!(pair.transport, Transport::Udp);
         idle > idle_limit(moment.config.idle_limits(), tcp, forward.stage(), back.stage())
     }
 

@@ -246,7 +246,7 @@ impl<A: FlowArrays + Send, S: Source> FlowExchange for Exchange<A, S> {
 /// Whether a flow has been idle for longer than it may be.
 fn is_idle(moment: &Moment<'_>, transport: Transport, forward: Ctl, back: Ctl) -> bool {
     let idle = moment.now.age(forward.seen()).min(moment.now.age(back.seen()));
-    let tcp = matches!(transport, Transport::Tcp);
+    let tcp = !matches!(transport, Transport::Udp);
     idle > flow::idle_limit(moment.config.idle_limits(), tcp, forward.stage(), back.stage())
 }
 
