@@ -40,18 +40,23 @@ use crate::{
         kernel::{KernelDataplane, Origin},
     },
     ha::{self, FlowSync, Pair, hook::Hooks},
-    health::{self, HealthEvent, Monitors},
+    health::{self, Monitors},
     heap,
     net::{self, Hops, NetError, NextHopWatch},
     store::{self, StoreError},
 };
 
+mod facts;
 mod failover;
 
-/// How often the maps are compared with what they should say even though
-/// nothing has happened: what somebody else wrote, and what failed, is mended
-/// then, and ids of members whose flows have ended are freed.
+/// How often a round begins in which the maps are compared with what was written to them,
+/// though nothing has happened: what somebody else wrote is mended then, and ids of
+/// members whose flows have ended are freed.
 const RESYNC: Duration = Duration::from_secs(30);
+
+/// The pause between two steps of a round, which are about eighty at the most. Whatever
+/// happens in between comes first.
+const STEP: Duration = Duration::from_millis(250);
 
 /// How long after a failure the maps are tried again, though nothing has
 /// happened. A full table of slots has room again after half a second.
@@ -158,6 +163,8 @@ struct Daemon {
     look_at: Option<Instant>,
     /// When what monitors and the network find may be followed.
     pace: Pace,
+    /// When the next step of a round of comparing is to be taken, if one is under way.
+    check_at: Option<Instant>,
 }
 
 /// What ends the daemon.
@@ -236,6 +243,7 @@ impl Daemon {
             told_behind: false,
             look_at: None,
             pace: Pace::default(),
+            check_at: None,
         };
         this.watch_over(attachments).await;
         // Before a pair locks what there is.
@@ -326,8 +334,7 @@ impl Daemon {
                 () = sleep_until(inheritance_ends), if inherits => {
                     inherits = false;
                     self.controller.forget_inherited();
-                    block_in_place(|| self.controller.converge());
-                    self.look_soon();
+                    self.follow_facts();
                 }
                 () = sleep_until(retry_at.unwrap_or(inheritance_ends)), if retry_at.is_some() => {
                     block_in_place(|| self.controller.converge());
@@ -338,11 +345,12 @@ impl Daemon {
                     self.desk.expire(std::time::Instant::now());
                 }
                 _ = resync.tick() => {
-                    block_in_place(|| self.controller.converge());
-                    self.look_soon();
+                    self.controller.begin_round();
+                    self.check_at = Some(Instant::now());
                     let hops = self.hops.borrow().clone();
                     self.attach_where_changed(&hops).await;
                 }
+                () = sleep_until(self.check_at.unwrap_or(inheritance_ends)), if self.check_at.is_some() => self.check(),
                 _ = look_at_sync.tick(), if self.sync.is_running() => {
                     if let Some(event) = self.sync.news() {
                         self.desk.tell(event);
@@ -359,52 +367,6 @@ impl Daemon {
             }
         };
         self.finish(&end).await
-    }
-
-    /// Takes what the monitors have found.
-    fn judge(&mut self, events: Vec<HealthEvent>) {
-        for event in events {
-            if let Some(told) = self.controller.set_verdict(event) {
-                self.desk.push(told);
-            }
-        }
-        self.follow_facts();
-    }
-
-    /// Has packets follow what has been found, or leaves it for when it is time.
-    fn follow_facts(&mut self) {
-        let began = std::time::Instant::now();
-        if !self.pace.begins(began) {
-            return;
-        }
-        block_in_place(|| self.controller.follow());
-        self.pace.ended(began, std::time::Instant::now());
-        self.follow_pair();
-        self.look_soon();
-    }
-
-    fn look_soon(&mut self) {
-        self.look_at.get_or_insert_with(|| Instant::now() + LOOK);
-    }
-
-    /// Looks at the status of everything, and tells of what is another one.
-    fn look(&mut self) {
-        self.look_at = None;
-        // Whatever has changed may change who of a pair should be Active.
-        self.follow_pair();
-        for event in block_in_place(|| self.controller.statuses(SystemTime::now())) {
-            self.desk.push(event);
-        }
-    }
-
-    async fn follow_network(&mut self) {
-        let hops = self.hops.borrow_and_update().clone();
-        self.controller.set_hops(&hops);
-        self.monitors.set_unreachable(&hops.missing);
-        self.follow_facts();
-        self.attach_where_changed(&hops).await;
-        self.follow_pair();
-        self.look_soon();
     }
 
     async fn attach_where_changed(&mut self, hops: &Hops) {
