@@ -4,7 +4,7 @@
 //! has passed every check that needs nothing but the value itself; whoever
 //! holds a [`Model`] need not check it again.
 
-use std::{net::IpAddr, num::NonZeroU16, time::Duration};
+use std::{net::IpAddr, num::NonZeroU16, sync::Arc, time::Duration};
 
 pub use lb_common::protocol::Transport;
 pub use lb_health::Kind as MonitorKind;
@@ -20,7 +20,8 @@ pub use name::{Name, NameError};
 /// Everything one balancer serves. Build it with [`Model::new`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Model {
-    load_balancers: Vec<LoadBalancer>,
+    /// Shared: whoever keeps a copy keeps no members of its own.
+    load_balancers: Arc<[LoadBalancer]>,
 }
 
 /// A VIP and what stands behind it.
@@ -249,7 +250,7 @@ impl Model {
     /// Every violation, each with its place.
     pub fn new(load_balancers: Vec<LoadBalancer>) -> Result<Self, Vec<ModelError>> {
         build::check(&load_balancers)?;
-        Ok(Self { load_balancers })
+        Ok(Self { load_balancers: load_balancers.into() })
     }
 
     /// The load balancers, in the order they were given.
