@@ -24,6 +24,7 @@ use super::{
     pace::Pace,
     seconds,
     startup::{Signals, find_interfaces, fixed_field, load, options, raise_file_limit, read, warn_of, warn_of_moves},
+    tidings::Tidings,
 };
 use crate::{
     causes::chain,
@@ -163,6 +164,8 @@ struct Daemon {
     look_at: Option<Instant>,
     /// When what monitors and the network find may be followed.
     pace: Pace,
+    /// What is told of verdicts.
+    tidings: Tidings,
     /// When the next step of a round of comparing is to be taken, if one is under way.
     check_at: Option<Instant>,
 }
@@ -243,6 +246,7 @@ impl Daemon {
             told_behind: false,
             look_at: None,
             pace: Pace::default(),
+            tidings: Tidings::default(),
             check_at: None,
         };
         this.watch_over(attachments).await;
@@ -292,8 +296,10 @@ impl Daemon {
     /// Sets the monitors to the pool file and to what operators changed.
     fn monitor(&mut self) {
         let targets = health::targets(self.controller.model(), self.controller.overrides());
-        self.controller.watch(targets.iter().map(|t| t.member.clone()).collect());
-        self.monitors.set(targets);
+        let watched = targets.iter().map(|t| t.member.clone()).collect();
+        let renamed = self.monitors.set(targets);
+        self.controller.rename(&renamed);
+        self.controller.watch(watched);
     }
 
     async fn serve(mut self, mut signals: Signals) -> Result<(), DaemonError> {
@@ -311,6 +317,7 @@ impl Daemon {
         self.look_soon();
         let end = loop {
             self.tell_of_data_path();
+            let tidings_at = self.tidings.due().map(Instant::from_std);
             let followers_until = self.desk.next_deadline().map(Instant::from_std);
             let facts_at = self.pace.due().map(Instant::from_std);
             let retry_at = self.controller.failed_at().map(|at| Instant::from_std(at + RETRY));
@@ -341,6 +348,7 @@ impl Daemon {
                     self.look_soon();
                 }
                 () = sleep_until(self.look_at.unwrap_or(inheritance_ends)), if self.look_at.is_some() => self.look(),
+                () = sleep_until(tidings_at.unwrap_or(inheritance_ends)), if tidings_at.is_some() => self.tell_of_more(),
                 () = sleep_until(followers_until.unwrap_or(inheritance_ends)), if followers_until.is_some() => {
                     self.desk.expire(std::time::Instant::now());
                 }
@@ -455,6 +463,7 @@ impl Daemon {
                 let member = answer::find_member(self.controller.model(), member).ok();
                 member.and_then(|key| Some((key.clone(), self.monitors.record(&key)?))).into_iter().collect()
             }
+            request if request.asks_how_all_are() => BTreeMap::new(),
             _ => self.monitors.records(),
         };
         HealthKnowledge { records, workload: self.monitors.workload() }

@@ -83,7 +83,7 @@ fn hops(controller: &Controller<MemoryDataplane>, unreached: &[u8]) -> Hops {
 }
 
 fn judge(controller: &mut Controller<MemoryDataplane>, member: MemberKey, up: bool) {
-    controller.set_verdict(HealthEvent {
+    controller.set_verdict(&HealthEvent {
         member,
         verdict: if up { Verdict::Up } else { Verdict::Down },
         outcome: lb_health::Outcome::Fails(lb_health::Failure::Told("test")),

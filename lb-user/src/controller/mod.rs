@@ -23,7 +23,7 @@ use crate::{
     compile::{HealthView, InstanceIntent, MemberKey, NextHops, Offers, Overrides, Said, Verdict, compile},
     control::{
         answer::{self, HealthKnowledge, Intent, Knowledge},
-        events::{Event, Kind},
+        events::Event,
         protocol::{MemberChange, Refusal, RefusalCode, Request, Response},
         survey::survey,
         view::{DaemonView, ErrorView, sync::SyncView, vrrp::VrrpView},
@@ -45,6 +45,7 @@ pub mod reconcile;
 mod resync;
 pub mod standing;
 mod startup;
+mod tidings;
 
 use kept::{Kept, Stale};
 use reconcile::{Outcome, ReconcileError};
@@ -302,27 +303,27 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         self.stale = Stale::Everything;
     }
 
-    /// Takes a monitor's verdict, and says what is to be told of it.
-    pub fn set_verdict(&mut self, event: HealthEvent) -> Option<Event> {
-        // It may be watched no more since the probe was under way.
-        let label = self.watched.get(&event.member)?.clone();
-        let HealthEvent { member, verdict, outcome, at, .. } = event;
-        let reason = outcome.to_string();
-        let (pool, address, port) = (&member.pool, member.address, member.port);
-        match verdict {
-            Verdict::Up => tracing::info!(%pool, %address, port, "member is up"),
-            Verdict::Down => tracing::warn!(%pool, %address, port, %reason, "member is down"),
-        }
-        let (kind, text) = match verdict {
-            Verdict::Up => (Kind::MemberUp, format!("it answers: {reason}")),
-            Verdict::Down => (Kind::MemberDown, reason.clone()),
-        };
-        let told = Event::new(kind, label, text);
-        let told = told.at(at).with("pool", pool.clone()).with("address", address.to_string()).with("port", port);
-        self.health_reasons.insert(member.clone(), reason);
+    /// Takes a monitor's verdict, and returns the member's label, by which it is to be
+    /// told; `None` when it is watched no more since the probe was under way.
+    pub fn set_verdict(&mut self, event: &HealthEvent) -> Option<&str> {
+        let HealthEvent { member, verdict, outcome, .. } = event;
+        let label = self.watched.get(member)?;
+        self.health_reasons.insert(member.clone(), outcome.to_string());
         self.stale.pool(&member.pool);
-        self.health.insert(member, verdict);
-        Some(told)
+        self.health.insert(member.clone(), *verdict);
+        Some(label)
+    }
+
+    /// Takes over what was found about members that have another pool now, by its name at
+    /// least, and are asked the same: from, to. [`Controller::watch`] follows.
+    pub fn rename(&mut self, renamed: &[(MemberKey, MemberKey)]) {
+        for (from, to) in renamed {
+            let Some(verdict) = self.health.get(from).copied() else { continue };
+            let reason = self.health_reasons.get(from).cloned();
+            self.health_reasons.extend(reason.map(|reason| (to.clone(), reason)));
+            self.health.insert(to.clone(), verdict);
+            self.stale.pool(&to.pool);
+        }
     }
 
     /// Takes which members are monitored, and forgets the verdicts about all

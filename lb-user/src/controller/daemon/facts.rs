@@ -8,17 +8,35 @@ use std::time::SystemTime;
 use tokio::{task::block_in_place, time::Instant};
 
 use super::{Daemon, LOOK, STEP};
-use crate::{controller::Checked, health::HealthEvent};
+use crate::{
+    control::events::Event,
+    controller::{Checked, tidings},
+    health::HealthEvent,
+};
 
 impl Daemon {
-    /// Takes what the monitors have found.
+    /// Takes what the monitors have found. Packets follow first; then it is told.
     pub(super) fn judge(&mut self, events: Vec<HealthEvent>) {
+        let now = std::time::Instant::now();
+        let mut told = Vec::new();
         for event in events {
-            if let Some(told) = self.controller.set_verdict(event) {
-                self.desk.push(told);
+            if let Some(label) = self.controller.set_verdict(&event) {
+                told.extend(self.tidings.take(now, label, &event));
             }
         }
         self.follow_facts();
+        told.into_iter().for_each(|event| self.tell(event));
+    }
+
+    /// Tells of the verdicts that were too many to be told one by one.
+    pub(super) fn tell_of_more(&mut self) {
+        let more = self.tidings.over(std::time::Instant::now(), SystemTime::now());
+        more.into_iter().for_each(|event| self.tell(event));
+    }
+
+    fn tell(&mut self, event: Event) {
+        tidings::log(&event);
+        self.desk.push(event);
     }
 
     /// Has packets follow what has been found, or leaves it for when it is time.
