@@ -11,6 +11,8 @@ pub enum Transport {
     Tcp = 1,
     /// UDP, IP protocol 17.
     Udp = 2,
+    /// SCTP, IP protocol 132 (RFC 9260).
+    Sctp = 3,
 }
 
 impl Transport {
@@ -27,6 +29,7 @@ impl Transport {
         match code {
             1 => Some(Self::Tcp),
             2 => Some(Self::Udp),
+            3 => Some(Self::Sctp),
             _ => None,
         }
     }
@@ -38,6 +41,7 @@ impl Transport {
         match self {
             Self::Tcp => 6,
             Self::Udp => 17,
+            Self::Sctp => 132,
         }
     }
 
@@ -47,6 +51,7 @@ impl Transport {
         match self {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
         }
     }
 }

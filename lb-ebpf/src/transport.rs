@@ -51,6 +51,8 @@ impl Segment {
                 }
                 Ok(Self::new(offset, transport, 0))
             }
+            // No packet of SCTP gets this far yet.
+            Transport::Sctp => Err(BAD),
         }
     }
 

@@ -87,6 +87,8 @@ impl Lineup {
         let hash = match pool.lb_algorithm {
             Algorithm::SourceIpPort => SlotHash::SourceIpPort,
             Algorithm::SourceIp => SlotHash::SourceIp,
+            // Of a table of weights, a hash of everything comes nearest.
+            Algorithm::RoundRobin | Algorithm::LeastConnections => SlotHash::SourceIpPort,
         };
         let table = maglev::table(&candidates, pool.members.len());
         Self { hash, chosen: chosen.into_iter().map(|(at, ..)| *at).collect(), table, stands }

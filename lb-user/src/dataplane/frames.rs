@@ -97,6 +97,7 @@ impl Frame {
         match transport {
             Transport::Tcp => Self::syn(source, destination),
             Transport::Udp => Self::udp(source, destination),
+            Transport::Sctp => panic!("frames of SCTP are written by the packets' own fixtures"),
         }
     }
 
@@ -150,6 +151,7 @@ impl Frame {
                 header.extend([0, 0]);
                 6
             }
+            Transport::Sctp => panic!("frames of SCTP are written by the packets' own fixtures"),
         };
         let pseudo = Sum::default()
             .plus(sum(&octets(self.source.ip())))

@@ -8,7 +8,10 @@ use lb_health::Handshake;
 use super::*;
 use crate::{
     compile::MemberOverride,
-    model::{Algorithm, ForwardMode, LoadBalancer, MonitorKind, Name, OnMemberDown, Pool, ProbePath, Topology, Weight},
+    model::{
+        Algorithm, ForwardMode, LoadBalancer, MonitorKind, MssClamp, Name, OnMemberDown, Pool, ProbePath, Topology,
+        TransitionHold, Weight,
+    },
 };
 
 fn name(text: &str) -> Name {
@@ -26,6 +29,7 @@ fn member(last: u8) -> Member {
         protocol_port: port(8080),
         weight: Weight::default(),
         backup: false,
+        connection_limit: None,
         admin_state_up: true,
         monitor_address: None,
         monitor_port: None,
@@ -39,6 +43,9 @@ fn pool(pool: &str, members: Vec<Member>) -> Pool {
         protocol: Transport::Tcp,
         lb_algorithm: Algorithm::SourceIpPort,
         forward_mode: ForwardMode::Nat,
+        session_persistence: None,
+        mss_clamp: MssClamp::Off,
+        transition_hold: TransitionHold::default(),
         admin_state_up: true,
         members,
         health_monitor: Some(HealthMonitor {

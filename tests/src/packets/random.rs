@@ -307,7 +307,7 @@ impl Event {
                 let Delivery { asked, way, .. } = nth(*after)?;
                 let packet = match asked.transport {
                     Transport::Tcp => Spec::tcp(asked.source, asked.destination, *flags),
-                    Transport::Udp => Spec::udp(asked.source, asked.destination),
+                    Transport::Udp | Transport::Sctp => Spec::udp(asked.source, asked.destination),
                 };
                 Some(packet.data(payload).with(|s| (s.from, s.to) = *way).bytes())
             }
@@ -321,7 +321,7 @@ impl Event {
 pub fn reply(got: &Reading, station: Mac, tcp_flags: u8, payload: &[u8], checksum: Checksum) -> Spec {
     match got.transport {
         Transport::Tcp => Spec::tcp(got.destination, got.source, tcp_flags),
-        Transport::Udp => Spec::udp(got.destination, got.source),
+        Transport::Udp | Transport::Sctp => Spec::udp(got.destination, got.source),
     }
     .data(payload)
     .checksum(checksum)
