@@ -173,7 +173,8 @@ fn build(protocols: Protocols, kind: Kind) -> Result<Vec<u8>> {
             };
             segment.write(&mut frame, &payload[network_bytes + 20..])?;
         }
-        Transport::Udp => {
+        // No case is one of SCTP.
+        Transport::Udp | Transport::Sctp => {
             network.udp(source_port, destination_port).write(&mut frame, &payload[network_bytes + 8..])?;
         }
         Transport::Sctp => bail!("the bench has no frames of SCTP"),
