@@ -17,8 +17,8 @@ use lb_common::{
 
 use super::{HealthView, MemberKey, MemberOverride, NextHops, Overrides, Verdict, panic};
 use crate::{
-    maglev,
     model::{Algorithm, LoadBalancer, Member, OnMemberDown, Pool},
+    spread,
 };
 
 /// What is said about members besides the pool file.
@@ -79,8 +79,8 @@ impl Lineup {
         });
         let candidates: Vec<_> = chosen
             .iter()
-            .map(|(_, member, stand)| maglev::Candidate {
-                identity: maglev::identity(member.address, member.protocol_port.get()),
+            .map(|(_, member, stand)| spread::Candidate {
+                identity: spread::identity(member.address, member.protocol_port.get()),
                 weight: stand.weight,
             })
             .collect();
@@ -88,7 +88,7 @@ impl Lineup {
             Algorithm::SourceIpPort => SlotHash::SourceIpPort,
             Algorithm::SourceIp => SlotHash::SourceIp,
         };
-        let table = maglev::table(&candidates, pool.members.len());
+        let table = spread::table(&candidates, pool.members.len());
         Self { hash, chosen: chosen.into_iter().map(|(at, ..)| *at).collect(), table, stands }
     }
 }

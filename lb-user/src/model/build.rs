@@ -14,7 +14,7 @@ use std::{
 use lb_common::limits::{LABEL_BYTES, MAX_LISTENERS, MAX_MEMBERS, MAX_POOLS, MAX_SLOTS, MAX_VIPS, SLOTS_PER_LINE};
 
 use super::{LoadBalancer, Member, Name, Pool, Transport, monitor};
-use crate::maglev::slots_for;
+use crate::spread::slots_for;
 
 /// Where in the model something is wrong, as indices.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
