@@ -26,7 +26,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     if is_of("tables", args) {
         build::ebpf(workspace, &toolchain::ensure(workspace)?)?;
         build::for_release(workspace, TESTS)?;
-        return match Cmd::new(workspace.shipped_programs().join(BENCH)).args(args).exec()? {};
+        match Cmd::new(workspace.shipped_programs().join(BENCH)).args(args).exec()? {}
     }
     build::all(workspace, false)?;
     let bench = Cmd::new(workspace.dev_program(BENCH)).args(args);
