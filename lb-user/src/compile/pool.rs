@@ -20,8 +20,8 @@ use lb_common::{
 use super::{HealthView, MemberKey, MemberOverride, NextHops, Overrides, Verdict, panic};
 use crate::{
     dataplane::{ForwardMode as Mode, MemberPath, Persistence, Picker, PoolRecord},
-    maglev,
     model::{Algorithm, ForwardMode, LoadBalancer, Member, MssClamp, OnMemberDown, Pool},
+    spread,
 };
 
 /// What is said about members besides the pool file.
@@ -90,13 +90,16 @@ impl Lineup {
         });
         let candidates: Vec<_> = chosen
             .iter()
-            .map(|(_, member, stand)| maglev::Candidate {
-                identity: maglev::identity(member.address, member.protocol_port.get()),
+            .map(|(_, member, stand)| spread::Candidate {
+                identity: spread::identity(member.address, member.protocol_port.get()),
                 weight: stand.weight,
             })
             .collect();
         // The one place that knows which kind of table an algorithm is given.
-        let table = maglev::table(&candidates, pool.members.len());
+        let table = match pool.lb_algorithm {
+            Algorithm::RoundRobin => spread::sequence(&candidates),
+            _ => spread::table(&candidates, pool.members.len()),
+        };
         let chosen = chosen.into_iter().map(|(at, ..)| *at).collect();
         Self { record: record_of(lb, pool), chosen, table, stands, hold: pool.transition_hold.get() }
     }

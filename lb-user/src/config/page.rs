@@ -10,7 +10,7 @@ use super::{
     monitor::fields::types_of,
     schema::{Fallback, Field, Kind, Table},
 };
-use crate::{maglev::slots_for, model::Name};
+use crate::{model::Name, spread::slots_for};
 
 const BEGINNING: &str = "\
 # The pool file

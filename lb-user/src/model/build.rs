@@ -14,7 +14,7 @@ use super::{
     error::{AddressFlaw, ModelError, ModelErrorKind, Place},
     modes, monitor,
 };
-use crate::maglev::slots_for;
+use crate::spread::slots_for;
 
 /// How many pools a complaint about a missing one names.
 const POOLS_NAMED: usize = 8;
