@@ -144,7 +144,6 @@ pub use lb_health::Verdict;
 /// and a daemon that starts must not begin by taking everybody out.
 pub type HealthView = BTreeMap<MemberKey, Verdict>;
 
-
 /// A VRRP instance, as far as the maps are concerned.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InstanceIntent {

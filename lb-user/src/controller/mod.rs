@@ -20,7 +20,7 @@ use lb_common::member::MemberState;
 
 use crate::{
     causes::chain,
-    compile::{HealthView, InstanceIntent, MemberKey, NextHops, Offers, PathFacts, Overrides, Said, Verdict, compile},
+    compile::{HealthView, InstanceIntent, MemberKey, NextHops, Offers, Overrides, PathFacts, Said, Verdict, compile},
     control::{
         answer::{self, HealthKnowledge, Intent, Knowledge},
         events::Event,

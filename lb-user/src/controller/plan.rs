@@ -17,8 +17,8 @@ use lb_common::{member::MemberState, pool::NO_POOL};
 use crate::{
     compile::{Desired, DesiredPool, MemberKey, NextHops},
     dataplane::{
-        DnatMembers, ForwardMode, InstanceId, ListenerKey, MemberId, MemberRecord, Observed, ObservedInstance, ObservedListener, ObservedPool,
-        ObservedVip, Op, PoolId,
+        DnatMembers, ForwardMode, InstanceId, ListenerKey, MemberId, MemberRecord, Observed, ObservedInstance,
+        ObservedListener, ObservedPool, ObservedVip, Op, PoolId,
     },
 };
 

@@ -48,6 +48,8 @@ fn word(op: &Op) -> &'static str {
         Op::RemoveInstance { .. } => "remove instance",
         Op::SetAdvertSources { .. } => "set advert sources",
         Op::PutVip { .. } => "put vip",
+        Op::SetAllowedCidrs { .. } => "set allowed cidrs",
+        Op::SetDnatMembers { .. } => "set dnat members",
         Op::PutListener { .. } => "put listener",
         Op::RemoveListener { .. } => "remove listener",
         Op::RemoveVip { .. } => "remove vip",
@@ -324,7 +326,15 @@ fn many_vips(first: u32, count: u32) -> Desired {
     let vip = |address| (address, DesiredVip { label: format!("lb-{address}"), active: true, instance: None });
     let listener = |vip| {
         let key = ListenerKey { vip, transport: Transport::Tcp, port: 80 };
-        (key, DesiredListener { label: format!("lb-{vip}/tcp"), pool: None, rules: ListenerRules::default() })
+        (
+            key,
+            DesiredListener {
+                label: format!("lb-{vip}/tcp"),
+                pool: None,
+                rules: ListenerRules::default(),
+                allowed_cidrs: BTreeSet::new(),
+            },
+        )
     };
     Desired {
         vips: addresses.clone().map(vip).collect(),

@@ -170,6 +170,7 @@ fn all_vips_can_be_exchanged_at_once() {
                 label: format!("lb-{n}/tcp"),
                 pool: None,
                 rules: crate::dataplane::ListenerRules::default(),
+                allowed_cidrs: std::collections::BTreeSet::new(),
             };
             desired.listeners.insert(ListenerKey { vip, transport: Transport::Tcp, port: 80 }, listener);
         }

@@ -122,6 +122,8 @@ pub(super) fn agrees(part: &Part, kept: &Observed, seen: &Observed) -> bool {
             kept.vips == seen.vips
                 && kept.listeners == seen.listeners
                 && kept.advert_sources == seen.advert_sources
+                && kept.allowed_cidrs == seen.allowed_cidrs
+                && kept.dnat_members == seen.dnat_members
                 && kept.snat_ports == seen.snat_ports
                 && instances(kept) == instances(seen)
         }

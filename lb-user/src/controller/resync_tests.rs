@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use lb_common::{
     atomic::Ordering::Relaxed,
@@ -8,7 +8,7 @@ use lb_common::{
     limits::SLOTS_PER_LINE,
     mac::Mac,
     member::MemberState,
-    pool::{NO_POOL, PoolEntry, Slot},
+    pool::{NO_POOL, PoolEntry},
 };
 use lb_ebpf::host::Arrays as _;
 use proptest::{prelude::*, sample::Index};
@@ -25,8 +25,8 @@ use super::{
 use crate::{
     compile::InstanceIntent,
     dataplane::{
-        Dataplane as _, InstanceId, ListenerKey, MemberRecord, ObservedPool, Op, SlotHash, Transport, VipId,
-        memory::MemoryDataplane,
+        Dataplane as _, InstanceId, ListenerKey, ListenerRules, MemberPath, MemberRecord, ObservedPool, Op, Picker,
+        PoolRecord, Transport, VipId, memory::MemoryDataplane,
     },
     model::Topology,
 };
@@ -144,11 +144,21 @@ impl Damage {
                         label: "other".to_owned(),
                         pool,
                         in_snat_range,
+                        rules: there.rules,
                     }
                 } else {
                     let (label, in_snat_range) = (there.label, there.in_snat_range);
                     let pool = Some(PoolId(NO_POOL)).filter(|none| *none != there.pool)?;
-                    Op::PutListener { id: there.id, vip, transport, port, label, pool, in_snat_range }
+                    Op::PutListener {
+                        id: there.id,
+                        vip,
+                        transport,
+                        port,
+                        label,
+                        pool,
+                        in_snat_range,
+                        rules: there.rules,
+                    }
                 }
             }
             Self::InstanceGone => {
@@ -170,9 +180,12 @@ impl Damage {
                 }
                 Op::SetAdvertSources { sources }
             }
-            Self::StrangePool => {
-                Op::PutPool { id: PoolId(4000), label: "x/y".to_owned(), hash: SlotHash::SourceIp, table: Vec::new() }
-            }
+            Self::StrangePool => Op::PutPool {
+                id: PoolId(4000),
+                record: PoolRecord::named("x/y"),
+                table: Vec::new(),
+                hold: Duration::ZERO,
+            },
             Self::StrangeMember => {
                 let (_, there) = some(observed.members.clone(), which)?;
                 Op::PutMember { id: MemberId(16_000), record: MemberRecord { port: 4711, ..there } }
@@ -185,7 +198,16 @@ impl Damage {
                 let (_, vip) = some(observed.vips.clone(), which)?;
                 let (id, label, pool) = (crate::dataplane::ListenerId(4000), "x/l".to_owned(), PoolId(NO_POOL));
                 let transport = Transport::Tcp;
-                Op::PutListener { id, vip: vip.id, transport, port: 4711, label, pool, in_snat_range: false }
+                Op::PutListener {
+                    id,
+                    vip: vip.id,
+                    transport,
+                    port: 4711,
+                    label,
+                    pool,
+                    in_snat_range: false,
+                    rules: ListenerRules::default(),
+                }
             }
             _ => Op::PutInstance { id: InstanceId(60), label: "x".to_owned(), mac: None },
         };
@@ -213,7 +235,7 @@ impl Damage {
     }
 
     fn on_pool(self, dataplane: &mut MemoryDataplane, observed: &Observed, which: Index) -> Option<()> {
-        let (id, ObservedPool { label, hash, table }) = some(observed.pools.clone(), which)?;
+        let (id, ObservedPool { record, table }) = some(observed.pools.clone(), which)?;
         let op = match self {
             Self::PoolGone => {
                 dataplane.tables.arrays.pools()[usize::from(id.0)].entry.store(0, Relaxed);
@@ -229,15 +251,16 @@ impl Damage {
                 let arrays = &dataplane.tables.arrays;
                 let entry = PoolEntry(arrays.pools()[usize::from(id.0)].entry.load(Relaxed));
                 let line = arrays.slot_line(entry.first() / SLOTS_PER_LINE)?;
-                line.set_pair(0, Slot::steady(other.0), line.get(1));
+                line.set_four(0, [other.0, line.get(1), line.get(2), line.get(3)]);
                 return Some(());
             }
             Self::PoolHash => {
-                let hash = if hash == SlotHash::SourceIp { SlotHash::SourceIpPort } else { SlotHash::SourceIp };
-                Op::PutPool { id, label, hash, table }
+                let is_sticky = record.picker == Picker::SourceIp;
+                let record = record.picked_by(if is_sticky { Picker::SourceIpPort } else { Picker::SourceIp });
+                Op::PutPool { id, record, table, hold: Duration::ZERO }
             }
             _ if table.is_empty() => return None,
-            _ => Op::PutPool { id, label, hash, table: Vec::new() },
+            _ => Op::PutPool { id, record, table: Vec::new(), hold: Duration::ZERO },
         };
         dataplane.apply(&op).unwrap();
         Some(())
@@ -351,11 +374,13 @@ fn kept_of(members: u16, pools: u16, slots: usize) -> Observed {
             flags: 0,
             weight: 1,
             next_hop: None,
+            path: MemberPath::default(),
+            connection_limit: 0,
         };
         observed.members.insert(MemberId(id), record);
     }
     for id in 1..=pools {
-        let pool = ObservedPool { label: "p".to_owned(), hash: SlotHash::SourceIp, table: vec![MemberId(1); slots] };
+        let pool = ObservedPool { record: PoolRecord::named("p"), table: vec![MemberId(1); slots] };
         observed.pools.insert(PoolId(id), pool);
     }
     observed

@@ -341,11 +341,7 @@ fn vip_entries(arrays: &impl Arrays) -> impl Iterator<Item = (IpAddr, VipEntry)>
 ///
 /// # Errors
 /// When the prefixes of listeners cannot be read.
-pub(super) fn observe(
-    arrays: &impl Arrays,
-    prefixes: &impl Prefixes,
-    part: &Part,
-) -> Result<Observed, DataplaneError> {
+pub(super) fn observe(arrays: &impl Arrays, prefixes: &impl Prefixes, part: &Part) -> Result<Observed, DataplaneError> {
     let ids = part.members().take_while(|id| u32::from(*id) < MAX_MEMBERS).map(MemberId);
     let members = ids.filter_map(|id| Some((id, member_record(arrays, id)?)));
     let pools = part.pools().take_while(|id| u32::from(*id) < MAX_POOLS).filter_map(|id| {
@@ -377,7 +373,8 @@ fn member_record(arrays: &impl Arrays, id: MemberId) -> Option<MemberRecord> {
         weight: state.weight(),
         next_hop: member.next_hop(),
         path: path_of(member, state.has(MemberState::IPV6)),
-        connection_limit: u32::try_from(arrays.member_loads()[usize::from(id.0)].limit.load(Relaxed)).unwrap_or(u32::MAX),
+        connection_limit: u32::try_from(arrays.member_loads()[usize::from(id.0)].limit.load(Relaxed))
+            .unwrap_or(u32::MAX),
     })
 }
 

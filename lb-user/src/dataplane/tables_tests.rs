@@ -4,13 +4,16 @@ use std::{collections::BTreeSet, net::SocketAddr, thread::sleep};
 
 use lb_common::{config::IdleLimits, flow::Stage, limits::LISTENER_LINES, protocol::Transport};
 
+use super::pools::table_of;
 use super::{
     frames::{Frame, Sent, connect, next_hop, send, shake_hands},
     *,
 };
 use crate::dataplane::{
-    Dataplane, DropReason, FlowRecord, Picker, Statistics, kernel::KernelOptions, memory::MemoryDataplane,
+    Dataplane, DropReason, FlowRecord, ListenerRules, ObservedPool, Picker, PoolRecord, Statistics,
+    kernel::KernelOptions, memory::MemoryDataplane,
 };
+use lb_common::pool::NO_POOL;
 
 const VIP: VipId = VipId(3);
 const POOL: PoolId = PoolId(1);

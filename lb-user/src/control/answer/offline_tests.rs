@@ -88,7 +88,8 @@ fn the_maps_come_out_as_lbd_would_have_written_them() {
         scene.pool(0).members.extend((4..=6).map(|n| super::super::scene::member(&format!("m{n}"), n)));
         scene.pool(0).members[3].backup = true;
         for n in [4, 5, 6] {
-            scene.hops.insert(IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)), scene.hops.values().copied().next().unwrap());
+            let hop = scene.hops.values().copied().next().unwrap();
+            scene.hops.insert(IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)), hop);
         }
         scene.hops.remove(&IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)));
         scene.health.insert(Scene::key("web/app", 6), crate::compile::Verdict::Down);

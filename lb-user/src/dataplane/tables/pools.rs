@@ -75,7 +75,8 @@ impl TableWriter {
         }
         let before = pool.entry();
         let flags = record.flags & !PoolEntry::CHANGING;
-        let as_before = before.is_valid() && same_pool && before.length() == length && table_of(arrays, before) == table;
+        let as_before =
+            before.is_valid() && same_pool && before.length() == length && table_of(arrays, before) == table;
         let first = match length {
             0 => 0,
             _ if as_before => before.first(),
@@ -107,7 +108,8 @@ impl TableWriter {
         }
         if first != before.first() || length != before.length() {
             // Until the first change is over, its table is what `previous` names.
-            let is_previous = PoolEntry(pool.previous.load(Relaxed)).first() == before.first() && pool.previous.load(Relaxed) != 0;
+            let is_previous =
+                PoolEntry(pool.previous.load(Relaxed)).first() == before.first() && pool.previous.load(Relaxed) != 0;
             if !is_previous {
                 // A packet in flight that finds a slot of a newer table finds a
                 // member of the pool, which is good enough for a new flow, and
@@ -138,7 +140,8 @@ impl TableWriter {
 
     /// Ends a change: from now on the table before it is forgotten.
     pub(super) fn settle_pool(&mut self, arrays: &impl Arrays, id: PoolId) -> Result<(), DataplaneError> {
-        let entry = pool_of(arrays, id).ok_or_else(|| refused("settle pool", format!("pool {} does not exist", id.0)))?;
+        let entry =
+            pool_of(arrays, id).ok_or_else(|| refused("settle pool", format!("pool {} does not exist", id.0)))?;
         let pool = &arrays.pools()[usize::from(id.0)];
         pool.entry.store(entry.with_flags(entry.flags() & !PoolEntry::CHANGING).0, Release);
         self.leave_previous(pool);
@@ -240,7 +243,7 @@ pub(in super::super) fn name_previous(arrays: &dyn Arrays, named: &mut [bool]) {
     }
 }
 
-fn table_of(arrays: &impl Arrays, pool: PoolEntry) -> Vec<MemberId> {
+pub(super) fn table_of(arrays: &impl Arrays, pool: PoolEntry) -> Vec<MemberId> {
     (pool.first()..pool.first() + pool.length())
         .filter_map(|slot| arrays.slot_line(slot / SLOTS_PER_LINE).map(|line| line.get(slot)))
         .map(MemberId)
