@@ -17,7 +17,7 @@ pub struct Load {
     pub limit: AtomicU64,
     /// Listeners: a [`SourceRate`], 0 for none.
     pub source_rate: AtomicU64,
-    /// Room.
+    /// Listeners: the flows per second that the rate was made of, for userspace.
     pub reserved: AtomicU64,
 }
 

@@ -271,7 +271,8 @@ pub struct Pool {
     pub until: AtomicU64,
     /// A [`Persistence`]. Stored before `entry`.
     pub persistence: AtomicU64,
-    /// Largest MSS (bits 0–15, host order), 0 for what the member's path takes.
+    /// Largest MSS (bits 0–15, host order), 0 for what the member's path takes. Bits
+    /// 16–31 are the seconds of `persistence_timeout`, for userspace.
     pub options: AtomicU64,
     /// The turn of ROUND_ROBIN: the data path counts it up.
     pub turn: AtomicU64,

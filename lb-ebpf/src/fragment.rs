@@ -238,7 +238,3 @@ pub(crate) fn remember_back<F: Family, T: Tables>(
     });
     0
 }
-
-#[cfg(test)]
-#[path = "fragment_tests.rs"]
-mod tests;

@@ -124,7 +124,3 @@ pub(crate) fn end<T: Tables>(tables: &T, verdict: Verdict) -> u64 {
     tables.trace(&record);
     0
 }
-
-#[cfg(test)]
-#[path = "trace_tests.rs"]
-mod tests;

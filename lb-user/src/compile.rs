@@ -5,19 +5,22 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    num::NonZeroU32,
     time::Duration,
 };
 
 use lb_common::{mac::Mac, member::NextHop};
 
 use crate::{
-    dataplane::{ListenerKey, ListenerRules, MemberPath, PoolRecord},
-    model::{LoadBalancer, Member, Model, Name, Pool, Topology, Weight},
+    dataplane::{ListenerKey, ListenerRules, MemberPath, PoolRecord, Prefix},
+    model::{Listener, LoadBalancer, Member, Model, Name, Pool, Topology, Weight},
 };
 
+mod hops;
 mod panic;
 mod pool;
 
+pub use hops::{NextHops, PathFacts};
 pub use panic::{Panic, panic_of};
 pub(crate) use pool::{Fitness, Lineup, Said, Stand, Standing, in_table};
 
@@ -141,8 +144,6 @@ pub use lb_health::Verdict;
 /// and a daemon that starts must not begin by taking everybody out.
 pub type HealthView = BTreeMap<MemberKey, Verdict>;
 
-/// How frames reach the members' addresses, as far as it is known.
-pub type NextHops = BTreeMap<IpAddr, NextHop>;
 
 /// A VRRP instance, as far as the maps are concerned.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -225,6 +226,8 @@ pub struct DesiredListener {
     pub pool: Option<String>,
     /// What is asked before a flow is opened.
     pub rules: ListenerRules,
+    /// From where it may be reached, if it is guarded.
+    pub allowed_cidrs: BTreeSet<Prefix>,
 }
 
 /// A pool that should be there.
@@ -295,11 +298,21 @@ pub fn compile(
                 desired.add_pool(lb, pool, &said);
             }
             let label = lb.label_of_listener(listener);
-            let (pool, rules) = (pool.map(|p| lb.label_of_pool(p)), ListenerRules::default());
-            desired.listeners.insert(key, DesiredListener { label, pool, rules });
+            let pool = pool.map(|p| lb.label_of_pool(p));
+            let allowed_cidrs = listener.allowed_cidrs.iter().map(|cidr| (cidr.address(), cidr.prefix())).collect();
+            let rules = rules_of(listener);
+            desired.listeners.insert(key, DesiredListener { label, pool, rules, allowed_cidrs });
         }
     }
     desired
+}
+
+fn rules_of(listener: &Listener) -> ListenerRules {
+    ListenerRules {
+        guarded: !listener.allowed_cidrs.is_empty(),
+        connection_limit: listener.connection_limit.map_or(0, NonZeroU32::get),
+        new_flows_per_source: listener.new_flows_per_source.map_or(0, NonZeroU32::get),
+    }
 }
 
 impl Desired {

@@ -6,7 +6,8 @@ use lb_common::{mac::Mac, member::MemberState, protocol::Transport};
 
 use super::*;
 use crate::model::{
-    Algorithm, ForwardMode, HealthMonitor, Listener, MonitorKind, Name, OnMemberDown, ProbePath, Topology,
+    Algorithm, ForwardMode, HealthMonitor, Listener, MonitorKind, MssClamp, Name, OnMemberDown, ProbePath, Topology,
+    TransitionHold,
 };
 use lb_health::Handshake;
 
@@ -21,6 +22,7 @@ pub(super) fn member(n: u8) -> Member {
         protocol_port: NonZeroU16::new(8080).unwrap(),
         weight: Weight::default(),
         backup: false,
+        connection_limit: None,
         admin_state_up: true,
         monitor_address: None,
         monitor_port: None,
@@ -33,6 +35,9 @@ fn pool(members: Vec<Member>) -> Pool {
         protocol: Transport::Tcp,
         lb_algorithm: Algorithm::SourceIpPort,
         forward_mode: ForwardMode::Nat,
+        session_persistence: None,
+        mss_clamp: MssClamp::Off,
+        transition_hold: TransitionHold::default(),
         admin_state_up: true,
         members,
         health_monitor: Some(HealthMonitor {
@@ -56,6 +61,9 @@ fn listener(port: u16) -> Listener {
         protocol: Transport::Tcp,
         protocol_port: NonZeroU16::new(port).unwrap(),
         default_pool: Some(name("app")),
+        allowed_cidrs: Vec::new(),
+        connection_limit: None,
+        new_flows_per_source: None,
         admin_state_up: true,
     }
 }

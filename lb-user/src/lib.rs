@@ -19,7 +19,7 @@ pub mod dataplane;
 pub mod ha;
 pub mod health;
 mod heap;
-pub mod maglev;
 pub mod model;
 pub mod net;
+pub mod spread;
 pub mod store;

@@ -5,7 +5,12 @@ use std::{env, ffi::OsString};
 
 use anyhow::Result;
 
-use crate::{build, shell::Cmd, workspace::Workspace};
+use crate::{
+    build,
+    shell::Cmd,
+    toolchain,
+    workspace::{TESTS, Workspace},
+};
 
 const BENCH: &str = "krater-bench";
 /// Names the directory that the bench takes lbd and lbctl from.
@@ -14,12 +19,18 @@ const DIRECTORY: &str = "KRATER_BIN_DIR";
 /// Builds everything and becomes `krater-bench ARGS`.
 ///
 /// The program is built like any other, not for release: the kernel runs what
-/// is measured, and it takes the time itself. Only `bench health` measures lbd, and
-/// takes the one that is shipped, unless the environment names another.
+/// is measured, and it takes the time itself. `bench health` measures lbd, and takes
+/// the one that is shipped, unless the environment names another; `bench tables`
+/// measures a function, and is itself built for release.
 pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    if is_of("tables", args) {
+        build::ebpf(workspace, &toolchain::ensure(workspace)?)?;
+        build::for_release(workspace, TESTS)?;
+        match Cmd::new(workspace.shipped_programs().join(BENCH)).args(args).exec()? {}
+    }
     build::all(workspace, false)?;
     let bench = Cmd::new(workspace.dev_program(BENCH)).args(args);
-    let bench = if measures_lbd(args) && env::var_os(DIRECTORY).is_none() {
+    let bench = if is_of("health", args) && env::var_os(DIRECTORY).is_none() {
         build::shipped(workspace)?;
         bench.env(DIRECTORY, workspace.shipped_programs())
     } else {
@@ -28,6 +39,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     match bench.remedy("does the package krater-tests have a bin of that name?").exec()? {}
 }
 
-fn measures_lbd(args: &[OsString]) -> bool {
-    args.first().is_some_and(|word| word == "health") && !args.iter().any(|word| word == "--help" || word == "-h")
+/// Whether the words ask for this kind of measurement, and not only for help.
+fn is_of(kind: &str, args: &[OsString]) -> bool {
+    args.first().is_some_and(|word| word == kind) && !args.iter().any(|word| word == "--help" || word == "-h")
 }

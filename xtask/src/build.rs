@@ -4,7 +4,7 @@
 //! One profile, `dev`, serves `run`, `test`, `bench` and `rig`, so that every
 //! dependency is compiled once. What is measured and what forwards packets is
 //! the BPF object, and that is always built with the profile `bpf`. Only
-//! `build --release` and `bench health` build for shipping.
+//! `build --release`, `bench health` and `bench tables` build for release.
 //!
 //! Invariant others rely on: cargo gives a dependency the union of the
 //! features that the selected packages ask for, and another union is another
@@ -75,12 +75,17 @@ pub(crate) fn host(workspace: &Workspace) -> Result<()> {
 
 /// Builds the daemon and its CLI as they are shipped.
 pub(crate) fn shipped(workspace: &Workspace) -> Result<()> {
+    for_release(workspace, "lb-user")
+}
+
+/// Builds the programs of a package for release. The objects they embed must be there.
+pub(crate) fn for_release(workspace: &Workspace, package: &str) -> Result<()> {
     Cmd::cargo()
-        .args(["build", "--release", "--package", "lb-user", "--bins"])
+        .args(["build", "--release", "--package", package, "--bins"])
         .args(locked())
         .dir(&workspace.root)
         .remedy("see the compiler's message above")
-        .run("building lbd and lbctl for release")
+        .run("building for release")
 }
 
 /// In CI a lock file that does not match is a mistake of the change; at a desk

@@ -66,7 +66,7 @@ enum Command {
         /// Only tests whose path contains this
         name: Option<String>,
     },
-    /// Measure the data path; `bench failover`: what moving the VIP costs; `bench health`: what probing costs
+    /// Measure the data path; `bench failover`: what moving the VIP costs; `bench health`: what probing costs; `bench tables`: what tables of slots move
     Bench {
         /// Passed on to the bench
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -8,16 +8,20 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv4Addr},
+    num::NonZeroU32,
     time::Duration,
 };
 
-use lb_common::member::{MemberState, NextHop};
+use lb_common::{
+    member::{MemberState, NextHop},
+    pool::PoolEntry,
+};
 
 use super::{HealthView, MemberKey, MemberOverride, NextHops, Overrides, Verdict, panic};
 use crate::{
-    dataplane::{MemberPath, Picker, PoolRecord},
-    maglev,
-    model::{Algorithm, LoadBalancer, Member, OnMemberDown, Pool},
+    dataplane::{ForwardMode as Mode, MemberPath, Persistence, Picker, PoolRecord},
+    model::{Algorithm, ForwardMode, LoadBalancer, Member, MssClamp, OnMemberDown, Pool},
+    spread,
 };
 
 /// What is said about members besides the pool file.
@@ -73,8 +77,8 @@ impl Lineup {
             flags: standing.flags(),
             weight: standing.weight,
             next_hop: said.hops.get(&member.address).copied(),
-            path: MemberPath::default(),
-            connection_limit: 0,
+            path: said.hops.path(member.address, pool.forward_mode),
+            connection_limit: member.connection_limit.map_or(0, NonZeroU32::get),
         };
         let stands: Vec<Stand> = pool.members.iter().zip(standings).map(stand).collect();
         let numbered: Vec<(u16, &Member, Stand)> =
@@ -86,18 +90,60 @@ impl Lineup {
         });
         let candidates: Vec<_> = chosen
             .iter()
-            .map(|(_, member, stand)| maglev::Candidate {
-                identity: maglev::identity(member.address, member.protocol_port.get()),
+            .map(|(_, member, stand)| spread::Candidate {
+                identity: spread::identity(member.address, member.protocol_port.get()),
                 weight: stand.weight,
             })
             .collect();
-        let record = PoolRecord::named(lb.label_of_pool(pool)).picked_by(match pool.lb_algorithm {
-            Algorithm::SourceIpPort => Picker::SourceIpPort,
-            Algorithm::SourceIp => Picker::SourceIp,
-        });
-        let table = maglev::table(&candidates, pool.members.len());
+        // The one place that knows which kind of table an algorithm is given.
+        let table = match pool.lb_algorithm {
+            Algorithm::RoundRobin => spread::sequence(&candidates),
+            _ => spread::table(&candidates, pool.members.len()),
+        };
         let chosen = chosen.into_iter().map(|(at, ..)| *at).collect();
-        Self { record, chosen, table, stands, hold: Duration::ZERO }
+        Self { record: record_of(lb, pool), chosen, table, stands, hold: pool.transition_hold.get() }
+    }
+}
+
+/// What a pool is, its table aside.
+fn record_of(lb: &LoadBalancer, pool: &Pool) -> PoolRecord {
+    let mode = match pool.forward_mode {
+        ForwardMode::Nat => Mode::Nat,
+        ForwardMode::Dnat => Mode::Dnat,
+        ForwardMode::Dsr => Mode::Dsr,
+        ForwardMode::Ipip => Mode::Ipip,
+        ForwardMode::Gue => Mode::Gue,
+    };
+    let picker = match pool.lb_algorithm {
+        Algorithm::SourceIpPort => Picker::SourceIpPort,
+        Algorithm::SourceIp => Picker::SourceIp,
+        Algorithm::RoundRobin => Picker::RoundRobin,
+        Algorithm::LeastConnections => Picker::LeastConnections,
+    };
+    let limits_members = pool.members.iter().any(|member| member.connection_limit.is_some());
+    let mut listeners = lb.listeners.iter().filter(|listener| listener.default_pool.as_ref() == Some(&pool.name));
+    let limits = limits_members || listeners.any(|listener| listener.connection_limit.is_some());
+    // The flow table of `nat` knows every flow; other modes only know whom they record.
+    let is_told = matches!(picker, Picker::SourceIpPort | Picker::SourceIp);
+    let records = !matches!(mode, Mode::Nat) && (limits || !is_told);
+    let persistence = pool.session_persistence.map(|p| Persistence {
+        timeout: p.timeout(),
+        prefix4: p.prefix4(),
+        prefix6: p.prefix6(),
+    });
+    let flags = [
+        (PoolEntry::RECORDS, records),
+        (PoolEntry::PERSISTENT, persistence.is_some()),
+        (PoolEntry::CLAMPS_MSS, pool.mss_clamp != MssClamp::Off),
+        (PoolEntry::LIMITS_MEMBERS, limits_members),
+    ];
+    PoolRecord {
+        label: lb.label_of_pool(pool),
+        mode,
+        picker,
+        flags: flags.into_iter().filter(|(_, set)| *set).fold(0, |all, (flag, _)| all | flag),
+        persistence: persistence.unwrap_or_default(),
+        mss: if let MssClamp::At(mss) = pool.mss_clamp { mss.get() } else { 0 },
     }
 }
 

@@ -14,22 +14,24 @@ use vrrp::Family;
 
 use super::{
     fields::{
-        BACKUP, CARRIER, DEFAULT_POOL, FORWARD_MODE, LB_ALGORITHM, LB_NAME, LB_UP, LISTENER, LISTENER_NAME,
-        LISTENER_PORT, LISTENER_PROTOCOL, LISTENER_UP, LOADBALANCER, MEMBER, MEMBER_ADDRESS, MEMBER_NAME, MEMBER_PORT,
-        MEMBER_UP, MONITOR_ADDRESS, MONITOR_PORT, POOL, POOL_NAME, POOL_PROTOCOL, POOL_UP, TOPOLOGY, VIP_ADDRESS,
-        WEIGHT,
+        BACKUP, CARRIER, DEFAULT_POOL, LB_NAME, LB_UP, LISTENER, LISTENER_NAME, LISTENER_PORT, LISTENER_PROTOCOL,
+        LISTENER_UP, LOADBALANCER, MEMBER, MEMBER_ADDRESS, MEMBER_NAME, MEMBER_PORT, MEMBER_UP, MONITOR_ADDRESS,
+        MONITOR_PORT, POOL, POOL_NAME, POOL_PROTOCOL, POOL_UP, TOPOLOGY, VIP_ADDRESS, WEIGHT,
+    },
+    forward,
+    guard::{
+        self,
+        fields::{LISTENER_LIMIT, MEMBER_LIMIT},
     },
     mistake::Complaints,
     monitor,
     reader::{Reader, Spot},
     schema::Field,
 };
-use crate::model::{
-    Algorithm, ForwardMode, Listener, LoadBalancer, Member, Model, ModelError, Name, Place, Pool, Topology, Transport,
-    Weight,
-};
+use crate::model::{Listener, LoadBalancer, Member, Model, ModelError, Name, Place, Pool, Topology, Transport, Weight};
 
-const TRANSPORTS: [(&str, Transport); 2] = [("TCP", Transport::Tcp), ("UDP", Transport::Udp)];
+const TRANSPORTS: [(&str, Transport); 3] =
+    [("TCP", Transport::Tcp), ("UDP", Transport::Udp), ("SCTP", Transport::Sctp)];
 
 /// How many routers a complaint about a missing one names.
 const CARRIERS_NAMED: usize = 8;
@@ -162,14 +164,16 @@ fn load_balancer(complaints: &Complaints, table: Reader<'_>, carriers: &Carriers
     let vip_address = vip.unwrap_or(NO_ADDRESS);
     let topology = topology(&table, vip, carriers);
     let admin_state_up = table.flag(&LB_UP);
-    let (listeners, listener_spots): (Vec<_>, Vec<_>) = table.tables(&LISTENER).into_iter().map(listener).unzip();
-    let (pools, pool_spots): (Vec<_>, Vec<_>) = table.tables(&POOL).into_iter().map(|p| pool(complaints, p)).unzip();
+    let (listeners, listener_spots): (Vec<_>, Vec<_>) =
+        table.tables(&LISTENER).into_iter().map(|l| listener(l, vip)).unzip();
+    let (pools, pool_spots): (Vec<_>, Vec<_>) =
+        table.tables(&POOL).into_iter().map(|p| pool(complaints, p, vip)).unzip();
     let spots = Spots { load_balancer: table.spot(), listeners: listener_spots, pools: pool_spots };
     warn_of_idle_pools(complaints, &listeners, &pools, &spots);
     (LoadBalancer { name, vip_address, topology, admin_state_up, listeners, pools }, spots)
 }
 
-fn listener(table: Reader<'_>) -> (Listener, Spot) {
+fn listener(table: Reader<'_>, vip: Option<IpAddr>) -> (Listener, Spot) {
     let protocol = table.word(&LISTENER_PROTOCOL, &TRANSPORTS).unwrap_or(NO_TRANSPORT);
     let protocol_port = table.port(&LISTENER_PORT).unwrap_or(NonZeroU16::MIN);
     let listener = Listener {
@@ -179,17 +183,19 @@ fn listener(table: Reader<'_>) -> (Listener, Spot) {
         protocol,
         protocol_port,
         default_pool: table.name(&DEFAULT_POOL),
+        allowed_cidrs: guard::allowed_cidrs(&table, vip),
+        connection_limit: guard::limit(&table, &LISTENER_LIMIT),
+        new_flows_per_source: guard::new_flows_per_source(&table),
         admin_state_up: table.flag(&LISTENER_UP),
     };
     (listener, table.spot())
 }
 
-fn pool(complaints: &Complaints, table: Reader<'_>) -> (Pool, PoolSpots) {
+fn pool(complaints: &Complaints, table: Reader<'_>, vip: Option<IpAddr>) -> (Pool, PoolSpots) {
     let name = required_name(&table, &POOL_NAME);
-    let protocol = table.word(&POOL_PROTOCOL, &TRANSPORTS).unwrap_or(NO_TRANSPORT);
-    let algorithms = [("SOURCE_IP_PORT", Algorithm::SourceIpPort), ("SOURCE_IP", Algorithm::SourceIp)];
-    let lb_algorithm = table.word(&LB_ALGORITHM, &algorithms).unwrap_or(Algorithm::SourceIpPort);
-    let forward_mode = table.word(&FORWARD_MODE, &[("nat", ForwardMode::Nat)]).unwrap_or(ForwardMode::Nat);
+    let written = table.word(&POOL_PROTOCOL, &TRANSPORTS);
+    let protocol = written.unwrap_or(NO_TRANSPORT);
+    let ways = forward::ways(&table, written, vip);
     let admin_state_up = table.flag(&POOL_UP);
     let (members, member_spots): (Vec<_>, Vec<_>) = table.tables(&MEMBER).into_iter().map(member).unzip();
     let (health_monitor, monitor_spot) = monitor::of_pool(&table).unzip();
@@ -197,8 +203,11 @@ fn pool(complaints: &Complaints, table: Reader<'_>) -> (Pool, PoolSpots) {
     let pool = Pool {
         name,
         protocol,
-        lb_algorithm,
-        forward_mode,
+        lb_algorithm: ways.lb_algorithm,
+        forward_mode: ways.forward_mode,
+        session_persistence: ways.session_persistence,
+        mss_clamp: ways.mss_clamp,
+        transition_hold: ways.transition_hold,
         admin_state_up,
         members,
         health_monitor,
@@ -218,6 +227,7 @@ fn member(table: Reader<'_>) -> (Member, Spot) {
         protocol_port,
         weight: table.integer(&WEIGHT).and_then(Weight::new).unwrap_or_default(),
         backup: table.flag(&BACKUP),
+        connection_limit: guard::limit(&table, &MEMBER_LIMIT),
         admin_state_up: table.flag(&MEMBER_UP),
         monitor_address: table.address(&MONITOR_ADDRESS),
         monitor_port: table.port(&MONITOR_PORT),

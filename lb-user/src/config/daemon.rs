@@ -9,6 +9,7 @@ use super::{
         HASH_SEED, IDLE_TCP, IDLE_TCP_CLOSING, IDLE_TIMEOUT, IDLE_UDP, IDLE_UNCONFIRMED, INTERFACES, MAX_FLOWS,
         MAX_INTERFACES, MIN_SNAT_PORT, MIN_SNAT_PORTS, ON_EXIT, PIN_PATH, SNAT_PORTS, SOCKET, STATE_DIR, XDP_MODE,
     },
+    guard,
     mistake::quoted,
     reader::{Reader, is_interface_name},
 };
@@ -24,6 +25,7 @@ pub(super) fn dataplane(table: &Reader<'_>, interfaces: Option<Vec<String>>) -> 
     let snat_ports = snat_ports(table);
     let hash_seed = table.integer(&HASH_SEED);
     let on_exit = table.word(&ON_EXIT, &[("keep", OnExit::Keep), ("remove", OnExit::Remove)]);
+    let encap_sources = guard::encap_sources(table);
     let idle_seconds = idle_seconds(&table.table_or_empty(&IDLE_TIMEOUT));
     Some(DataplaneConfig {
         interfaces: interfaces?,
@@ -33,6 +35,7 @@ pub(super) fn dataplane(table: &Reader<'_>, interfaces: Option<Vec<String>>) -> 
         snat_ports: snat_ports?,
         hash_seed,
         on_exit: on_exit?,
+        encap_sources: encap_sources?,
         idle_seconds: idle_seconds?,
     })
 }

@@ -1,5 +1,6 @@
-//! Every table and field of the pool file but those of [`failover`](super::failover)
-//! and [`monitor`](super::monitor), which have theirs beside them.
+//! Every table and field of the pool file but those of [`failover`](super::failover),
+//! [`forward`](super::forward), [`guard`](super::guard) and [`monitor`](super::monitor),
+//! which have theirs beside them.
 
 use lb_common::{
     limits::{
@@ -12,10 +13,12 @@ use lb_common::{
 use super::{
     DEFAULT_SOCKET, DEFAULT_STATE_DIR,
     failover::fields::{MAX_ROUTERS, SYNC, VRRP},
+    forward::fields::{FORWARD_MODE, LB_ALGORITHM, MSS_CLAMP, SESSION_PERSISTENCE, TRANSITION_HOLD},
+    guard::fields::{ALLOWED_CIDRS, ENCAP_SOURCES, LISTENER_LIMIT, MEMBER_LIMIT, NEW_FLOWS_PER_SOURCE},
     monitor::fields::{HEALTHMONITOR, ON_MEMBER_DOWN, PANIC_THRESHOLD},
     schema::{Fallback, Field, Kind, Table},
 };
-use crate::model::Weight;
+use crate::model::{MAX_CIDRS, Weight};
 
 /// The longest idle limit in seconds. The data path keeps sixteen bits of ticks
 /// of 0.85 s and more, which wrap after fifteen hours; twelve leave room for a
@@ -52,7 +55,7 @@ pub(super) static DATAPLANE: Table = Table {
     key: "dataplane",
     header: "[dataplane]",
     about: "The program in the kernel and its tables. Required, once.",
-    fields: &[&INTERFACES, &XDP_MODE, &PIN_PATH, &MAX_FLOWS, &SNAT_PORTS, &HASH_SEED, &ON_EXIT],
+    fields: &[&INTERFACES, &XDP_MODE, &PIN_PATH, &MAX_FLOWS, &SNAT_PORTS, &HASH_SEED, &ENCAP_SOURCES, &ON_EXIT],
     tables: &[&IDLE_TIMEOUT],
     later: &[],
 };
@@ -215,7 +218,7 @@ pub(super) static VIP_ADDRESS: Field = Field {
     default: Fallback::Required,
     example: "\"192.0.2.10\"",
     meaning: "The address that clients talk to, unique in the file. No interface needs to have it: the data path \
-              answers for it. Members see their traffic come from it.",
+              answers for it. Members in the modes `dsr`, `ipip` and `gue` have it, too, and announce it to nobody.",
 };
 
 pub(super) static TOPOLOGY: Field = Field {
@@ -248,9 +251,18 @@ pub(super) static LISTENER: Table = Table {
     key: "listener",
     header: "[[loadbalancer.listener]]",
     about: "A port of the VIP.",
-    fields: &[&LISTENER_NAME, &LISTENER_PROTOCOL, &LISTENER_PORT, &DEFAULT_POOL, &LISTENER_UP],
+    fields: &[
+        &LISTENER_NAME,
+        &LISTENER_PROTOCOL,
+        &LISTENER_PORT,
+        &DEFAULT_POOL,
+        &ALLOWED_CIDRS,
+        &LISTENER_LIMIT,
+        &NEW_FLOWS_PER_SOURCE,
+        &LISTENER_UP,
+    ],
     tables: &[],
-    later: &["allowed_cidrs", "connection_limit", "timeout_client_data", "timeout_member_data"],
+    later: &["timeout_client_data", "timeout_member_data"],
 };
 
 pub(super) static LISTENER_NAME: Field = Field {
@@ -263,7 +275,7 @@ pub(super) static LISTENER_NAME: Field = Field {
 
 pub(super) static LISTENER_PROTOCOL: Field = Field {
     key: "protocol",
-    kind: Kind::Word { now: &["TCP", "UDP"], later: &["SCTP", "HTTP", "HTTPS", "TERMINATED_HTTPS"] },
+    kind: Kind::Word { now: &["TCP", "UDP", "SCTP"], later: &["HTTP", "HTTPS", "TERMINATED_HTTPS"] },
     default: Fallback::Required,
     example: "\"TCP\"",
     meaning: "What it accepts. Whatever is spoken over TCP passes through a `TCP` listener untouched.",
@@ -282,7 +294,7 @@ pub(super) static DEFAULT_POOL: Field = Field {
     kind: Kind::Name,
     default: Fallback::None("no pool: clients are refused"),
     example: "\"app\"",
-    meaning: "The name of a pool of the same load balancer and protocol. Listeners may share one.",
+    meaning: "The name of a pool of the same load balancer and protocol. Listeners may share one whose mode is `nat`.",
 };
 
 pub(super) static LISTENER_UP: Field = Field {
@@ -298,9 +310,19 @@ pub(super) static POOL: Table = Table {
     key: "pool",
     header: "[[loadbalancer.pool]]",
     about: "Members that share an algorithm and a health monitor.",
-    fields: &[&POOL_NAME, &POOL_PROTOCOL, &LB_ALGORITHM, &FORWARD_MODE, &ON_MEMBER_DOWN, &PANIC_THRESHOLD, &POOL_UP],
-    tables: &[&MEMBER, &HEALTHMONITOR],
-    later: &["session_persistence"],
+    fields: &[
+        &POOL_NAME,
+        &POOL_PROTOCOL,
+        &LB_ALGORITHM,
+        &FORWARD_MODE,
+        &MSS_CLAMP,
+        &TRANSITION_HOLD,
+        &ON_MEMBER_DOWN,
+        &PANIC_THRESHOLD,
+        &POOL_UP,
+    ],
+    tables: &[&SESSION_PERSISTENCE, &MEMBER, &HEALTHMONITOR],
+    later: &[],
 };
 
 pub(super) static POOL_NAME: Field = Field {
@@ -313,28 +335,10 @@ pub(super) static POOL_NAME: Field = Field {
 
 pub(super) static POOL_PROTOCOL: Field = Field {
     key: "protocol",
-    kind: Kind::Word { now: &["TCP", "UDP"], later: &["SCTP", "HTTP", "HTTPS", "PROXY", "PROXYV2"] },
+    kind: Kind::Word { now: &["TCP", "UDP", "SCTP"], later: &["HTTP", "HTTPS", "PROXY", "PROXYV2"] },
     default: Fallback::Required,
     example: "\"TCP\"",
     meaning: "What its members speak: the protocol of the listeners that use it.",
-};
-
-pub(super) static LB_ALGORITHM: Field = Field {
-    key: "lb_algorithm",
-    kind: Kind::Word { now: &["SOURCE_IP_PORT", "SOURCE_IP"], later: &["ROUND_ROBIN", "LEAST_CONNECTIONS"] },
-    default: Fallback::Text("SOURCE_IP_PORT"),
-    example: "\"SOURCE_IP\"",
-    meaning: "How a new flow's member is chosen. `SOURCE_IP_PORT`: by the addresses and ports of client and \
-              listener, so that flows spread by weight. `SOURCE_IP`: by the client's address, so that a client stays \
-              with a member.",
-};
-
-pub(super) static FORWARD_MODE: Field = Field {
-    key: "forward_mode",
-    kind: Kind::Word { now: &["nat"], later: &["dnat", "dsr", "ipip", "gue"] },
-    default: Fallback::Text("nat"),
-    example: "\"nat\"",
-    meaning: "How packets get to members. `nat`: members see the VIP as their client and need no configuration.",
 };
 
 pub(super) static POOL_UP: Field = Field {
@@ -356,6 +360,7 @@ pub(super) static MEMBER: Table = Table {
         &MEMBER_PORT,
         &WEIGHT,
         &BACKUP,
+        &MEMBER_LIMIT,
         &MEMBER_UP,
         &MONITOR_ADDRESS,
         &MONITOR_PORT,
@@ -377,7 +382,7 @@ pub(super) static MEMBER_ADDRESS: Field = Field {
     kind: Kind::Address,
     default: Fallback::Required,
     example: "\"192.0.2.21\"",
-    meaning: "Where it is, of the VIP's family. It must not be a VIP of this file.",
+    meaning: "Where it is, of the VIP's family; in the modes `ipip` and `gue` of either. It must not be a VIP of this file.",
 };
 
 pub(super) static MEMBER_PORT: Field = Field {
@@ -385,7 +390,7 @@ pub(super) static MEMBER_PORT: Field = Field {
     kind: PORT,
     default: Fallback::Required,
     example: "8080",
-    meaning: "Its port, which may differ from the listener's.",
+    meaning: "Its port, which may differ from the listener's in the modes `nat` and `dnat` and is the listener's in others.",
 };
 
 pub(super) static WEIGHT: Field = Field {
@@ -430,11 +435,12 @@ pub(super) static MONITOR_PORT: Field = Field {
 };
 
 /// How much a file can hold, for the page.
-pub(super) const COUNTS: [(&str, u32); 8] = [
+pub(super) const COUNTS: [(&str, u32); 9] = [
     ("load balancers", MAX_VIPS),
     ("virtual routers", MAX_ROUTERS as u32),
     ("VIPs and other addresses that move, together", MAX_VIPS),
     ("listeners", MAX_LISTENERS),
+    ("networks in `allowed_cidrs` of all listeners together", MAX_CIDRS as u32),
     ("pools", MAX_POOLS - 1),
     ("members", MAX_MEMBERS - 1),
     ("interfaces", MAX_PORTS),

@@ -26,6 +26,8 @@ mod balancers;
 mod daemon;
 mod failover;
 mod fields;
+mod forward;
+mod guard;
 mod mistake;
 mod monitor;
 mod nearest;
@@ -34,6 +36,7 @@ mod reader;
 mod schema;
 
 pub use failover::{AnnounceConfig, DEFAULT_SYNC_PORT, SyncConfig, Track, TrackKind, VirtualAddress, VrrpConfig};
+pub use guard::EncapSources;
 pub use mistake::{LoadError, Mistake, Refused, Warning};
 pub use page::page;
 
@@ -82,6 +85,8 @@ pub struct DataplaneConfig {
     pub hash_seed: Option<u64>,
     /// What becomes of the data path when the daemon ends.
     pub on_exit: OnExit,
+    /// Where packets that carry others come from.
+    pub encap_sources: EncapSources,
     /// Idle limits in seconds.
     pub idle_seconds: IdleLimits,
 }

@@ -10,7 +10,7 @@ use super::{
     monitor::fields::types_of,
     schema::{Fallback, Field, Kind, Table},
 };
-use crate::{maglev::slots_for, model::Name};
+use crate::{model::Name, spread::slots_for};
 
 const BEGINNING: &str = "\
 # The pool file
@@ -32,9 +32,113 @@ beside an amphora of Octavia.
 - Words count as they are written here: `TCP` is one, `tcp` is not.
 - Warnings name what is allowed and probably not meant: a file without load balancer; a pool that no listener uses; a
   `timeout` above the `delay`, a `UDP-CONNECT` monitor with a `delay` below 3 s, codes that no answer has, a UDP member
-  that is probed over TCP at the port where it serves UDP, `on_member_down` or `panic_threshold` where they do nothing; a
+  that is probed over TCP at the port where it serves UDP, `on_member_down`, `panic_threshold` or `mss_clamp` where
+  they do nothing, `allowed_cidrs` without one; a
   virtual router that moves nothing, `[sync]` without one, a peer whose adverts are not allowed, more addresses than an
   advert names, a secret that everybody on the host can read, a program for `notify` that is not there.
+
+";
+
+const FORWARD_MODES: &str = "\
+## Forward modes
+
+| `forward_mode` | members see as their client | ports | members | what a member needs |
+|---|---|---|---|---|
+| `nat` | the VIP | may differ | of the VIP's family | nothing |
+| `dnat` | the client | may differ | of the VIP's family | routes to clients through the balancer |
+| `dsr` | the client | the listener's | of the VIP's family, on a network of the balancer | the VIP, silently |
+| `ipip` | the client | the listener's | of either family, behind routers too | the VIP, silently, and a tunnel |
+| `gue` | the client | the listener's | of either family, behind routers too | the VIP, silently, a tunnel and a UDP port |
+
+A pool of any mode but `nat` is the pool of one listener. In `dnat` an address, port and protocol is a member behind one
+listener only, because an answer does not say whose it is. The commands below are for members with Linux, as root, with
+`192.0.2.10` and `2001:db8::10` for the VIP; what they set is gone after a restart of the member unless it is written down
+where the distribution keeps such settings.
+
+### `dnat`
+
+```toml
+[[loadbalancer.pool]]
+name = \"app\"
+protocol = \"TCP\"
+forward_mode = \"dnat\"
+
+[[loadbalancer.pool.member]]
+address = \"10.0.0.21\"
+protocol_port = 8080
+```
+
+The member's answers have to come back to the balancer, to an interface that it is attached to. `10.0.0.1` is the balancer's
+own address on the members' network:
+
+```sh
+ip route replace default via 10.0.0.1
+```
+
+A client on the members' own network gets answers past the balancer and does not understand them: such clients need `nat`.
+
+### `dsr`
+
+```toml
+[[loadbalancer.listener]]
+protocol = \"TCP\"
+protocol_port = 80
+default_pool = \"app\"
+
+[[loadbalancer.pool]]
+name = \"app\"
+protocol = \"TCP\"
+forward_mode = \"dsr\"
+
+[[loadbalancer.pool.member]]
+address = \"192.0.2.21\"
+protocol_port = 80              # the listener's
+```
+
+The member has the VIP, and does not answer for it on the network, which is the balancer's to do. IPv6 does not answer for
+addresses of `lo` anyway.
+
+```sh
+ip address add 192.0.2.10/32 dev lo
+sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
+ip address add 2001:db8::10/128 dev lo nodad
+```
+
+### `ipip`
+
+As `dsr`, with `forward_mode = \"ipip\"` and members anywhere. The member has the VIP as above, and a device that unwraps
+what arrives: `tunl0` for IPv4 in IPv4, `sit0` for IPv6 in IPv4, `ip6tnl0` for both in IPv6. What is unwrapped comes from
+clients by a device that does not lead to them, which `rp_filter` takes for a forgery unless it is told otherwise.
+
+```sh
+modprobe ipip && ip link set tunl0 up
+sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.tunl0.rp_filter=0
+modprobe sit && ip link set sit0 up
+modprobe ip6_tunnel && ip link set ip6tnl0 up
+```
+
+Packets come from `encap_sources`, so that filters on the way and the member's own `rp_filter` must let these pass. A packet
+grows by 20 bytes of IPv4 or 40 of IPv6: `mss_clamp = \"auto\"` keeps TCP within what the way takes; other senders are told
+by ICMP.
+
+### `gue`
+
+As `ipip`, with a UDP header in between, whose source port spreads flows over the paths of a network and the queues of a
+card. The member takes it at port 6080, beside the devices above:
+
+```sh
+modprobe fou && ip fou add port 6080 gue
+modprobe fou6 && ip -6 fou add port 6080 gue      # for members with IPv6 addresses
+```
+
+Packets come from the balancer's own address towards the member. A packet grows by 28 or 48 bytes.
+
+## Changing a pool
+
+`lb_algorithm`, `forward_mode`, weights and members can change at any time. In `nat` and `dnat` each flow is remembered and
+stays where it is. In `dsr`, `ipip` and `gue` a flow goes where the pool's table says, and only flows that a change concerns
+are remembered, from their next packet on: `transition_hold` says how long that may take to come. ROUND_ROBIN,
+LEAST_CONNECTIONS, `session_persistence` and limits remember every flow.
 
 ";
 
@@ -82,6 +186,7 @@ pub fn page() -> String {
     for table in FILE.tables {
         write_table(&mut page, table);
     }
+    page.push_str(FORWARD_MODES);
     page.push_str("## How much there can be\n\n| what | at most |\n|---|---|\n");
     for (what, limit) in COUNTS {
         let _ = writeln!(page, "| {what} | {limit} |");
@@ -98,7 +203,7 @@ called `balancer`, `balancer/listener`, `balancer/pool` and `balancer/pool/membe
 with at most {LABEL_BYTES} characters together.\n\n\
 ## Addresses\n\n\
 VIPs and members are hosts' addresses: not loopback, multicast, broadcast, unspecified, IPv6 link-local, or IPv4 written\n\
-as IPv6. Members have their VIP's family. A member that is a VIP of the same file is refused, because the balancer would\n\
+as IPv6. Members have their VIP's family, but in the modes `ipip` and `gue`. A member that is a VIP of the same file is refused, because the balancer would\n\
 forward to itself. A `monitor_address` may be loopback and of either family, and is no VIP of the same file either.\n\n\
 No address moves twice: VIPs, `[[vrrp.address]]` and `link_local` differ from each other, and from everything that stays\n\
 with a host: members, `unicast_source`, `unicast_peers`, `allowed_sources`, `local` and `peer`. A `[[vrrp.address]]` and\n\
@@ -156,12 +261,16 @@ fn values(field: &Field) -> String {
         Kind::Signed { min, max } => format!("{min} to {max}"),
         Kind::Seconds { min, max, .. } => format!("seconds, {min} to {max}, with or without decimals"),
         Kind::Word { now, .. } => code(now),
+        Kind::WordOrInteger { words, min, max } => format!("{}, or {min} to {max}", code(words)),
         Kind::Version { now } => format!("{}, in quotes or as a number", code(now)),
         Kind::Text { can_be, .. } => can_be.to_owned(),
         Kind::Name => "a [name](#names)".to_owned(),
         Kind::Address => "an IPv4 or IPv6 [address](#addresses)".to_owned(),
         Kind::Addresses { max } => {
             format!("a list of at most {max} [addresses](#addresses), as in `{}`", field.example)
+        }
+        Kind::Cidrs { max } => {
+            format!("a list of at most {max} networks, or addresses alone, as in `{}`", field.example)
         }
         Kind::Endpoint { port } => {
             format!("an [address](#addresses), or an address and a UDP port; without one {port}")

@@ -1,6 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fmt::Write as _, net::IpAddr, num::NonZeroU16};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr},
+    num::{NonZeroU16, NonZeroU32},
+    time::Duration,
+};
 
 use lb_common::config::IdleLimits;
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -10,8 +16,8 @@ use super::{
     *,
 };
 use crate::model::{
-    Algorithm, ForwardMode, Listener, LoadBalancer, Member, Model, Name, OnMemberDown, Percent, Pool, Topology,
-    Transport, Weight,
+    Algorithm, Cidr, ForwardMode, Listener, LoadBalancer, Member, Model, Mss, MssClamp, Name, OnMemberDown, Percent,
+    Persistence, Pool, Topology, TransitionHold, Transport, Weight,
 };
 
 /// Files in order, with no secret in a file that is not here.
@@ -136,31 +142,60 @@ fn address(ipv6: bool) -> impl Strategy<Value = IpAddr> {
     })
 }
 
+fn limit() -> impl Strategy<Value = Option<NonZeroU32>> {
+    any::<u32>().prop_map(NonZeroU32::new)
+}
+
+fn cidr(ipv6: bool) -> impl Strategy<Value = Cidr> {
+    (address(ipv6), 0..=128u8).prop_map(|(address, prefix)| Cidr::network_of(address, prefix))
+}
+
 prop_compose! {
     fn member(ipv6: bool)(
         name in name(), address in address(ipv6), protocol_port in port(), weight in 0..=256u16, backup: bool,
+        connection_limit in limit(),
         admin_state_up: bool, monitor_address in option::of(address(ipv6)), monitor_port in option::of(port()),
     ) -> Member {
         let weight = Weight::new(weight).unwrap();
-        Member { name, address, protocol_port, weight, backup, admin_state_up, monitor_address, monitor_port }
+        Member { name, address, protocol_port, weight, backup, connection_limit, admin_state_up, monitor_address, monitor_port }
     }
 }
 
 fn pool(ipv6: bool) -> impl Strategy<Value = Pool> {
-    select(&[Transport::Tcp, Transport::Udp][..]).prop_flat_map(move |protocol| pool_of(protocol, ipv6))
+    let modes = select(&ForwardMode::ALL[..]);
+    (select(&[Transport::Tcp, Transport::Udp, Transport::Sctp][..]), modes, any::<bool>()).prop_flat_map(
+        move |(protocol, mode, other)| pool_of(protocol, mode, ipv6, ipv6 != (other && mode.crosses_families())),
+    )
+}
+
+/// Of one family: only its granularity can be written.
+fn persistence(ipv6: bool) -> impl Strategy<Value = Persistence> {
+    (1..=Persistence::MAX_TIMEOUT, 1..=128u8).prop_map(move |(timeout, prefix)| {
+        let (four, six) = if ipv6 { (32, prefix) } else { (prefix.div_ceil(4), 128) };
+        Persistence::new(timeout, four, six).unwrap()
+    })
+}
+
+fn mss_clamp() -> impl Strategy<Value = MssClamp> {
+    let at = (Mss::MIN..=Mss::MAX).prop_map(|bytes| MssClamp::At(Mss::new(bytes).unwrap()));
+    prop_oneof![Just(MssClamp::Off), Just(MssClamp::Auto), at]
 }
 
 prop_compose! {
-    fn pool_of(protocol: Transport, ipv6: bool)(
-        name in name(), lb_algorithm in select(&[Algorithm::SourceIp, Algorithm::SourceIpPort][..]), admin_state_up: bool,
-        members in vec(member(ipv6), 0..5), health_monitor in option::of(monitor(protocol)),
+    fn pool_of(protocol: Transport, forward_mode: ForwardMode, ipv6: bool, members_ipv6: bool)(
+        name in name(), lb_algorithm in select(&Algorithm::ALL[..]), admin_state_up: bool,
+        session_persistence in option::of(persistence(ipv6)), mss_clamp in mss_clamp(), hold in 0..=25_200_000u64,
+        members in vec(member(members_ipv6), 0..5), health_monitor in option::of(monitor(protocol)),
         on_member_down in select(&[OnMemberDown::Keep, OnMemberDown::Reset][..]), panic_threshold in option::of(1..=99u8),
     ) -> Pool {
         Pool {
             name,
             protocol,
             lb_algorithm,
-            forward_mode: ForwardMode::Nat,
+            forward_mode,
+            session_persistence,
+            mss_clamp,
+            transition_hold: TransitionHold::new(Duration::from_millis(hold)).unwrap(),
             admin_state_up,
             members,
             health_monitor,
@@ -170,22 +205,50 @@ prop_compose! {
     }
 }
 
-fn listeners(pools: Vec<Pool>) -> impl Strategy<Value = (Vec<Pool>, Vec<Listener>)> {
-    let one = (name(), port(), any::<Option<prop::sample::Index>>(), any::<bool>());
+fn listeners(ipv6: bool, pools: Vec<Pool>) -> impl Strategy<Value = (Vec<Pool>, Vec<Listener>)> {
+    let rules = (vec(cidr(ipv6), 0..4), limit(), limit());
+    let one = (name(), port(), any::<Option<prop::sample::Index>>(), any::<bool>(), rules);
     vec(one, 0..4).prop_map(move |all| {
-        let listeners = all.into_iter().map(|(name, protocol_port, pool, admin_state_up)| {
-            let pool = pool.filter(|_| !pools.is_empty()).map(|index| &pools[index.index(pools.len())]);
-            let protocol = pool.map_or(Transport::Udp, |pool| pool.protocol);
-            let default_pool = pool.map(|pool| pool.name.clone());
-            Listener { name, protocol, protocol_port, default_pool, admin_state_up }
+        let mut pools = pools.clone();
+        let mut taken = BTreeMap::new();
+        let listeners = all.into_iter().map(|(name, protocol_port, pool, admin_state_up, rules)| {
+            let index = pool.filter(|_| !pools.is_empty()).map(|index| index.index(pools.len()));
+            // A pool has one listener, and its members that one's port, as its mode says.
+            let index = index.filter(|index| {
+                pools[*index].forward_mode == ForwardMode::Nat
+                    || *taken.entry(*index).or_insert(protocol_port) == protocol_port
+            });
+            let pool = index.map(|index| &mut pools[index]);
+            let (protocol, default_pool) = match pool {
+                None => (Transport::Udp, None),
+                Some(pool) => {
+                    if pool.forward_mode.is_direct() {
+                        pool.members.iter_mut().for_each(|member| member.protocol_port = protocol_port);
+                    }
+                    (pool.protocol, Some(pool.name.clone()))
+                }
+            };
+            let (cidrs, connection_limit, new_flows_per_source) = rules;
+            let allowed_cidrs = cidrs.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+            Listener {
+                name,
+                protocol,
+                protocol_port,
+                default_pool,
+                allowed_cidrs,
+                connection_limit,
+                new_flows_per_source,
+                admin_state_up,
+            }
         });
-        (pools.clone(), listeners.collect())
+        let listeners = listeners.collect();
+        (pools, listeners)
     })
 }
 
 fn load_balancer() -> impl Strategy<Value = LoadBalancer> {
     any::<bool>().prop_flat_map(|ipv6| {
-        let rest = vec(pool(ipv6), 0..4).prop_flat_map(listeners);
+        let rest = vec(pool(ipv6), 0..4).prop_flat_map(move |pools| listeners(ipv6, pools));
         (name(), address(ipv6), any::<bool>(), rest).prop_map(|(name, vip_address, admin_state_up, rest)| {
             let (pools, listeners) = rest;
             LoadBalancer { name, vip_address, topology: Topology::Single, admin_state_up, listeners, pools }
@@ -198,6 +261,7 @@ prop_compose! {
         count in 1..=64usize, xdp_mode in select(&[XdpMode::Auto, XdpMode::Native, XdpMode::Generic][..]),
         pin in "/sys/fs/bpf/[a-z0-9_-]{1,20}", max_flows in 1024..=8_388_608u32, low in 1024..=65528u16, more in 7..u16::MAX,
         hash_seed: Option<u64>, on_exit in select(&[OnExit::Keep, OnExit::Remove][..]), idle in [1..=43200u16, 1..=43200, 1..=43200, 1..=43200],
+        sources in (address(false), 8..=32u8, address(true), 32..=128u8),
     ) -> DataplaneConfig {
         let [unconfirmed, tcp, tcp_closing, udp] = idle;
         DataplaneConfig {
@@ -208,6 +272,9 @@ prop_compose! {
             snat_ports: (low, low.saturating_add(more)),
             hash_seed,
             on_exit,
+            encap_sources: EncapSources::new(
+                Cidr::network_of(sources.0, sources.1), Cidr::network_of(sources.2, sources.3),
+            ).unwrap(),
             idle_seconds: IdleLimits { unconfirmed, tcp, tcp_closing, udp },
         }
     }
@@ -224,6 +291,8 @@ fn written(dataplane: &DataplaneConfig, control: &ControlConfig, model: &Model) 
         line(format_args!("hash_seed = {seed}"));
     }
     line(format_args!("on_exit = \"{}\"", format!("{:?}", dataplane.on_exit).to_lowercase()));
+    let sources = dataplane.encap_sources;
+    line(format_args!("encap_sources = [\"{}\", \"{}\"]", sources.v6(), sources.v4()));
     let idle = dataplane.idle_seconds;
     line(format_args!("[dataplane.idle_timeout]\nunconfirmed = {}\ntcp = {}", idle.unconfirmed, idle.tcp));
     line(format_args!("tcp_closing = {}\nudp = {}", idle.tcp_closing, idle.udp));
@@ -237,15 +306,36 @@ fn written(dataplane: &DataplaneConfig, control: &ControlConfig, model: &Model) 
             if let Some(pool) = &listener.default_pool {
                 line(format_args!("default_pool = \"{pool}\""));
             }
-            line(format_args!("admin_state_up = {}", listener.admin_state_up));
+            if !listener.allowed_cidrs.is_empty() {
+                let cidrs: Vec<String> = listener.allowed_cidrs.iter().map(ToString::to_string).collect();
+                line(format_args!("allowed_cidrs = {cidrs:?}"));
+            }
+            line(format_args!("connection_limit = {}", listener.connection_limit.map_or(-1, |n| i64::from(n.get()))));
+            let rate = listener.new_flows_per_source.map_or(0, NonZeroU32::get);
+            line(format_args!("new_flows_per_source = {rate}\nadmin_state_up = {}", listener.admin_state_up));
         }
         for pool in &lb.pools {
             line(format_args!("[[loadbalancer.pool]]\nname = \"{}\"\nprotocol = \"{}\"", pool.name, pool.protocol));
-            let algorithm = match pool.lb_algorithm {
-                Algorithm::SourceIp => "SOURCE_IP",
-                Algorithm::SourceIpPort => "SOURCE_IP_PORT",
-            };
-            line(format_args!("lb_algorithm = \"{algorithm}\"\nforward_mode = \"nat\""));
+            let (algorithm, mode) = (pool.lb_algorithm.name(), pool.forward_mode.name());
+            line(format_args!("lb_algorithm = \"{algorithm}\"\nforward_mode = \"{mode}\""));
+            match pool.mss_clamp {
+                MssClamp::Off => line(format_args!("mss_clamp = \"off\"")),
+                MssClamp::Auto => line(format_args!("mss_clamp = \"auto\"")),
+                MssClamp::At(mss) => line(format_args!("mss_clamp = {}", mss.get())),
+            }
+            line(format_args!("transition_hold = {}", pool.transition_hold.get().as_secs_f64()));
+            if let Some(persistence) = pool.session_persistence {
+                let granularity = if lb.vip_address.is_ipv6() {
+                    persistence.prefix6().to_string()
+                } else {
+                    Ipv4Addr::from_bits(u32::MAX << (32 - persistence.prefix4())).to_string()
+                };
+                let timeout = persistence.timeout();
+                line(format_args!(
+                    "session_persistence = {{ type = \"SOURCE_IP\", persistence_timeout = {timeout}, \
+                     persistence_granularity = \"{granularity}\" }}"
+                ));
+            }
             line(format_args!("admin_state_up = {}", pool.admin_state_up));
             line(format_args!("on_member_down = \"{}\"", format!("{:?}", pool.on_member_down).to_lowercase()));
             if let Some(percent) = pool.panic_threshold {
@@ -255,6 +345,9 @@ fn written(dataplane: &DataplaneConfig, control: &ControlConfig, model: &Model) 
                 line(format_args!("[[loadbalancer.pool.member]]\nname = \"{}\"", member.name));
                 line(format_args!("address = \"{}\"\nprotocol_port = {}", member.address, member.protocol_port));
                 line(format_args!("weight = {}\nbackup = {}", member.weight.get(), member.backup));
+                if let Some(limit) = member.connection_limit {
+                    line(format_args!("connection_limit = {limit}"));
+                }
                 line(format_args!("admin_state_up = {}", member.admin_state_up));
                 if let Some(address) = member.monitor_address {
                     line(format_args!("monitor_address = \"{address}\""));

@@ -289,6 +289,32 @@ impl<'a> Reader<'a> {
         meaning
     }
 
+    /// One of some words, or a number that `meaning_of` takes; `meanings` has each word.
+    pub(super) fn word_or_integer<T: Clone>(
+        &self,
+        field: &'static Field,
+        meanings: &[(&str, T)],
+        meaning_of: impl FnOnce(u64) -> Option<T>,
+    ) -> Option<T> {
+        let Kind::WordOrInteger { words, min, max } = field.kind else { return None };
+        let known = |text: &str| meanings.iter().find(|(word, _)| *word == text).map(|(_, meaning)| meaning.clone());
+        let (meaning, shown) = match self.written(field) {
+            Some(DeValue::String(text)) => (known(text), quoted(text)),
+            Some(DeValue::Integer(written)) => {
+                let number = u64::from_str_radix(written.as_str(), written.radix()).ok();
+                let inside = number.filter(|number| (min..=max).contains(number));
+                (inside.and_then(meaning_of), plain(&written.to_string()))
+            }
+            Some(other) => return self.wrong_type(field, other),
+            None => return if let Fallback::Text(text) = field.default { known(text) } else { None },
+        };
+        if meaning.is_none() {
+            let words = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+            self.mistake(field.key, format!("{shown} cannot be; use {words} or a number from {min} to {max}"));
+        }
+        meaning
+    }
+
     /// One of some versions, in quotes or as a number; `meanings` has each.
     pub(super) fn version<T: Clone>(&self, field: &'static Field, meanings: &[(&str, T)]) -> Option<T> {
         let Kind::Version { now } = field.kind else { return None };

@@ -66,6 +66,15 @@ pub(super) enum Kind {
         /// Those that exist and cannot be chosen yet.
         later: &'static [&'static str],
     },
+    /// One of some words in quotes, or a whole number, bounds included.
+    WordOrInteger {
+        /// The words.
+        words: &'static [&'static str],
+        /// The smallest number.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
     /// One of some versions, as a word or as a number.
     Version {
         /// Those that can be chosen, as words.
@@ -84,6 +93,11 @@ pub(super) enum Kind {
     Address,
     /// A list of IP addresses.
     Addresses {
+        /// The most of them.
+        max: usize,
+    },
+    /// A list of networks in CIDR notation.
+    Cidrs {
         /// The most of them.
         max: usize,
     },
@@ -158,11 +172,13 @@ impl Kind {
             Self::Integer { .. } | Self::Signed { .. } => "a whole number",
             Self::Seconds { .. } => "a number of seconds",
             Self::Word { .. } => "a word in quotes",
+            Self::WordOrInteger { .. } => "a word in quotes or a whole number",
             Self::Version { .. } => "a version",
             Self::Text { what, .. } => what,
             Self::Name => "a name in quotes",
             Self::Address => "an IP address in quotes",
             Self::Addresses { .. } => "a list of IP addresses",
+            Self::Cidrs { .. } => "a list of networks",
             Self::Endpoint { .. } => "an IP address and a port in quotes",
             Self::Path { .. } => "a path in quotes",
             Self::PortRange => "two ports in quotes",

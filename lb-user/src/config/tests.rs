@@ -104,6 +104,7 @@ fn a_good_file_says_what_it_says() {
         snat_ports: (20000, 29999),
         hash_seed: Some(u64::MAX),
         on_exit: OnExit::Remove,
+        encap_sources: EncapSources::default(),
         idle_seconds: IdleLimits { unconfirmed: 5, tcp: 43200, tcp_closing: 7, udp: 60 },
     };
     assert_eq!(config.dataplane, dataplane);
@@ -146,6 +147,7 @@ fn the_smallest_file_has_every_default() {
         snat_ports: (limits::DEFAULT_SNAT_PORT_LOW, limits::DEFAULT_SNAT_PORT_HIGH),
         hash_seed: None,
         on_exit: OnExit::default(),
+        encap_sources: EncapSources::default(),
         idle_seconds: IdleLimits { unconfirmed: 10, tcp: 7440, tcp_closing: 30, udp: 120 },
     };
     assert_eq!(config.dataplane, dataplane);
@@ -310,10 +312,14 @@ fn a_misspelt_word_is_answered_with_the_good_ones() {
     for (from, to, words) in [
         ("\"SOURCE_IP\"", "\"FASTEST\"", "\"FASTEST\" is not known; use one of SOURCE_IP_PORT, SOURCE_IP"),
         ("\"SOURCE_IP\"", "\"SOURCE_PI\"", "did you mean SOURCE_IP?"),
-        ("protocol = \"UDP\"", "protocol = \"udp\"", "\"udp\" is not known; did you mean UDP? use one of TCP, UDP"),
+        (
+            "protocol = \"UDP\"",
+            "protocol = \"udp\"",
+            "\"udp\" is not known; did you mean UDP? use one of TCP, UDP, SCTP",
+        ),
         ("\"native\"", "\"offload\"", "use one of auto, native, generic"),
         ("on_exit = \"remove\"", "on_exit = \"stop\"", "use one of keep, remove"),
-        ("forward_mode = \"nat\"", "forward_mode = \"tunnel\"", "use nat"),
+        ("forward_mode = \"nat\"", "forward_mode = \"tunnel\"", "use one of nat, dnat, dsr, ipip, gue"),
     ] {
         let mistake = mistake(from, to);
         assert!(mistake.text.contains(words), "{to}: {mistake}");
@@ -323,14 +329,10 @@ fn a_misspelt_word_is_answered_with_the_good_ones() {
 #[test]
 fn what_only_a_later_version_has_is_refused_as_that() {
     for (from, to, words) in [
-        ("\"SOURCE_IP\"", "\"ROUND_ROBIN\"", "ROUND_ROBIN is not available yet; use one of SOURCE_IP_PORT"),
-        ("\"SOURCE_IP\"", "\"LEAST_CONNECTIONS\"", "LEAST_CONNECTIONS is not available yet"),
         ("protocol = \"TCP\"\nprotocol_port", "protocol = \"TERMINATED_HTTPS\"\nprotocol_port", "not available yet"),
-        ("protocol = \"UDP\"", "protocol = \"sctp\"", "SCTP is not available yet"),
         ("protocol = \"TCP\"\nlb_", "protocol = \"HTTP\"\nlb_", "HTTP is not available yet"),
-        ("forward_mode = \"nat\"", "forward_mode = \"dsr\"", "dsr is not available yet; use nat"),
         ("backup = true", "session_persistence = true", "is not known"),
-        ("admin_state_up = false\n\n[[loadbalancer.pool]]", "connection_limit = 5\n\n[[loadbalancer.pool]]", "yet"),
+        ("admin_state_up = false\n\n[[loadbalancer.pool]]", "timeout_client_data = 5\n\n[[loadbalancer.pool]]", "yet"),
     ] {
         let mistake = mistake(from, to);
         assert!(mistake.text.contains(words), "{to}: {mistake}");

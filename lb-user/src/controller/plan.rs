@@ -7,14 +7,17 @@
 //! the whole of it, what is observed is what is desired, apart from retired
 //! members that still have flows. What is already as desired has no operation.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use lb_common::{member::MemberState, pool::NO_POOL};
 
 use crate::{
     compile::{Desired, DesiredPool, MemberKey, NextHops},
     dataplane::{
-        InstanceId, ListenerKey, MemberId, MemberRecord, Observed, ObservedInstance, ObservedListener, ObservedPool,
+        DnatMembers, ForwardMode, InstanceId, ListenerKey, MemberId, MemberRecord, Observed, ObservedInstance, ObservedListener, ObservedPool,
         ObservedVip, Op, PoolId,
     },
 };
@@ -86,6 +89,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Result<Vec<Op>, PlanError
     ops.extend(members.declining);
     ops.extend(planner.instances());
     ops.extend(planner.vips()?);
+    ops.extend(planner.dnat_members());
     ops.extend(planner.listeners()?);
     ops.extend(tables.emptied);
     ops.extend(members.declining_to_none);
@@ -251,13 +255,48 @@ impl Planner<'_> {
                 in_snat_range: (low..=high).contains(&key.port),
                 rules: listener.rules,
             };
+            // A listener is guarded when its networks are there, and they go when it
+            // is not guarded any more.
+            let (now, networks) = (self.observed.allowed_cidrs.get(&id), &listener.allowed_cidrs);
+            let as_wanted = now.map_or(networks.is_empty(), |now| now == networks);
+            let set = (!as_wanted).then(|| Op::SetAllowedCidrs { listener: id, prefixes: networks.clone() });
+            let (before, after) = if networks.is_empty() { (None, set) } else { (set, None) };
+            ops.extend(before);
             if self.observed.listeners.get(key) != Some(&wanted) {
                 let ObservedListener { id, label, pool, in_snat_range, rules } = wanted;
                 let (transport, port) = (key.transport, key.port);
                 ops.push(Op::PutListener { id, vip, transport, port, label, pool, in_snat_range, rules });
             }
+            ops.extend(after);
         }
         Ok(ops)
+    }
+
+    /// Whose packets go out with a VIP as their source. Members that leave stay in
+    /// the list for as long as they are there: their flows go on. So do those whose
+    /// pool has got another mode.
+    fn dnat_members(&self) -> Option<Op> {
+        let mut members = DnatMembers::new();
+        for (key, listener) in &self.desired.listeners {
+            let Some(pool) = listener.pool.as_ref() else { continue };
+            let Some(id) = self.numbers.listeners.get(key).copied() else { continue };
+            if self.desired.pools.get(pool).is_none_or(|pool| pool.record.mode != ForwardMode::Dnat) {
+                continue;
+            }
+            let first = MemberKey { pool: pool.clone(), address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 0 };
+            let of_pool = self.desired.members.range(first..).map_while(|(key, _)| (key.pool == *pool).then_some(key));
+            members.extend(of_pool.filter_map(|member| {
+                let who = (id, self.numbers.members.get(member).copied()?);
+                Some(((member.address, member.port, key.transport), who))
+            }));
+        }
+        let listeners: BTreeSet<_> = self.numbers.listeners.values().copied().collect();
+        for (place, who) in &self.observed.dnat_members {
+            if self.observed.members.contains_key(&who.1) && listeners.contains(&who.0) {
+                members.entry(*place).or_insert(*who);
+            }
+        }
+        (members != self.observed.dnat_members).then_some(Op::SetDnatMembers { members })
     }
 
     fn pool(&self, label: &str) -> Result<PoolId, PlanError> {

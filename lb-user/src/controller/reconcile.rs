@@ -145,6 +145,10 @@ pub fn describe(op: &Op) -> String {
         Op::PutListener { id, transport, port, label, .. } => {
             format!("put listener {} ({label}, port {port}/{transport})", id.0)
         }
+        Op::SetAllowedCidrs { listener, prefixes } => {
+            format!("list {} networks that may reach listener {}", prefixes.len(), listener.0)
+        }
+        Op::SetDnatMembers { members } => format!("list {} members of dnat pools", members.len()),
         Op::RemoveListener { id, transport, port, .. } => {
             format!("remove listener {} (port {port}/{transport})", id.0)
         }

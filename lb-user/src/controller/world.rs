@@ -20,8 +20,8 @@ use crate::{
         tables::frames::{connect, next_hop},
     },
     model::{
-        Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, OnMemberDown,
-        Pool, ProbePath, Topology, Weight,
+        Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, MssClamp, Name,
+        OnMemberDown, Pool, ProbePath, Topology, TransitionHold, Weight,
     },
 };
 use lb_health::Handshake;
@@ -88,6 +88,7 @@ pub(crate) fn member(n: u8) -> Member {
         protocol_port: port(8080),
         weight: Weight::default(),
         backup: false,
+        connection_limit: None,
         admin_state_up: true,
         monitor_address: None,
         monitor_port: None,
@@ -100,6 +101,9 @@ pub(crate) fn pool(label: &str, protocol: Transport, members: &[u8]) -> Pool {
         protocol,
         lb_algorithm: Algorithm::SourceIpPort,
         forward_mode: ForwardMode::Nat,
+        session_persistence: None,
+        mss_clamp: MssClamp::Off,
+        transition_hold: TransitionHold::default(),
         admin_state_up: true,
         members: members.iter().copied().map(member).collect(),
         health_monitor: Some(HealthMonitor {
@@ -123,6 +127,9 @@ pub(crate) fn listener(protocol: Transport, number: u16, pool: Option<&str>) -> 
         protocol,
         protocol_port: port(number),
         default_pool: pool.map(name),
+        allowed_cidrs: Vec::new(),
+        connection_limit: None,
+        new_flows_per_source: None,
         admin_state_up: true,
     }
 }
@@ -147,6 +154,11 @@ pub(crate) fn web(members: &[u8]) -> LoadBalancer {
 
 pub(crate) fn key(pool: &str, n: u8) -> MemberKey {
     MemberKey { pool: pool.to_owned(), address: IpAddr::from([10, 0, 0, n]), port: 8080 }
+}
+
+/// A way to a member.
+pub(crate) fn way() -> NextHop {
+    next_hop()
 }
 
 /// The id of a member in service.

@@ -24,15 +24,19 @@ use lb_ebpf::{
     host::{Arrays, HostTables},
 };
 
-use super::{DataplaneError, FlowRecord, ListenerId, MemberId, tables::address_from_words};
+use super::{
+    DataplaneError, FlowRecord, ListenerId, MemberId,
+    tables::{self, address_from_words},
+};
 
 mod memory;
+mod placements;
 
 pub(super) use memory::{FlowMemory, Window};
 use memory::{Look, Part, View, window_at, windows};
 
 /// A view of the flows at one moment.
-pub struct Flows<'a> {
+pub(super) struct Flows<'a> {
     arrays: &'a dyn Arrays,
     memory: &'a dyn FlowMemory,
     jiffies: u64,
@@ -216,7 +220,7 @@ impl<'a> Flows<'a> {
     ///
     /// # Errors
     /// When the tables cannot be looked at; what was freed until then stays so.
-    pub fn sweep(&self) -> Result<u64, DataplaneError> {
+    pub(super) fn sweep(&self) -> Result<u64, DataplaneError> {
         let (mut freed, mut cursor) = (0, SweepCursor::default());
         loop {
             freed += self.sweep_some(&mut cursor)?;
@@ -338,7 +342,7 @@ impl<'a> Flows<'a> {
     ///
     /// # Errors
     /// When the tables cannot be looked at; some of its flows may be left then.
-    pub fn forget_listener(&self, id: ListenerId) -> Result<(), DataplaneError> {
+    pub(super) fn forget_listener(&self, id: ListenerId) -> Result<(), DataplaneError> {
         // Whoever takes in a flow of another balancer publishes it and then
         // looks whether the listener is still there: either it sees that the
         // listener is gone, or the flow is seen here.
@@ -358,12 +362,14 @@ impl<'a> Flows<'a> {
     ///
     /// # Errors
     /// When the tables cannot be looked at.
-    pub fn named_members(&self) -> Result<Vec<bool>, DataplaneError> {
+    pub(super) fn named_members(&self) -> Result<Vec<bool>, DataplaneError> {
         // As in `forget_listener`, with a member that was retired.
         fence(SeqCst);
         let mut named = vec![false; self.arrays.members().len()];
         self.name_members::<V4>(&mut named)?;
         self.name_members::<V6>(&mut named)?;
+        self.name_placed(&mut named);
+        tables::name_previous(self.arrays, &mut named);
         Ok(named)
     }
 
@@ -385,7 +391,7 @@ impl<'a> Flows<'a> {
     ///
     /// # Errors
     /// When the tables cannot be looked at.
-    pub fn for_each(&self, each: &mut dyn FnMut(FlowRecord)) -> Result<(), DataplaneError> {
+    pub(super) fn for_each(&self, each: &mut dyn FnMut(FlowRecord)) -> Result<(), DataplaneError> {
         self.for_each_family::<V4>(each)?;
         self.for_each_family::<V6>(each)
     }

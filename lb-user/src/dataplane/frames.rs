@@ -97,7 +97,7 @@ impl Frame {
         match transport {
             Transport::Tcp => Self::syn(source, destination),
             Transport::Udp => Self::udp(source, destination),
-            Transport::Sctp => panic!("a frame is of TCP or UDP"),
+            Transport::Sctp => panic!("frames of SCTP are written by the packets' own fixtures"),
         }
     }
 
@@ -151,7 +151,7 @@ impl Frame {
                 header.extend([0, 0]);
                 6
             }
-            Transport::Sctp => panic!("a frame is of TCP or UDP"),
+            Transport::Sctp => panic!("frames of SCTP are written by the packets' own fixtures"),
         };
         let pseudo = Sum::default()
             .plus(sum(&octets(self.source.ip())))

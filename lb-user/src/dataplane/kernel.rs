@@ -27,15 +27,15 @@ use lb_common::{
 use lb_ebpf::host::{Arrays, FlowSizes};
 
 use super::{
-    Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MapInfo, MemberId, Observed, Op,
-    Statistics, Switchboard, TrafficCounters,
+    Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MapInfo, MemberId, Observed, Op, Part,
+    PoolId, Statistics, Switchboard, TrafficCounters,
     clock::Clock,
     exchange::KernelExchange,
     flows::{Flows, SweepCursor},
     mapped::{MappedArrays, PinnedFlows},
     memory::{configure, flow_sizes},
     pins::{self, PROGRAM_PIN, check_adoptable, link_pin, linked_interfaces, pinned_version, wrong_version},
-    tables::{TableWriter, is_valid_member, observe},
+    tables::{TableWriter, changing, is_valid_member, live, observe, snat_ports},
 };
 use crate::causes::chain;
 
@@ -247,7 +247,13 @@ impl KernelDataplane {
         let mut cursor = self.swept;
         let freed = self.flows()?.sweep_some(&mut cursor);
         self.swept = cursor;
-        freed.map(|_| cursor == SweepCursor::default())
+        freed?;
+        let is_last = cursor == SweepCursor::default();
+        if is_last {
+            let flows = Flows::new(&self.arrays, &*self.flows, self.clock.jiffies()?);
+            self.writer.tend(&*self.arrays, &flows)?;
+        }
+        Ok(is_last)
     }
 
     fn flows(&self) -> Result<Flows<'_>, DataplaneError> {
@@ -377,8 +383,8 @@ fn total(values: &[[u64; TRAFFIC_WORDS]]) -> TrafficCounters {
 }
 
 impl Dataplane for KernelDataplane {
-    fn observe(&self) -> Result<Observed, DataplaneError> {
-        Ok(observe(&*self.arrays))
+    fn observe_part(&self, part: &Part) -> Result<Observed, DataplaneError> {
+        observe(&*self.arrays, self.arrays.cidrs(), part)
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
@@ -390,9 +396,10 @@ impl Dataplane for KernelDataplane {
             _ => {}
         }
         // Only who asks about flows needs the time, which costs a system call.
-        let asks = matches!(op, Op::ReleaseMember { .. } | Op::RemoveListener { .. });
+        let asks = matches!(op, Op::ReleaseMember { .. } | Op::RemoveListener { .. } | Op::PutPool { .. });
         let jiffies = if asks { self.clock.jiffies()? } else { 0 };
-        self.writer.apply(&*self.arrays, op, &Flows::new(&self.arrays, &*self.flows, jiffies))
+        let flows = Flows::new(&self.arrays, &*self.flows, jiffies);
+        self.writer.apply(&*self.arrays, op, &flows, self.arrays.cidrs())
     }
 }
 
@@ -405,6 +412,14 @@ impl Statistics for KernelDataplane {
     fn member_counters(&self, id: MemberId) -> Result<TrafficCounters, DataplaneError> {
         let values = self.member_counts.get(&u32::from(id.0), 0);
         values.map(|v| total(&v)).map_err(kernel(format!("read counters of member {}", id.0)))
+    }
+
+    fn live(&self, listener: Option<ListenerId>, member: Option<MemberId>) -> u64 {
+        live(&*self.arrays, listener, member)
+    }
+
+    fn changing(&self) -> Vec<PoolId> {
+        changing(&*self.arrays)
     }
 
     fn events(&self) -> Result<Vec<u64>, DataplaneError> {
@@ -448,7 +463,7 @@ impl Describe for KernelDataplane {
             jited_bytes: program.size_jitted(),
             verified_instructions: program.verified_instruction_count().unwrap_or(0),
             max_flows: flow_sizes(&*self.arrays).flows(),
-            snat_ports: observe(&*self.arrays).snat_ports,
+            snat_ports: snat_ports(&*self.arrays),
             attachments: self.attachments()?,
             maps,
         })

@@ -97,6 +97,11 @@ impl MappedArrays {
         })
     }
 
+    /// `CIDRS4` and `CIDRS6`.
+    pub(super) const fn cidrs(&self) -> &Cidrs {
+        &self.cidrs
+    }
+
     /// `INSTANCES`, shared with whoever turns instances on and off.
     pub(super) fn shared_instances(&self) -> Arc<Region<Instance>> {
         Arc::clone(&self.instances)

@@ -10,12 +10,12 @@ use lb_ebpf::{
 };
 
 use super::{
-    Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics,
-    Switchboard, TrafficCounters,
+    Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MemberId, Observed, Op, Part, PoolId,
+    Statistics, Switchboard, TrafficCounters,
     exchange::MemoryExchange,
     flows::Flows,
     kernel::KernelOptions,
-    tables::{TableWriter, observe},
+    tables::{TableWriter, changing, live, observe, snat_ports},
 };
 
 /// `CONFIG_HZ` of the imagined kernel.
@@ -96,14 +96,22 @@ impl MemoryDataplane {
         self.flows().sweep().unwrap_or_default()
     }
 
+    /// What a sweep does when it has gone through everything.
+    pub fn tend(&mut self) {
+        let arrays = Arc::clone(&self.tables.arrays);
+        let flows = Flows::new(&arrays, &*arrays, self.tables.jiffies.get());
+        // Memory that is there can be looked at.
+        let _ = self.writer.tend(&arrays, &flows);
+    }
+
     fn flows(&self) -> Flows<'_> {
         Flows::new(&self.tables.arrays, &*self.tables.arrays, self.tables.jiffies.get())
     }
 }
 
 impl Dataplane for MemoryDataplane {
-    fn observe(&self) -> Result<Observed, DataplaneError> {
-        Ok(observe(&self.tables.arrays))
+    fn observe_part(&self, part: &Part) -> Result<Observed, DataplaneError> {
+        observe(&self.tables.arrays, self.tables.arrays.cidrs(), part)
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
@@ -120,7 +128,7 @@ impl Dataplane for MemoryDataplane {
         }
         let arrays = &self.tables.arrays;
         let flows = Flows::new(arrays, &**arrays, self.tables.jiffies.get());
-        self.writer.apply(arrays, op, &flows)
+        self.writer.apply(arrays, op, &flows, arrays.cidrs())
     }
 }
 
@@ -131,6 +139,14 @@ impl Statistics for MemoryDataplane {
 
     fn member_counters(&self, id: MemberId) -> Result<TrafficCounters, DataplaneError> {
         Ok(self.tables.counts.borrow().members.get(&id.0).copied().unwrap_or_default())
+    }
+
+    fn live(&self, listener: Option<ListenerId>, member: Option<MemberId>) -> u64 {
+        live(&self.tables.arrays, listener, member)
+    }
+
+    fn changing(&self) -> Vec<PoolId> {
+        changing(&self.tables.arrays)
     }
 
     fn events(&self) -> Result<Vec<u64>, DataplaneError> {
@@ -152,7 +168,7 @@ impl Describe for MemoryDataplane {
             jited_bytes: 0,
             verified_instructions: 0,
             max_flows: flow_sizes(arrays).flows(),
-            snat_ports: observe(arrays).snat_ports,
+            snat_ports: snat_ports(arrays),
             attachments: Vec::new(),
             maps: Vec::new(),
         })

@@ -7,7 +7,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     net::IpAddr,
+    ops::Range,
     time::Duration,
 };
 
@@ -36,6 +38,7 @@ mod region;
 mod switchboard;
 pub mod tables;
 
+pub use cidrs::Prefix;
 pub use describe::{Attachment, DataplaneInfo, Describe, MapInfo, XdpMode};
 pub use switchboard::Switchboard;
 
@@ -106,6 +109,10 @@ pub struct ObservedListener {
     /// What is asked before a flow is opened.
     pub rules: ListenerRules,
 }
+
+/// Members of `dnat` pools by address, port and transport: the listener whose VIP
+/// and port their packets get, and who they are.
+pub type DnatMembers = BTreeMap<(IpAddr, u16, Transport), (ListenerId, MemberId)>;
 
 /// What a listener asks before it opens a flow. The default asks nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -217,8 +224,62 @@ pub struct Observed {
     pub pools: BTreeMap<PoolId, ObservedPool>,
     /// By id, retired ones included (flag `RETIRED`).
     pub members: BTreeMap<MemberId, MemberRecord>,
+    /// From where listeners may be reached, those that are guarded.
+    pub allowed_cidrs: BTreeMap<ListenerId, BTreeSet<Prefix>>,
+    /// Whose packets go out with a VIP as their source.
+    pub dnat_members: DnatMembers,
     /// The lowest and highest SNAT port.
     pub snat_ports: (u16, u16),
+}
+
+/// What of the maps is read at once: all of them take tens of milliseconds with ten
+/// thousand members, which is long for whoever waits in the meantime.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// All there is.
+    Everything,
+    /// Members with these ids.
+    Members(Range<u16>),
+    /// Pools with these ids, their tables included.
+    Pools(Range<u16>),
+    /// Everything but members and pools.
+    Rest,
+}
+
+impl Part {
+    /// Whether members are part of it, and which: a range of ids.
+    fn members(&self) -> Range<u16> {
+        match self {
+            Self::Everything => 0..u16::MAX,
+            Self::Members(ids) => ids.clone(),
+            Self::Pools(_) | Self::Rest => 0..0,
+        }
+    }
+
+    /// Whether pools are part of it, and which: a range of ids.
+    fn pools(&self) -> Range<u16> {
+        match self {
+            Self::Everything => 0..u16::MAX,
+            Self::Pools(ids) => ids.clone(),
+            Self::Members(_) | Self::Rest => 0..0,
+        }
+    }
+
+    /// Whether everything else is part of it.
+    const fn has_rest(&self) -> bool {
+        matches!(self, Self::Everything | Self::Rest)
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everything => f.write_str("entries"),
+            Self::Members(_) => f.write_str("members"),
+            Self::Pools(_) => f.write_str("pools"),
+            Self::Rest => f.write_str("VIPs, listeners or VRRP instances"),
+        }
+    }
 }
 
 impl Observed {
@@ -304,6 +365,20 @@ pub enum Op {
         /// What is asked before a flow is opened.
         rules: ListenerRules,
     },
+    /// Replaces the list of networks from which a listener may be reached. New ones
+    /// come before old ones go.
+    SetAllowedCidrs {
+        /// The listener's id.
+        listener: ListenerId,
+        /// The networks; none for a listener that is not guarded.
+        prefixes: BTreeSet<Prefix>,
+    },
+    /// Replaces the list of members whose packets go out with a VIP as their
+    /// source. New ones come before old ones go.
+    SetDnatMembers {
+        /// All of them.
+        members: DnatMembers,
+    },
     /// Removes a listener and forgets its flows.
     RemoveListener {
         /// Its id.
@@ -388,11 +463,19 @@ pub enum DataplaneError {
 
 /// Where intentions are carried out.
 pub trait Dataplane {
+    /// Reads a part of the maps back; what is not of it is left empty.
+    ///
+    /// # Errors
+    /// When the maps cannot be read.
+    fn observe_part(&self, part: &Part) -> Result<Observed, DataplaneError>;
+
     /// Reads everything back.
     ///
     /// # Errors
     /// When the maps cannot be read.
-    fn observe(&self) -> Result<Observed, DataplaneError>;
+    fn observe(&self) -> Result<Observed, DataplaneError> {
+        self.observe_part(&Part::Everything)
+    }
 
     /// Carries out one operation.
     ///
@@ -437,6 +520,13 @@ pub trait Statistics {
     /// # Errors
     /// When the map cannot be read.
     fn member_counters(&self, id: MemberId) -> Result<TrafficCounters, DataplaneError>;
+
+    /// How many flows a listener or a member has now, as far as they are counted:
+    /// to a few seconds.
+    fn live(&self, listener: Option<ListenerId>, member: Option<MemberId>) -> u64;
+
+    /// The pools with a change that is not over: flows go by the table before.
+    fn changing(&self) -> Vec<PoolId>;
 
     /// Value of each entry of [`lb_common::counters::Event`], by index.
     ///

@@ -32,7 +32,16 @@ impl Observed {
                     self.listeners.insert(ListenerKey { vip, transport, port }, listener);
                 }
             }
-            Op::RemoveListener { vip, transport, port, .. } => {
+            Op::SetAllowedCidrs { listener, prefixes } => {
+                self.allowed_cidrs.remove(&listener);
+                if !prefixes.is_empty() {
+                    self.allowed_cidrs.insert(listener, prefixes);
+                }
+            }
+            Op::SetDnatMembers { members } => self.dnat_members = members,
+            Op::RemoveListener { id, vip, transport, port } => {
+                self.allowed_cidrs.remove(&id);
+                self.dnat_members.retain(|_, (listener, _)| *listener != id);
                 if let Some(vip) = self.address_of(vip) {
                     self.listeners.remove(&ListenerKey { vip, transport, port });
                 }
@@ -53,6 +62,7 @@ impl Observed {
             }
             Op::ReleaseMember { id } => {
                 self.members.remove(&id);
+                self.dnat_members.retain(|_, (_, member)| *member != id);
             }
         }
     }

@@ -3,6 +3,7 @@
 //! of a change.
 
 use std::{
+    collections::{BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::Range,
     time::{Duration, Instant},
@@ -12,22 +13,29 @@ use lb_common::{
     atomic::Ordering::{Relaxed, Release},
     instance::NO_INSTANCE,
     label::Labelled,
-    limits::{LABEL_BYTES, MAX_LISTENERS, MAX_MEMBERS, MAX_POOLS, MAX_TABLE_SLOTS, MAX_VIPS, SLOTS_PER_LINE},
+    limits::{LABEL_BYTES, MAX_LISTENERS, MAX_MEMBERS, MAX_POOLS, MAX_VIPS},
     listener::{self, ListenerEntry},
-    member::{Member, MemberState, NO_MEMBER},
-    pool::{NO_POOL, Persistence, PoolEntry},
+    load::Load,
+    member::{Member, MemberState, NO_MEMBER, Path},
+    pool::PoolEntry,
     vip::VipEntry,
 };
 use lb_ebpf::host::Arrays;
 
 use super::{
-    DataplaneError, InstanceId, ListenerId, ListenerKey, ListenerRules, MemberId, MemberPath, MemberRecord, Observed,
-    ObservedListener, ObservedPool, ObservedVip, Op, PoolId, PoolRecord, VipId,
+    DataplaneError, InstanceId, ListenerId, ListenerKey, MemberId, MemberPath, MemberRecord, Observed,
+    ObservedListener, ObservedVip, Op, Part, PoolId, VipId,
+    cidrs::Prefixes,
     flows::Flows,
     index::{self, NoRoom},
 };
 
+mod dnat;
 mod instances;
+mod listeners;
+mod pools;
+
+pub(super) use pools::{changing, name_previous};
 
 /// How long slots that a pool has left are not given to another pool: any packet
 /// that was reading them is long gone.
@@ -101,7 +109,13 @@ impl TableWriter {
     ///
     /// # Errors
     /// Nothing has changed when an error is returned.
-    pub fn apply(&mut self, arrays: &impl Arrays, op: &Op, flows: &Flows<'_>) -> Result<(), DataplaneError> {
+    pub(super) fn apply(
+        &mut self,
+        arrays: &impl Arrays,
+        op: &Op,
+        flows: &Flows<'_>,
+        prefixes: &impl Prefixes,
+    ) -> Result<(), DataplaneError> {
         // No new flow names a retired member, so an old answer can only be too
         // careful, as long as nobody was retired since.
         if !matches!(op, Op::ReleaseMember { .. }) {
@@ -109,37 +123,22 @@ impl TableWriter {
         }
         match op {
             Op::PutMember { id, record } => put_member(arrays, *id, record),
-            Op::PutPool { id, record, table, hold: _ } => self.put_pool(arrays, *id, record, table),
+            Op::PutPool { id, record, table, hold } => {
+                let hold = pools::hold(arrays, *hold, flows.now());
+                self.put_pool(arrays, *id, record, table, hold)
+            }
             Op::PutInstance { id, label, mac } => instances::put(arrays, *id, label, *mac),
             Op::RemoveInstance { id } => instances::remove(arrays, *id),
             Op::SetAdvertSources { sources } => instances::set_advert_sources(arrays, sources),
             Op::PutVip { id, address, label, active, instance } => {
                 put_vip(arrays, *id, *address, label, *active, *instance)
             }
-            Op::PutListener { id, vip, transport, port, label, pool, in_snat_range, rules: _ } => {
-                if pool.0 != NO_POOL && !pool_of(arrays, *pool).is_some_and(PoolEntry::is_valid) {
-                    return Err(refused("put listener", format!("pool {} does not exist", pool.0)));
-                }
-                let slot = arrays.listener_keys().get(usize::from(id.0));
-                let slot = slot.ok_or_else(|| refused("put listener", format!("id {} is out of range", id.0)))?;
-                let key = listener::key(vip.0, *transport, *port);
-                let before = slot.key.load(Relaxed);
-                let address = vip_entries(arrays).find(|(_, entry)| entry.id() == vip.0).map(|(address, _)| address);
-                let address =
-                    address.ok_or_else(|| refused("put listener", format!("VIP {} does not exist", vip.0)))?;
-                // Whoever finds the entry finds key and address by its id.
-                for (to, word) in slot.vip.iter().zip(address_words(address)) {
-                    to.store(word, Relaxed);
-                }
-                slot.key.store(key, Relaxed);
+            Op::PutListener { id, vip, transport, port, label, pool, in_snat_range, rules } => {
                 let entry = ListenerEntry::new(id.0, pool.0, *in_snat_range);
-                if let Err(no_room) = index::put(arrays.listeners(), key, entry.0) {
-                    slot.key.store(before, Relaxed);
-                    return Err(full("LISTENERS", MAX_LISTENERS)(no_room));
-                }
-                arrays.labels()[Labelled::Listener(id.0).index() as usize].set(label);
-                Ok(())
+                listeners::put(arrays, listener::key(vip.0, *transport, *port), entry, label, *rules)
             }
+            Op::SetAllowedCidrs { listener, prefixes: wanted } => prefixes.set(*listener, wanted),
+            Op::SetDnatMembers { members } => dnat::set(arrays, members),
             Op::RemoveListener { id, vip, transport, port } => {
                 let key = listener::key(vip.0, *transport, *port);
                 let before = index::find(arrays.listeners(), key).map(|way| way.entry.load(Relaxed));
@@ -151,9 +150,11 @@ impl TableWriter {
                     index::put(arrays.listeners(), key, before).map_err(full("LISTENERS", MAX_LISTENERS))?;
                     return Err(error);
                 }
+                dnat::forget(arrays, |entry| entry.listener() == id.0);
+                flows.forget_placements(*id);
                 arrays.listener_keys()[usize::from(id.0)].key.store(0, Relaxed);
-                arrays.labels()[Labelled::Listener(id.0).index() as usize].clear();
-                Ok(())
+                listeners::clear(arrays, *id);
+                prefixes.set(*id, &BTreeSet::new())
             }
             Op::RemoveVip { id, address } => remove_vip(arrays, *id, *address),
             Op::RemovePool { id } => self.remove_pool(arrays, *id),
@@ -163,7 +164,7 @@ impl TableWriter {
                 if !state.has(MemberState::VALID) {
                     return Err(refused("retire member", format!("member {} is not there", id.0)));
                 }
-                if is_named(arrays, *id) {
+                if pools::is_named(arrays, *id) {
                     return Err(refused("retire member", format!("a table names member {}", id.0)));
                 }
                 let flags = state.flags() & !MemberState::UP | MemberState::RETIRED;
@@ -179,11 +180,39 @@ impl TableWriter {
                 if self.is_in_use(*id, flows)? {
                     return Err(DataplaneError::MemberInUse(*id));
                 }
+                dnat::forget(arrays, |entry| entry.member() == id.0);
                 member.state.store(0, Release);
+                let load = &arrays.member_loads()[usize::from(id.0)];
+                load.limit.store(0, Relaxed);
+                load.live.store(0, Relaxed);
                 arrays.labels()[Labelled::Member(id.0).index() as usize].clear();
                 Ok(())
             }
         }
+    }
+
+    /// What has to be done now and then: frees idle placements, counts the flows of
+    /// listeners and members anew, and ends changes of pools that are over.
+    ///
+    /// A change is over when its hold is, and no recorded flow needs it: where all
+    /// flows are recorded the records are looked at anyway; where they are not, when
+    /// no flow of the pool is recorded any more. That may be late, for a record does
+    /// not tell whether the table would say the same.
+    ///
+    /// # Errors
+    /// When the flow tables cannot be looked at.
+    pub(super) fn tend(&mut self, arrays: &impl Arrays, flows: &Flows<'_>) -> Result<(), DataplaneError> {
+        flows.sweep_placements();
+        flows.recount()?;
+        let over = pools::held(arrays, flows.now());
+        if over.is_empty() {
+            return Ok(());
+        }
+        let placed = flows.pools_with_placements();
+        for (id, _) in over.into_iter().filter(|(id, records)| *records || !placed.contains(id)) {
+            self.settle_pool(arrays, id)?;
+        }
+        Ok(())
     }
 
     /// Whether a flow names a retired member.
@@ -195,107 +224,12 @@ impl TableWriter {
         let named = self.named.as_ref().and_then(|(_, named)| named.get(usize::from(id.0)));
         Ok(named.copied().unwrap_or(true))
     }
-
-    /// Writes a table aside and switches the pool to it.
-    fn put_pool(
-        &mut self,
-        arrays: &impl Arrays,
-        id: PoolId,
-        record: &PoolRecord,
-        table: &[MemberId],
-    ) -> Result<(), DataplaneError> {
-        let slot = arrays.pools().get(usize::from(id.0)).filter(|_| id.0 != NO_POOL);
-        let pool = slot.ok_or_else(|| refused("put pool", format!("id {} is out of range", id.0)))?;
-        for member in table {
-            if !is_valid_member(arrays, *member) {
-                return Err(refused("put pool", format!("member {} does not exist", member.0)));
-            }
-        }
-        let length = u32::try_from(table.len()).unwrap_or(u32::MAX);
-        if length > MAX_TABLE_SLOTS {
-            return Err(DataplaneError::Full { table: "SLOTS", limit: MAX_TABLE_SLOTS });
-        }
-        if label_of(arrays, id) != record.label {
-            // Another pool by the same number: its members are none of those who
-            // came for the one before.
-            self.disown(id);
-        }
-        let first = if table.is_empty() { 0 } else { self.free_slots(arrays, id, length)? };
-        for (line, members) in (first / SLOTS_PER_LINE..).zip(table.chunks(SLOTS_PER_LINE as usize)) {
-            let line = arrays.slot_line(line);
-            let line = line.ok_or_else(|| refused("put pool", "SLOTS cannot be mapped: is there memory left?"))?;
-            for (number, four) in (0..).zip(members.chunks(4)) {
-                line.set_four(number, std::array::from_fn(|at| four.get(at).map_or(NO_MEMBER, |member| member.0)));
-            }
-        }
-        arrays.labels()[Labelled::Pool(id.0).index() as usize].set(&record.label);
-        let before = PoolEntry(pool.entry.load(Relaxed));
-        pool.persistence.store(record.persistence.to_word(), Relaxed);
-        pool.options.store(u64::from(record.mss), Relaxed);
-        let flags = record.flags & !PoolEntry::CHANGING;
-        pool.entry.store(PoolEntry::new(first, length, record.mode, record.picker, flags).0, Release);
-        self.leave(before, Some(id));
-        Ok(())
-    }
-
-    fn remove_pool(&mut self, arrays: &impl Arrays, id: PoolId) -> Result<(), DataplaneError> {
-        let pool = pool_of(arrays, id).ok_or_else(|| refused("remove pool", "no such id"))?;
-        if index::iter(arrays.listeners()).any(|(_, entry)| ListenerEntry(entry).pool() == id.0) {
-            return Err(refused("remove pool", format!("a listener uses pool {}", id.0)));
-        }
-        arrays.pools()[usize::from(id.0)].entry.store(0, Release);
-        arrays.labels()[Labelled::Pool(id.0).index() as usize].clear();
-        self.leave(pool, None);
-        self.disown(id);
-        Ok(())
-    }
-
-    fn leave(&mut self, table: PoolEntry, pool: Option<PoolId>) {
-        if table.length() > 0 {
-            self.left.push(Left { since: Instant::now(), range: range_of(table), pool });
-        }
-    }
-
-    /// What a pool has left waits for everybody alike.
-    fn disown(&mut self, id: PoolId) {
-        self.left.iter_mut().filter(|left| left.pool == Some(id)).for_each(|left| left.pool = None);
-    }
-
-    /// The slots that the pool has left itself, if the table fits them, or the
-    /// first gap of `length` slots that no table has or has just left.
-    fn free_slots(&mut self, arrays: &impl Arrays, id: PoolId, length: u32) -> Result<u32, DataplaneError> {
-        self.left.retain(|left| left.since.elapsed() < GRACE);
-        let lines = length.next_multiple_of(SLOTS_PER_LINE) as usize;
-        let fits = |left: &Left| left.pool == Some(id) && left.range.len() == lines;
-        if let Some(own) = self.left.iter().position(fits) {
-            return Ok(self.left.swap_remove(own).range.start);
-        }
-        let total = arrays.slot_lines() * SLOTS_PER_LINE;
-        let mut used: Vec<Range<u32>> = self.left.iter().map(|left| left.range.clone()).collect();
-        let tables = arrays.pools().iter().map(|p| PoolEntry(p.entry.load(Relaxed)));
-        used.extend(tables.filter(|p| p.length() > 0).map(range_of));
-        used.sort_by_key(|range| range.start);
-        let mut start = 0;
-        for range in used {
-            if range.start.saturating_sub(start) >= length {
-                break;
-            }
-            start = start.max(range.end);
-        }
-        if start + length <= total { Ok(start) } else { Err(DataplaneError::Full { table: "SLOTS", limit: total }) }
-    }
 }
 
-/// The slots a pool occupies, whole lines.
-fn range_of(pool: PoolEntry) -> Range<u32> {
-    pool.first()..pool.first() + pool.length().next_multiple_of(SLOTS_PER_LINE)
-}
-
-/// What a pool is called, or was.
-fn label_of(arrays: &impl Arrays, id: PoolId) -> String {
+/// What something is called, or was.
+fn label_of(arrays: &impl Arrays, what: Labelled) -> String {
     let mut buffer = [0; LABEL_BYTES];
-    let label = &arrays.labels()[Labelled::Pool(id.0).index() as usize];
-    label.get(&mut buffer).unwrap_or_default().to_owned()
+    arrays.labels()[what.index() as usize].get(&mut buffer).unwrap_or_default().to_owned()
 }
 
 fn pool_of(arrays: &impl Arrays, id: PoolId) -> Option<PoolEntry> {
@@ -312,19 +246,6 @@ pub(super) fn is_valid_member(arrays: &impl Arrays, id: MemberId) -> bool {
     member_of(arrays, id).is_some_and(|member| member.state().has(MemberState::VALID))
 }
 
-/// Whether a table names a member.
-fn is_named(arrays: &impl Arrays, id: MemberId) -> bool {
-    let pools = arrays.pools().iter().map(|p| PoolEntry(p.entry.load(Relaxed)));
-    pools.filter(|p| p.length() > 0).any(|p| table_of(arrays, p).contains(&id))
-}
-
-fn table_of(arrays: &impl Arrays, pool: PoolEntry) -> Vec<MemberId> {
-    (pool.first()..pool.first() + pool.length())
-        .filter_map(|slot| arrays.slot_line(slot / SLOTS_PER_LINE).map(|line| line.get(slot)))
-        .map(MemberId)
-        .collect()
-}
-
 fn put_member(arrays: &impl Arrays, id: MemberId, record: &MemberRecord) -> Result<(), DataplaneError> {
     let member = member_of(arrays, id).ok_or_else(|| refused("put member", format!("id {} is out of range", id.0)))?;
     let address = address_words(record.address);
@@ -339,11 +260,34 @@ fn put_member(arrays: &impl Arrays, id: MemberId, record: &MemberRecord) -> Resu
     }
     arrays.labels()[Labelled::Member(id.0).index() as usize].set(&record.label);
     member.set_next_hop(record.next_hop);
+    set_path(member, record.path);
+    arrays.member_loads()[usize::from(id.0)].limit.store(u64::from(record.connection_limit), Relaxed);
     let ipv6 = if record.address.is_ipv6() { MemberState::IPV6 } else { 0 };
     let flags = record.flags | MemberState::VALID | ipv6;
     let state = MemberState::new(flags, record.port, record.pool.0, record.weight);
     member.state.store(state.0, Release);
     Ok(())
+}
+
+/// Where wrapped packets come from changes such that none leaves with half of it.
+fn set_path(member: &Member, path: MemberPath) {
+    let source = path.source.map_or([0, 0], |(address, _)| address_words(address));
+    let there = [member.source[0].load(Relaxed), member.source[1].load(Relaxed)];
+    if there != source {
+        member.path.store(Path::new(path.mtu, None).0, Relaxed);
+        for (word, to) in source.into_iter().zip(&member.source) {
+            to.store(word, Release);
+        }
+    }
+    member.path.store(Path::new(path.mtu, path.source.map(|(_, bits)| bits)).0, Release);
+}
+
+fn path_of(member: &Member, ipv6: bool) -> MemberPath {
+    let path = Path(member.path.load(Relaxed));
+    let words = [member.source[0].load(Relaxed), member.source[1].load(Relaxed)];
+    let source = path.has_source().then(|| (address_from_words(words, ipv6), path.source_bits()));
+    // Zero is what is not known, which the data path takes for 1500.
+    MemberPath { mtu: path.0 as u16, source }
 }
 
 fn put_vip(
@@ -393,75 +337,87 @@ fn vip_entries(arrays: &impl Arrays) -> impl Iterator<Item = (IpAddr, VipEntry)>
     vips4.chain(vips6).map(|(address, entry)| (address, VipEntry(entry)))
 }
 
-/// Reads everything back, flows and counters aside.
-pub fn observe(arrays: &impl Arrays) -> Observed {
-    let label = |what: Labelled| {
-        let mut buffer = [0; LABEL_BYTES];
-        arrays.labels()[what.index() as usize].get(&mut buffer).unwrap_or_default().to_owned()
-    };
-    let vips = vip_entries(arrays).map(|(address, entry)| {
+/// Reads a part of the tables back, flows and counters aside.
+///
+/// # Errors
+/// When the prefixes of listeners cannot be read.
+pub(super) fn observe(
+    arrays: &impl Arrays,
+    prefixes: &impl Prefixes,
+    part: &Part,
+) -> Result<Observed, DataplaneError> {
+    let ids = part.members().take_while(|id| u32::from(*id) < MAX_MEMBERS).map(MemberId);
+    let members = ids.filter_map(|id| Some((id, member_record(arrays, id)?)));
+    let pools = part.pools().take_while(|id| u32::from(*id) < MAX_POOLS).filter_map(|id| {
+        let pool = pool_of(arrays, PoolId(id))?;
+        Some((PoolId(id), pools::observe(arrays, id, pool)))
+    });
+    let mut observed = Observed { members: members.collect(), pools: pools.collect(), ..Observed::default() };
+    if part.has_rest() {
+        observe_rest(arrays, &mut observed);
+        observed.allowed_cidrs = prefixes.all()?;
+        observed.dnat_members = dnat::observe(arrays);
+    }
+    Ok(observed)
+}
+
+fn member_record(arrays: &impl Arrays, id: MemberId) -> Option<MemberRecord> {
+    let member = member_of(arrays, id)?;
+    let state = member.state();
+    if !state.has(MemberState::VALID) {
+        return None;
+    }
+    let words = [member.address[0].load(Relaxed), member.address[1].load(Relaxed)];
+    Some(MemberRecord {
+        label: label_of(arrays, Labelled::Member(id.0)),
+        address: address_from_words(words, state.has(MemberState::IPV6)),
+        port: state.port(),
+        pool: PoolId(state.pool()),
+        flags: state.flags() & !(MemberState::VALID | MemberState::IPV6),
+        weight: state.weight(),
+        next_hop: member.next_hop(),
+        path: path_of(member, state.has(MemberState::IPV6)),
+        connection_limit: u32::try_from(arrays.member_loads()[usize::from(id.0)].limit.load(Relaxed)).unwrap_or(u32::MAX),
+    })
+}
+
+/// Everything but members and pools.
+fn observe_rest(arrays: &impl Arrays, observed: &mut Observed) {
+    for (address, entry) in vip_entries(arrays) {
         let id = VipId(entry.id());
         let instance = Some(entry.instance()).filter(|id| *id != NO_INSTANCE).map(InstanceId);
-        (address, ObservedVip { id, label: label(Labelled::Vip(id.0)), active: entry.is_active(), instance })
-    });
-    let vips: std::collections::BTreeMap<_, _> = vips.collect();
-    let address_of = |id: u16| vips.iter().find(|(_, vip)| vip.id.0 == id).map(|(address, _)| *address);
+        let label = label_of(arrays, Labelled::Vip(id.0));
+        observed.vips.insert(address, ObservedVip { id, label, active: entry.is_active(), instance });
+    }
+    let addresses: HashMap<VipId, IpAddr> = observed.vips.iter().map(|(address, vip)| (vip.id, *address)).collect();
     let listeners = index::iter(arrays.listeners()).filter_map(|(key, entry)| {
         let (vip, transport, port) = listener::parts(key)?;
         let entry = ListenerEntry(entry);
         let observed = ObservedListener {
             id: ListenerId(entry.id()),
-            label: label(Labelled::Listener(entry.id())),
+            label: label_of(arrays, Labelled::Listener(entry.id())),
             pool: PoolId(entry.pool()),
             in_snat_range: entry.is_in_snat_range(),
-            rules: ListenerRules::default(),
+            rules: listeners::rules_of(arrays, entry),
         };
-        Some((ListenerKey { vip: address_of(vip)?, transport, port }, observed))
+        Some((ListenerKey { vip: *addresses.get(&VipId(vip))?, transport, port }, observed))
     });
-    let pools = (0..MAX_POOLS as u16).filter_map(|id| {
-        let pool = pool_of(arrays, PoolId(id))?;
-        let words = &arrays.pools()[usize::from(id)];
-        let record = PoolRecord {
-            label: label(Labelled::Pool(id)),
-            mode: pool.mode(),
-            picker: pool.picker(),
-            flags: pool.flags() & !PoolEntry::CHANGING,
-            persistence: Persistence::from_word(words.persistence.load(Relaxed)),
-            mss: words.options.load(Relaxed) as u16,
-        };
-        Some((PoolId(id), ObservedPool { record, table: table_of(arrays, pool) }))
-    });
-    let members = (1..MAX_MEMBERS as u16).filter_map(|id| {
-        let member = member_of(arrays, MemberId(id))?;
-        let state = member.state();
-        if !state.has(MemberState::VALID) {
-            return None;
-        }
-        let words = [member.address[0].load(Relaxed), member.address[1].load(Relaxed)];
-        let record = MemberRecord {
-            label: label(Labelled::Member(id)),
-            address: address_from_words(words, state.has(MemberState::IPV6)),
-            port: state.port(),
-            pool: PoolId(state.pool()),
-            flags: state.flags() & !(MemberState::VALID | MemberState::IPV6),
-            weight: state.weight(),
-            next_hop: member.next_hop(),
-            path: MemberPath::default(),
-            connection_limit: 0,
-        };
-        Some((MemberId(id), record))
-    });
+    observed.listeners = listeners.collect();
+    observed.instances = instances::observe(arrays);
+    observed.advert_sources = instances::advert_sources(arrays);
+    observed.snat_ports = snat_ports(arrays);
+}
+
+/// The lowest and highest SNAT port.
+pub(super) fn snat_ports(arrays: &impl Arrays) -> (u16, u16) {
     let (low, count) = arrays.config().snat_ports();
-    let high = low.saturating_add(u16::try_from(count.saturating_sub(1)).unwrap_or(u16::MAX));
-    Observed {
-        instances: instances::observe(arrays),
-        advert_sources: instances::advert_sources(arrays),
-        listeners: listeners.collect(),
-        pools: pools.collect(),
-        members: members.collect(),
-        snat_ports: (low, high),
-        vips,
-    }
+    (low, low.saturating_add(u16::try_from(count.saturating_sub(1)).unwrap_or(u16::MAX)))
+}
+
+/// How many flows a listener, or a member, is said to have.
+pub(super) fn live(arrays: &impl Arrays, listener: Option<ListenerId>, member: Option<MemberId>) -> u64 {
+    let of = |loads: &[Load], id: u16| loads.get(usize::from(id)).map_or(0, Load::live);
+    listener.map_or(0, |id| of(arrays.listener_loads(), id.0)) + member.map_or(0, |id| of(arrays.member_loads(), id.0))
 }
 
 #[cfg(test)]

@@ -4,358 +4,17 @@
 //! on, so that a caller who already refused one of them need not repeat what
 //! only follows from it.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-    hash::Hash,
-    net::IpAddr,
-};
+use std::{collections::HashMap, hash::Hash, net::IpAddr};
 
 use lb_common::limits::{LABEL_BYTES, MAX_LISTENERS, MAX_MEMBERS, MAX_POOLS, MAX_SLOTS, MAX_VIPS, SLOTS_PER_LINE};
 
-use super::{LoadBalancer, Member, Name, Pool, Transport, monitor};
-use crate::maglev::slots_for;
-
-/// Where in the model something is wrong, as indices.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Place {
-    /// A load balancer.
-    LoadBalancer(usize),
-    /// A listener of a load balancer.
-    Listener(usize, usize),
-    /// A pool of a load balancer.
-    Pool(usize, usize),
-    /// A member of a pool of a load balancer.
-    Member(usize, usize, usize),
-    /// The health monitor of a pool of a load balancer.
-    Monitor(usize, usize),
-}
-
-/// What is wrong, and what to do about it.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ModelErrorKind {
-    /// Two of a kind have one name.
-    #[error("the name \"{name}\" is taken; give each {} of one {} a name of its own", .what.0, .what.1)]
-    NameTaken {
-        /// The name.
-        name: Name,
-        /// What has it, and within what it has to be unique.
-        what: (&'static str, &'static str),
-        /// Who has it already.
-        first: Place,
-    },
-    /// Two load balancers have one VIP.
-    #[error("{address} is the VIP of load balancer \"{of}\" already; put its listeners there, or use another address")]
-    VipTaken {
-        /// The VIP.
-        address: IpAddr,
-        /// The load balancer that has it.
-        of: Name,
-        /// Its place.
-        first: Place,
-    },
-    /// A VIP that no packet can be sent to.
-    #[error("{address} is {flaw}; use an address that clients can reach over the network")]
-    VipUnusable {
-        /// The VIP.
-        address: IpAddr,
-        /// Why.
-        flaw: AddressFlaw,
-    },
-    /// Two listeners of a VIP have one protocol and port.
-    #[error("{protocol} port {port} of this VIP belongs to listener \"{of}\" already; use another protocol_port")]
-    PortTaken {
-        /// The transport.
-        protocol: Transport,
-        /// The port.
-        port: u16,
-        /// The listener that has it.
-        of: Name,
-        /// Its place.
-        first: Place,
-    },
-    /// A listener names a pool that is not there.
-    #[error(
-        "the load balancer has no pool \"{name}\"; {}",
-        if .some.is_empty() { "add one of that name".to_owned() } else { format!("it has {}", listed(.some)) }
-    )]
-    NoSuchPool {
-        /// What it names.
-        name: Name,
-        /// The first few pools there are.
-        some: Vec<Name>,
-    },
-    /// A listener and its pool speak different transports.
-    #[error("the listener speaks {listener} and its pool \"{name}\" speaks {pool}; name a {listener} pool")]
-    OtherProtocol {
-        /// The pool.
-        name: Name,
-        /// The listener's transport.
-        listener: Transport,
-        /// The pool's.
-        pool: Transport,
-        /// The pool's place.
-        at: Place,
-    },
-    /// A member of the other address family.
-    #[error("{address} is an {} address and the VIP {vip} an {} one; use members of the VIP's family", family(.address), family(.vip))]
-    OtherFamily {
-        /// The member's address.
-        address: IpAddr,
-        /// The VIP.
-        vip: IpAddr,
-    },
-    /// A pool has a member twice.
-    #[error("member \"{of}\" of this pool has {address} port {port} already; remove one of the two")]
-    MemberTaken {
-        /// The address.
-        address: IpAddr,
-        /// The port.
-        port: u16,
-        /// The member that has both.
-        of: Name,
-        /// Its place.
-        first: Place,
-    },
-    /// A member's address that nothing can be forwarded to.
-    #[error("{address} is {flaw}; use the address of a server that the balancer reaches over the network")]
-    MemberUnusable {
-        /// The address.
-        address: IpAddr,
-        /// Why.
-        flaw: AddressFlaw,
-    },
-    /// A monitor address that nothing can be sent to.
-    #[error("{address} is {flaw}; use an address that answers the probes of this member")]
-    MonitorUnusable {
-        /// The address.
-        address: IpAddr,
-        /// Why.
-        flaw: AddressFlaw,
-    },
-    /// A member that is a VIP: what is forwarded to it would come back.
-    #[error(
-        "{address} is the VIP of load balancer \"{of}\", and a balancer cannot forward to itself; use a server's own address"
-    )]
-    MemberIsVip {
-        /// The address.
-        address: IpAddr,
-        /// The load balancer whose VIP it is.
-        of: Name,
-        /// Its place.
-        at: Place,
-    },
-    /// A monitor address that is a VIP.
-    #[error(
-        "{address} is the VIP of load balancer \"{of}\", which says nothing about one member; use the member's own address"
-    )]
-    MonitorIsVip {
-        /// The address.
-        address: IpAddr,
-        /// The load balancer whose VIP it is.
-        of: Name,
-        /// Its place.
-        at: Place,
-    },
-    /// A type of health monitor that pools of the transport cannot have.
-    #[error("a pool that speaks {pool} has no {kind} monitor; use one of {}", monitor::monitors_of(*.pool).join(", "))]
-    MonitorOfOtherProtocol {
-        /// The type.
-        kind: &'static str,
-        /// What the pool speaks.
-        pool: Transport,
-    },
-    /// A name to ask for, and a version of HTTP that cannot.
-    #[error(
-        "it goes into the Host header, which comes with HTTP/1.1; write http_version = \"1.1\" beside it, or remove it"
-    )]
-    HostOfHttp10,
-    /// Probes to the VIP on members that do not have it.
-    #[error(
-        "members of a nat pool do not hold the VIP, so that none could answer for it; write probe_path = \"member\", \
-         or remove this"
-    )]
-    VipIsNotOnMembers,
-    /// The names on the way to something are too long together.
-    #[error("\"{label}\" has {} characters, and at most {LABEL_BYTES} can be kept; shorten its names", .label.len())]
-    LabelTooLong {
-        /// `load_balancer/…`.
-        label: String,
-    },
-    /// More of something than there is room for.
-    #[error("there are {found} {what} and room for {limit}; spread them over several balancers")]
-    TooMany {
-        /// What there is too much of.
-        what: &'static str,
-        /// How many there are.
-        found: usize,
-        /// How many there can be.
-        limit: usize,
-    },
-    /// The pools' tables need more slots than there is room for.
-    #[error(
-        "the pools' tables have {found} slots together and room for {limit}; use fewer members, or spread the pools over \
-         several balancers"
-    )]
-    TooManySlots {
-        /// How many there are.
-        found: u64,
-        /// How many there can be.
-        limit: u64,
-    },
-}
-
-/// Why an address cannot be used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AddressFlaw {
-    /// `0.0.0.0/8` or `::`.
-    Unspecified,
-    /// `127.0.0.0/8` or `::1`.
-    Loopback,
-    /// `224.0.0.0/4` or `ff00::/8`.
-    Multicast,
-    /// `255.255.255.255`.
-    Broadcast,
-    /// `fe80::/10`, which means nothing without an interface.
-    LinkLocal,
-    /// `::ffff:0:0/96`, which is IPv4 in other words.
-    Mapped,
-}
-
-impl fmt::Display for AddressFlaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unspecified => "no host's address",
-            Self::Loopback => "a loopback address",
-            Self::Multicast => "a multicast address",
-            Self::Broadcast => "the broadcast address",
-            Self::LinkLocal => "a link-local address",
-            Self::Mapped => "an IPv4 address written as IPv6",
-        })
-    }
-}
-
-impl AddressFlaw {
-    /// Why no host, or none across a network, has an address; `None` where one may.
-    #[must_use]
-    pub fn of(address: IpAddr) -> Option<Self> {
-        let flaws = match address {
-            IpAddr::V4(a) => [
-                (Self::Unspecified, a.octets()[0] == 0),
-                (Self::Loopback, a.is_loopback()),
-                (Self::Multicast, a.is_multicast()),
-                (Self::Broadcast, a.is_broadcast()),
-            ],
-            IpAddr::V6(a) => [
-                (Self::Unspecified, a.is_unspecified()),
-                (Self::Loopback, a.is_loopback()),
-                (Self::Multicast, a.is_multicast()),
-                (Self::LinkLocal, a.is_unicast_link_local()),
-            ],
-        };
-        let mapped = matches!(address, IpAddr::V6(a) if a.to_ipv4_mapped().is_some());
-        flaws.iter().chain([&(Self::Mapped, mapped)]).find(|(_, holds)| *holds).map(|(flaw, _)| *flaw)
-    }
-}
-
-/// A violation and its place.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ModelError {
-    /// Where.
-    pub place: Place,
-    /// What.
-    pub kind: ModelErrorKind,
-}
-
-impl ModelError {
-    /// The attribute of what is at [`Self::place`] that is wrong, in Octavia's
-    /// words; `None` where it is not one attribute.
-    #[must_use]
-    pub const fn field(&self) -> Option<&'static str> {
-        match self.kind {
-            ModelErrorKind::NameTaken { .. } | ModelErrorKind::LabelTooLong { .. } => Some("name"),
-            ModelErrorKind::VipTaken { .. } | ModelErrorKind::VipUnusable { .. } => Some("vip_address"),
-            ModelErrorKind::PortTaken { .. } => Some("protocol_port"),
-            ModelErrorKind::NoSuchPool { .. } | ModelErrorKind::OtherProtocol { .. } => Some("default_pool"),
-            ModelErrorKind::OtherFamily { .. }
-            | ModelErrorKind::MemberTaken { .. }
-            | ModelErrorKind::MemberUnusable { .. }
-            | ModelErrorKind::MemberIsVip { .. } => Some("address"),
-            ModelErrorKind::MonitorUnusable { .. } | ModelErrorKind::MonitorIsVip { .. } => Some("monitor_address"),
-            ModelErrorKind::MonitorOfOtherProtocol { .. } => Some("type"),
-            ModelErrorKind::HostOfHttp10 => Some("domain_name"),
-            ModelErrorKind::VipIsNotOnMembers => Some("probe_path"),
-            ModelErrorKind::TooMany { .. } | ModelErrorKind::TooManySlots { .. } => None,
-        }
-    }
-
-    /// What was there first, where the violation is that something is there
-    /// twice, and what else it is at odds with.
-    #[must_use]
-    pub const fn other(&self) -> Option<Place> {
-        match self.kind {
-            ModelErrorKind::NameTaken { first, .. }
-            | ModelErrorKind::VipTaken { first, .. }
-            | ModelErrorKind::PortTaken { first, .. }
-            | ModelErrorKind::MemberTaken { first, .. } => Some(first),
-            ModelErrorKind::OtherProtocol { at, .. }
-            | ModelErrorKind::MemberIsVip { at, .. }
-            | ModelErrorKind::MonitorIsVip { at, .. } => Some(at),
-            _ => None,
-        }
-    }
-
-    /// The values without which there would be no such violation: whoever
-    /// knows one of them to be made up knows that this one is.
-    #[must_use]
-    pub fn rests_on(&self) -> Vec<(Place, &'static str)> {
-        let own = self.field().map(|field| (self.place, field));
-        let other = self.other();
-        let more: &[(Option<Place>, &'static str)] = match &self.kind {
-            ModelErrorKind::NameTaken { .. } => &[(other, "name")],
-            ModelErrorKind::VipTaken { .. }
-            | ModelErrorKind::MemberIsVip { .. }
-            | ModelErrorKind::MonitorIsVip { .. } => &[(other, "vip_address")],
-            ModelErrorKind::PortTaken { .. } => {
-                &[(Some(self.place), "protocol"), (other, "protocol"), (other, "protocol_port")]
-            }
-            ModelErrorKind::OtherProtocol { .. } => &[(Some(self.place), "protocol"), (other, "protocol")],
-            ModelErrorKind::NoSuchPool { .. } => &[(self.place.load_balancer(), "pool")],
-            ModelErrorKind::OtherFamily { .. } => &[(self.place.load_balancer(), "vip_address")],
-            ModelErrorKind::MemberTaken { .. } => {
-                &[(Some(self.place), "protocol_port"), (other, "address"), (other, "protocol_port")]
-            }
-            ModelErrorKind::MonitorOfOtherProtocol { .. } => &[(self.place.pool(), "protocol")],
-            ModelErrorKind::HostOfHttp10 => &[(Some(self.place), "type"), (Some(self.place), "http_version")],
-            ModelErrorKind::VipIsNotOnMembers => &[(self.place.pool(), "forward_mode")],
-            _ => &[],
-        };
-        own.into_iter().chain(more.iter().filter_map(|(place, field)| Some(((*place)?, *field)))).collect()
-    }
-}
-
-impl Place {
-    /// The load balancer it belongs to or is.
-    #[must_use]
-    pub const fn load_balancer(self) -> Option<Self> {
-        match self {
-            Self::LoadBalancer(lb)
-            | Self::Listener(lb, _)
-            | Self::Pool(lb, _)
-            | Self::Member(lb, _, _)
-            | Self::Monitor(lb, _) => Some(Self::LoadBalancer(lb)),
-        }
-    }
-
-    /// The pool it belongs to or is.
-    #[must_use]
-    pub const fn pool(self) -> Option<Self> {
-        match self {
-            Self::Pool(lb, pool) | Self::Member(lb, pool, _) | Self::Monitor(lb, pool) => Some(Self::Pool(lb, pool)),
-            Self::LoadBalancer(_) | Self::Listener(..) => None,
-        }
-    }
-}
+use super::{
+    LoadBalancer, Member, Name, Pool,
+    cidr::MAX_CIDRS,
+    error::{AddressFlaw, ModelError, ModelErrorKind, Place},
+    modes, monitor,
+};
+use crate::spread::slots_for;
 
 /// How many pools a complaint about a missing one names.
 const POOLS_NAMED: usize = 8;
@@ -378,6 +37,7 @@ pub(super) fn check(load_balancers: &[LoadBalancer]) -> Result<(), Vec<ModelErro
         listeners(at, lb, &mut errors);
         pools(at, lb, &vips, &mut errors);
     }
+    modes::check(load_balancers, &mut errors);
     room(load_balancers, &mut errors);
     if errors.0.is_empty() { Ok(()) } else { Err(errors.0) }
 }
@@ -393,6 +53,10 @@ fn listeners(at: usize, lb: &LoadBalancer, errors: &mut Errors) {
         let place = Place::Listener(at, index);
         errors.name_taken(&mut names, place, &listener.name, ("listener", "load balancer"));
         errors.label(place, || lb.label_of_listener(listener), &[&lb.name, &listener.name]);
+        let vip = lb.vip_address;
+        for cidr in listener.allowed_cidrs.iter().filter(|cidr| cidr.is_ipv4() != vip.is_ipv4()) {
+            errors.add(place, ModelErrorKind::CidrOfOtherFamily { cidr: *cidr, vip });
+        }
         let (protocol, port) = (listener.protocol, listener.protocol_port.get());
         if let Some((first, of)) = ports.find_or_add((protocol, port), place, &listener.name) {
             errors.add(place, ModelErrorKind::PortTaken { protocol, port, of, first });
@@ -430,7 +94,7 @@ fn pools(at: usize, lb: &LoadBalancer, vips: &Firsts<IpAddr>, errors: &mut Error
             if let Some((first, of)) = ends.find_or_add((address, port), place, &member.name) {
                 errors.add(place, ModelErrorKind::MemberTaken { address, port, of, first });
             }
-            addresses(place, lb, member, vips, errors);
+            addresses(place, lb, (pool, member), vips, errors);
         }
         if let Some(health_monitor) = &pool.health_monitor {
             monitor::check(Place::Monitor(at, index), pool, health_monitor, errors);
@@ -438,11 +102,17 @@ fn pools(at: usize, lb: &LoadBalancer, vips: &Firsts<IpAddr>, errors: &mut Error
     }
 }
 
-fn addresses(place: Place, lb: &LoadBalancer, member: &Member, vips: &Firsts<IpAddr>, errors: &mut Errors) {
+fn addresses(
+    place: Place,
+    lb: &LoadBalancer,
+    (pool, member): (&Pool, &Member),
+    vips: &Firsts<IpAddr>,
+    errors: &mut Errors,
+) {
     let (address, vip) = (member.address, lb.vip_address);
     if let Some(flaw) = AddressFlaw::of(address) {
         errors.add(place, ModelErrorKind::MemberUnusable { address, flaw });
-    } else if address.is_ipv4() != vip.is_ipv4() {
+    } else if address.is_ipv4() != vip.is_ipv4() && !pool.forward_mode.crosses_families() {
         errors.add(place, ModelErrorKind::OtherFamily { address, vip });
     } else if let Some((at, of)) = vips.get(&address) {
         errors.add(place, ModelErrorKind::MemberIsVip { address, of, at });
@@ -480,6 +150,11 @@ fn room(load_balancers: &[LoadBalancer], errors: &mut Errors) {
         pools.flat_map(move |(p, pool)| (0..pool.members.len()).map(move |m| Place::Member(at, p, m)))
     });
     errors.too_many("members", every_member, member_limit);
+    let every_cidr = all().flat_map(|(at, lb)| {
+        let listeners = lb.listeners.iter().enumerate();
+        listeners.flat_map(move |(l, listener)| listener.allowed_cidrs.iter().map(move |_| Place::Listener(at, l)))
+    });
+    errors.too_many("allowed_cidrs", every_cidr, MAX_CIDRS);
 
     // A table is replaced by one that is written beside it. Halving leaves room
     // for all to be replaced at once, and for the gaps between them.
@@ -536,7 +211,7 @@ impl Errors {
 }
 
 /// Who had something first.
-struct Firsts<'n, K>(HashMap<K, (Place, &'n Name)>);
+pub(super) struct Firsts<'n, K>(HashMap<K, (Place, &'n Name)>);
 
 impl<K> Default for Firsts<'_, K> {
     fn default() -> Self {
@@ -550,22 +225,11 @@ impl<'n, K: Hash + Eq> Firsts<'n, K> {
     }
 
     /// Who has it already; otherwise it is this one's.
-    fn find_or_add(&mut self, key: K, place: Place, name: &'n Name) -> Option<(Place, Name)> {
+    pub(super) fn find_or_add(&mut self, key: K, place: Place, name: &'n Name) -> Option<(Place, Name)> {
         let found = self.get(&key);
         self.0.entry(key).or_insert((place, name));
         found
     }
-}
-
-fn family(address: &IpAddr) -> &'static str {
-    if address.is_ipv4() { "IPv4" } else { "IPv6" }
-}
-
-fn listed(names: &[Name]) -> String {
-    let unique: HashSet<&Name> = names.iter().collect();
-    let mut unique: Vec<String> = unique.into_iter().map(|name| format!("\"{name}\"")).collect();
-    unique.sort();
-    unique.join(", ")
 }
 
 #[cfg(test)]

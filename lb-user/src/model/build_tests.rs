@@ -2,9 +2,11 @@
 
 use std::num::NonZeroU16;
 
+use std::net::IpAddr;
+
 use super::*;
-use crate::model::OnMemberDown;
-use crate::model::{Algorithm, ForwardMode, Listener, Model, Topology, Weight};
+use crate::model::{Algorithm, ForwardMode, Listener, Model, MssClamp, Topology, TransitionHold, Weight};
+use crate::model::{OnMemberDown, Transport};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -21,6 +23,7 @@ fn member(text: &str, address: &str) -> Member {
         protocol_port: port(8080),
         weight: Weight::default(),
         backup: false,
+        connection_limit: None,
         admin_state_up: true,
         monitor_address: None,
         monitor_port: None,
@@ -33,6 +36,9 @@ fn pool(text: &str, members: Vec<Member>) -> Pool {
         protocol: Transport::Tcp,
         lb_algorithm: Algorithm::SourceIp,
         forward_mode: ForwardMode::Nat,
+        session_persistence: None,
+        mss_clamp: MssClamp::Off,
+        transition_hold: TransitionHold::default(),
         admin_state_up: true,
         members,
         health_monitor: None,
@@ -47,6 +53,9 @@ fn listener(text: &str, at: u16) -> Listener {
         protocol: Transport::Tcp,
         protocol_port: port(at),
         default_pool: Some(name("app")),
+        allowed_cidrs: Vec::new(),
+        connection_limit: None,
+        new_flows_per_source: None,
         admin_state_up: true,
     }
 }

@@ -4,23 +4,35 @@
 //! has passed every check that needs nothing but the value itself; whoever
 //! holds a [`Model`] need not check it again.
 
-use std::{net::IpAddr, num::NonZeroU16, time::Duration};
+use std::{
+    net::IpAddr,
+    num::{NonZeroU16, NonZeroU32},
+    sync::Arc,
+    time::Duration,
+};
 
 pub use lb_common::protocol::Transport;
 pub use lb_health::Kind as MonitorKind;
 
 mod build;
+mod cidr;
+mod error;
+mod forward;
+mod modes;
 mod monitor;
 mod name;
 
-pub use build::{AddressFlaw, ModelError, ModelErrorKind, Place};
+pub use cidr::{Cidr, CidrError, MAX_CIDRS};
+pub use error::{AddressFlaw, ModelError, ModelErrorKind, Place};
+pub use forward::{Algorithm, ForwardMode, Mss, MssClamp, Persistence, TransitionHold};
 pub use monitor::monitors_of;
 pub use name::{Name, NameError};
 
 /// Everything one balancer serves. Build it with [`Model::new`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Model {
-    load_balancers: Vec<LoadBalancer>,
+    /// Shared: whoever keeps a copy keeps no members of its own.
+    load_balancers: Arc<[LoadBalancer]>,
 }
 
 /// A VIP and what stands behind it.
@@ -64,6 +76,12 @@ pub struct Listener {
     pub protocol_port: NonZeroU16,
     /// The pool, by name, within the same load balancer.
     pub default_pool: Option<Name>,
+    /// From where it may be reached, of the VIP's family; from everywhere if there is none.
+    pub allowed_cidrs: Vec<Cidr>,
+    /// How many flows it may have at once.
+    pub connection_limit: Option<NonZeroU32>,
+    /// How many flows one source address may open a second, and at once.
+    pub new_flows_per_source: Option<NonZeroU32>,
     /// Off: as if the listener were not there.
     pub admin_state_up: bool,
 }
@@ -79,6 +97,12 @@ pub struct Pool {
     pub lb_algorithm: Algorithm,
     /// How a packet gets to it.
     pub forward_mode: ForwardMode,
+    /// Whether a client's flows stay together.
+    pub session_persistence: Option<Persistence>,
+    /// What becomes of the largest segment that a SYN announces.
+    pub mss_clamp: MssClamp,
+    /// How long flows stay that a change of this pool moved away.
+    pub transition_hold: TransitionHold,
     /// Off: the pool offers no member.
     pub admin_state_up: bool,
     /// Its members.
@@ -97,14 +121,16 @@ pub struct Pool {
 pub struct Member {
     /// Unique in its pool; `address:port` unless named.
     pub name: Name,
-    /// Where it is, of the VIP's family.
+    /// Where it is, of the VIP's family unless the mode crosses families.
     pub address: IpAddr,
-    /// Its port, which may differ from the listener's.
+    /// Its port: the listener's in direct modes, otherwise any.
     pub protocol_port: NonZeroU16,
     /// Its share of new flows.
     pub weight: Weight,
     /// Used only while no other member can be.
     pub backup: bool,
+    /// How many flows it may have at once.
+    pub connection_limit: Option<NonZeroU32>,
     /// Off: takes no new flows, and its UDP flows move.
     pub admin_state_up: bool,
     /// Where it is probed instead of `address`.
@@ -138,23 +164,6 @@ impl Default for Weight {
     fn default() -> Self {
         Self(1)
     }
-}
-
-/// How a pool chooses a member. What the data path cannot do yet exists as a
-/// word in [`crate::config`] only and is refused there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Algorithm {
-    /// By the client's and the listener's address and port.
-    SourceIpPort,
-    /// By the client's address.
-    SourceIp,
-}
-
-/// How packets reach a pool's members.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ForwardMode {
-    /// Full NAT: members see the VIP as their client.
-    Nat,
 }
 
 /// What becomes of the established TCP flows of a member that went down.
@@ -241,15 +250,16 @@ impl LoadBalancer {
 impl Model {
     /// Checks what only shows with everything together: names and VIPs are
     /// unique, ports of one protocol on one VIP too, listeners name existing
-    /// pools of their protocol, members have the VIP's address family and are
-    /// not there twice, health monitors suit their pools, and every limit of
+    /// pools of their protocol, members have the VIP's address family (unless the
+    /// mode crosses families) and are
+    /// not there twice, modes have the ports and members that they need, health monitors suit their pools, and every limit of
     /// [`lb_common::limits`] holds.
     ///
     /// # Errors
     /// Every violation, each with its place.
     pub fn new(load_balancers: Vec<LoadBalancer>) -> Result<Self, Vec<ModelError>> {
         build::check(&load_balancers)?;
-        Ok(Self { load_balancers })
+        Ok(Self { load_balancers: load_balancers.into() })
     }
 
     /// The load balancers, in the order they were given.

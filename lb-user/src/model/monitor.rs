@@ -4,13 +4,16 @@
 //! recorded answers), and those that follow from how a pool's packets get to members.
 //! What a single value may be is checked where it is made, in `lb_health`.
 
+use lb_health::Handshake;
+
 use super::{
-    ForwardMode, HealthMonitor, MonitorKind, Pool, ProbePath, Transport,
-    build::{Errors, ModelErrorKind, Place},
+    HealthMonitor, MonitorKind, Pool, ProbePath, Transport,
+    build::Errors,
+    error::{ModelErrorKind, Place},
 };
 
-/// The types that a UDP pool can have, as in Octavia.
-const OF_UDP_POOLS: [&str; 4] = ["UDP-CONNECT", "SCTP", "TCP", "HTTP"];
+/// The types that a UDP or SCTP pool can have, as in Octavia.
+const OF_DATAGRAM_POOLS: [&str; 4] = ["UDP-CONNECT", "SCTP", "TCP", "HTTP"];
 /// The types that a TCP pool can have: those of Octavia, and `GRPC`.
 const OF_TCP_POOLS: [&str; 6] = ["PING", "TCP", "HTTP", "HTTPS", "TLS-HELLO", "GRPC"];
 
@@ -19,7 +22,7 @@ const OF_TCP_POOLS: [&str; 6] = ["PING", "TCP", "HTTP", "HTTPS", "TLS-HELLO", "G
 pub const fn monitors_of(transport: Transport) -> &'static [&'static str] {
     match transport {
         Transport::Tcp => &OF_TCP_POOLS,
-        Transport::Udp | Transport::Sctp => &OF_UDP_POOLS,
+        Transport::Udp | Transport::Sctp => &OF_DATAGRAM_POOLS,
     }
 }
 
@@ -35,11 +38,25 @@ pub(super) fn check(place: Place, pool: &Pool, monitor: &HealthMonitor, errors: 
     {
         errors.add(place, ModelErrorKind::HostOfHttp10);
     }
-    let members_hold_the_vip = match pool.forward_mode {
-        ForwardMode::Nat => false,
-    };
-    if monitor.probe_path == ProbePath::Vip && !members_hold_the_vip {
-        errors.add(place, ModelErrorKind::VipIsNotOnMembers);
+    if monitor.probe_path == ProbePath::Vip {
+        probes_to_the_vip(place, pool, monitor, errors);
+    }
+}
+
+/// Only packets of our own can be led past the routes, to a VIP that many hold.
+fn probes_to_the_vip(place: Place, pool: &Pool, monitor: &HealthMonitor, errors: &mut Errors) {
+    let mode = pool.forward_mode;
+    if !mode.is_direct() {
+        errors.add(place, ModelErrorKind::VipIsNotOnMembers { mode });
+        return;
+    }
+    match &monitor.kind {
+        MonitorKind::Ping | MonitorKind::Tcp(Handshake::Half) | MonitorKind::UdpConnect | MonitorKind::Sctp => {}
+        kind => errors.add(place, ModelErrorKind::VipNeedsPackets { kind: kind.name() }),
+    }
+    let Place::Monitor(lb, at) = place else { return };
+    for (member, _) in pool.members.iter().enumerate().filter(|(_, member)| member.monitor_address.is_some()) {
+        errors.add(Place::Member(lb, at, member), ModelErrorKind::MonitorAddressAndVip { at: place });
     }
 }
 

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use lb_health::{DomainName, ExpectedCodes, GrpcQuestion, Handshake, HttpMethod, HttpQuestion, HttpVersion, UrlPath};
 
 use super::*;
-use crate::model::{Algorithm, LoadBalancer, Model, ModelError, Name, OnMemberDown, Topology};
+use crate::model::{
+    Algorithm, ForwardMode, LoadBalancer, Model, ModelError, MssClamp, Name, OnMemberDown, Topology, TransitionHold,
+};
 
 fn http(version: HttpVersion, domain_name: Option<&str>) -> Arc<HttpQuestion> {
     Arc::new(HttpQuestion {
@@ -36,6 +38,9 @@ fn said(protocol: Transport, kind: MonitorKind, probe_path: ProbePath) -> Vec<Mo
         protocol,
         lb_algorithm: Algorithm::SourceIp,
         forward_mode: ForwardMode::Nat,
+        session_persistence: None,
+        mss_clamp: MssClamp::Off,
+        transition_hold: TransitionHold::default(),
         admin_state_up: true,
         members: Vec::new(),
         health_monitor: Some(monitor),
@@ -100,6 +105,6 @@ fn a_name_goes_into_a_header_that_http_1_0_does_not_have() {
 fn the_vip_is_not_on_the_members_of_a_nat_pool() {
     let [error] = &said(Transport::Udp, MonitorKind::UdpConnect, ProbePath::Vip)[..] else { unreachable!() };
     assert_eq!((error.field(), error.place), (Some("probe_path"), Place::Monitor(0, 0)));
-    assert_eq!(error.kind, ModelErrorKind::VipIsNotOnMembers);
+    assert_eq!(error.kind, ModelErrorKind::VipIsNotOnMembers { mode: ForwardMode::Nat });
     assert!(error.rests_on().contains(&(Place::Pool(0, 0), "forward_mode")));
 }

@@ -10,6 +10,8 @@ use std::{
 
 use lb_common::{mac::Mac, member::NextHop};
 
+use crate::compile::PathFacts;
+
 use super::{
     Hops, LinkView, Links, Wanted,
     neighbours::Neighbours,
@@ -86,12 +88,28 @@ impl Picture {
     pub(super) fn hops(&mut self, now: Instant) -> Hops {
         let mut hops = Hops { links: Arc::clone(&self.shown), ..Hops::default() };
         for member in self.members() {
+            if let Some(path) = self.path(member) {
+                hops.next_hops.paths.insert(member, path);
+            }
             match self.next_hop(member, now) {
                 Ok(next_hop) => drop(hops.next_hops.insert(member, next_hop)),
                 Err(missing) => drop(hops.missing.insert(member, missing.to_string())),
             }
         }
         hops
+    }
+
+    /// What the way to a member takes, if a route leads there.
+    fn path(&self, member: IpAddr) -> Option<PathFacts> {
+        let place = self.routes.get(&member)?.as_ref().ok()?;
+        let link = self.links.get(&place.ifindex)?;
+        let is_fit = |address: &IpAddr| match address {
+            IpAddr::V4(_) => member.is_ipv4(),
+            // Nobody beyond the link answers to such a one.
+            IpAddr::V6(address) => member.is_ipv6() && !address.is_unicast_link_local(),
+        };
+        let source = link.addresses.iter().copied().find(is_fit);
+        Some(PathFacts { mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX), source })
     }
 
     fn next_hop(&mut self, member: IpAddr, now: Instant) -> Result<NextHop, Missing> {

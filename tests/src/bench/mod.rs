@@ -1,6 +1,7 @@
 //! Measures what a packet costs in the data path, in nanoseconds on one CPU; what a
 //! failover costs clients, in milliseconds and lost probes; and what health monitors
-//! cost, and how soon packets follow them.
+//! cost, and how soon packets follow them; and what tables of slots do when members
+//! change.
 //!
 //! `docs/performance.md` says how and what came out. Nothing here judges a
 //! figure: a machine that is busy must not make anything fail.
@@ -21,6 +22,7 @@ mod page;
 mod report;
 mod scene;
 mod section;
+mod tables;
 mod verdicts;
 
 use cases::{Case, Setting, Table};
@@ -68,6 +70,8 @@ enum Other {
     Failover(failover::Arguments),
     /// Measure what health monitors cost, and how soon packets follow their verdicts
     Health(health::Arguments),
+    /// Measure what tables of slots move, how even they are, and what they take to make
+    Tables(tables::Arguments),
     /// Measure how long a verdict of a health monitor takes to the tables
     Verdicts(verdicts::Arguments),
 }
@@ -88,6 +92,7 @@ fn carry_out(arguments: &Arguments) -> Result<()> {
     match &arguments.other {
         Some(Other::Failover(arguments)) => return failover::carry_out(arguments),
         Some(Other::Health(arguments)) => return health::carry_out(arguments),
+        Some(Other::Tables(arguments)) => return tables::carry_out(arguments),
         Some(Other::Verdicts(arguments)) => return verdicts::carry_out(arguments),
         None => {}
     }

@@ -26,8 +26,8 @@ use lb_user::{
     },
     health::HealthEvent,
     model::{
-        Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, OnMemberDown,
-        Pool, ProbePath, Topology, Weight,
+        Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, MssClamp, Name,
+        OnMemberDown, Pool, ProbePath, Topology, TransitionHold, Weight,
     },
     net::Hops,
 };
@@ -109,7 +109,7 @@ fn measure<D: Dataplane + Statistics + Describe>(
     controller.set_hops(&Hops { next_hops: keys.iter().map(|key| (key.address, hop)).collect(), ..Hops::default() });
     ensure!(controller.converge(), "{:?}", controller.behind());
     for key in &keys {
-        controller.set_verdict(event(key, Verdict::Up));
+        controller.set_verdict(&event(key, Verdict::Up));
     }
     ensure!(controller.follow(), "{:?}", controller.behind());
     let began = Instant::now();
@@ -122,7 +122,7 @@ fn measure<D: Dataplane + Statistics + Describe>(
         let key = &keys[(round as usize / 2 * 7919) % keys.len()];
         let event = event(key, if round % 2 == 0 { Verdict::Down } else { Verdict::Up });
         let began = Instant::now();
-        controller.set_verdict(event);
+        controller.set_verdict(&event);
         let followed = controller.follow();
         verdicts.push(began.elapsed());
         ensure!(followed, "round {round}: {:?}", controller.behind());
@@ -174,6 +174,7 @@ fn model(pools: u16, members: u16) -> Result<Model> {
                 protocol_port: port(8080)?,
                 weight: Weight::default(),
                 backup: false,
+                connection_limit: None,
                 admin_state_up: true,
                 monitor_address: None,
                 monitor_port: None,
@@ -184,6 +185,9 @@ fn model(pools: u16, members: u16) -> Result<Model> {
             protocol: Transport::Tcp,
             lb_algorithm: Algorithm::SourceIpPort,
             forward_mode: ForwardMode::Nat,
+            session_persistence: None,
+            mss_clamp: MssClamp::Off,
+            transition_hold: TransitionHold::default(),
             admin_state_up: true,
             members: (0..members).map(member).collect::<Result<_>>()?,
             health_monitor: Some(monitor.clone()),
@@ -195,6 +199,9 @@ fn model(pools: u16, members: u16) -> Result<Model> {
             protocol: Transport::Tcp,
             protocol_port: port(1000 + number)?,
             default_pool: Some(name(format!("pool-{number}"))?),
+            allowed_cidrs: Vec::new(),
+            connection_limit: None,
+            new_flows_per_source: None,
             admin_state_up: true,
         });
     }

@@ -181,8 +181,8 @@ impl Talk {
     pub fn ask(&self, tcp_flags: u8) -> Spec {
         match self.transport {
             Transport::Tcp => Spec::tcp(self.client, (self.vip, self.port), tcp_flags),
-            Transport::Udp => Spec::udp(self.client, (self.vip, self.port)),
-            Transport::Sctp => panic!("a talk is of TCP or UDP"),
+            // What is sent over SCTP is UDP in shape until there are frames of SCTP.
+            Transport::Udp | Transport::Sctp => Spec::udp(self.client, (self.vip, self.port)),
         }
         .with(|s| (s.from, s.to) = (self.router, self.own))
     }
@@ -193,8 +193,7 @@ impl Talk {
         let (member, to) = ((self.member.address, self.member.port), (self.vip, self.snat_port));
         match self.transport {
             Transport::Tcp => Spec::tcp(member, to, tcp_flags),
-            Transport::Udp => Spec::udp(member, to).data(b"an answer, which is longer"),
-            Transport::Sctp => panic!("a talk is of TCP or UDP"),
+            Transport::Udp | Transport::Sctp => Spec::udp(member, to).data(b"an answer, which is longer"),
         }
         .with(|s| s.from = self.member.station)
     }

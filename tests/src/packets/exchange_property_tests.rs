@@ -156,8 +156,7 @@ fn answer(side: &Side, flow: &FlowRecord, tcp_flags: u8) -> Option<Spec> {
     let (from, to) = ((member.address, member.port), (key.vip, flow.snat_port));
     Some(match key.transport {
         Transport::Tcp => Spec::tcp(from, to, tcp_flags).numbers(5000, 1),
-        Transport::Udp => Spec::udp(from, to),
-        Transport::Sctp => return None,
+        Transport::Udp | Transport::Sctp => Spec::udp(from, to),
     })
 }
 

@@ -307,8 +307,7 @@ impl Event {
                 let Delivery { asked, way, .. } = nth(*after)?;
                 let packet = match asked.transport {
                     Transport::Tcp => Spec::tcp(asked.source, asked.destination, *flags),
-                    Transport::Udp => Spec::udp(asked.source, asked.destination),
-                    Transport::Sctp => return None,
+                    Transport::Udp | Transport::Sctp => Spec::udp(asked.source, asked.destination),
                 };
                 Some(packet.data(payload).with(|s| (s.from, s.to) = *way).bytes())
             }
@@ -322,8 +321,7 @@ impl Event {
 pub fn reply(got: &Reading, station: Mac, tcp_flags: u8, payload: &[u8], checksum: Checksum) -> Spec {
     match got.transport {
         Transport::Tcp => Spec::tcp(got.destination, got.source, tcp_flags),
-        Transport::Udp => Spec::udp(got.destination, got.source),
-        Transport::Sctp => panic!("no pool of these is of SCTP"),
+        Transport::Udp | Transport::Sctp => Spec::udp(got.destination, got.source),
     }
     .data(payload)
     .checksum(checksum)

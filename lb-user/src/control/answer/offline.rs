@@ -14,8 +14,8 @@ use crate::{
         view::MemberSetView,
     },
     dataplane::{MemberId, MemberRecord, Observed, ObservedPool, Op, PoolId},
-    maglev,
     model::Weight,
+    spread,
 };
 
 /// Changes a member in the maps: its weight, whether it is on, whether it
@@ -215,12 +215,12 @@ fn table(members: &[(MemberId, MemberRecord)]) -> Vec<MemberId> {
     });
     let candidates: Vec<_> = chosen
         .iter()
-        .map(|(_, member)| maglev::Candidate {
-            identity: maglev::identity(member.address, member.port),
+        .map(|(_, member)| spread::Candidate {
+            identity: spread::identity(member.address, member.port),
             weight: member.weight,
         })
         .collect();
-    let slots = maglev::table(&candidates, members.len());
+    let slots = spread::table(&candidates, members.len());
     slots.into_iter().map(|slot| chosen[usize::from(slot)].0).collect()
 }
 

@@ -31,18 +31,21 @@ fn view(knowledge: &Knowledge<'_>, picture: &Picture<'_>, row: &PoolRow<'_>) -> 
     let wanted = row.wanted.map(|(_, pool)| pool);
     let table = row.seen.map_or(&[][..], |seen| seen.table.as_slice());
     let transport = wanted.map(|pool| pool.protocol).or_else(|| listener_of(picture, row).map(|l| l.key.transport));
-    let by_source_only = match wanted {
-        Some(pool) => pool.lb_algorithm == Algorithm::SourceIp,
-        None => row.seen.is_some_and(|seen| seen.record.picker == Picker::SourceIp),
+    let algorithm = match wanted {
+        Some(pool) => pool.lb_algorithm,
+        None => match row.seen.map_or(Picker::SourceIpPort, |seen| seen.record.picker) {
+            Picker::SourceIpPort => Algorithm::SourceIpPort,
+            Picker::SourceIp => Algorithm::SourceIp,
+            Picker::RoundRobin => Algorithm::RoundRobin,
+            Picker::LeastConnections => Algorithm::LeastConnections,
+        },
     };
-    let forward_mode = match wanted.map_or(ForwardMode::Nat, |pool| pool.forward_mode) {
-        ForwardMode::Nat => "nat",
-    };
+    let forward_mode = wanted.map_or(ForwardMode::Nat, |pool| pool.forward_mode);
     PoolView {
         name: row.label.clone(),
         protocol: transport.map(|transport| transport.name().to_owned()),
-        lb_algorithm: if by_source_only { "SOURCE_IP" } else { "SOURCE_IP_PORT" }.to_owned(),
-        forward_mode: forward_mode.to_owned(),
+        lb_algorithm: algorithm.name().to_owned(),
+        forward_mode: forward_mode.name().to_owned(),
         admin_state_up: wanted.map(|pool| pool.admin_state_up),
         operating_status: row.status,
         status_reason: row.reason.clone(),

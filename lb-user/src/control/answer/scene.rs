@@ -23,8 +23,8 @@ use crate::{
         kernel::KernelOptions, memory::MemoryDataplane,
     },
     model::{
-        Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, Name, OnMemberDown,
-        Pool, ProbePath, Topology, Weight,
+        Algorithm, ForwardMode, HealthMonitor, Listener, LoadBalancer, Member, Model, MonitorKind, MssClamp, Name,
+        OnMemberDown, Pool, ProbePath, Topology, TransitionHold, Weight,
     },
 };
 use lb_health::Handshake;
@@ -54,6 +54,7 @@ pub(in crate::control) fn member(called: &str, last: u8) -> Member {
         protocol_port: port(8080),
         weight: Weight::default(),
         backup: false,
+        connection_limit: None,
         admin_state_up: true,
         monitor_address: None,
         monitor_port: None,
@@ -66,6 +67,9 @@ pub(in crate::control) fn pool(called: &str, protocol: Transport, members: Vec<M
         protocol,
         lb_algorithm: Algorithm::SourceIpPort,
         forward_mode: ForwardMode::Nat,
+        session_persistence: None,
+        mss_clamp: MssClamp::Off,
+        transition_hold: TransitionHold::default(),
         admin_state_up: true,
         members,
         health_monitor: None,
@@ -93,6 +97,9 @@ fn listener(called: &str, protocol: Transport, at: u16, pool: &str) -> Listener 
         protocol,
         protocol_port: port(at),
         default_pool: Some(name(pool)),
+        allowed_cidrs: Vec::new(),
+        connection_limit: None,
+        new_flows_per_source: None,
         admin_state_up: true,
     }
 }

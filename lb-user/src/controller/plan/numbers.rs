@@ -31,7 +31,10 @@ use lb_common::{
 use super::PlanError;
 use crate::{
     compile::{Desired, MemberKey},
-    dataplane::{InstanceId, ListenerId, ListenerKey, MemberId, Observed, PoolId, VipId, tables::address_words},
+    dataplane::{
+        ForwardMode, InstanceId, ListenerId, ListenerKey, MemberId, Observed, ObservedPool, PoolId, VipId,
+        tables::address_words,
+    },
 };
 
 /// The id of everything desired.
@@ -211,8 +214,10 @@ fn by_label<'l>(pools: impl Iterator<Item = (&'l str, PoolId)>) -> BTreeMap<&'l 
 /// be sent to members that do not speak their family, not even for a moment.
 fn families(observed: &Observed) -> BTreeSet<(PoolId, bool)> {
     let clients = observed.listeners.iter().map(|(key, listener)| (listener.pool, key.vip));
-    let members =
-        observed.pools.iter().filter_map(|(id, pool)| Some((*id, observed.members.get(pool.table.first()?)?)));
+    // Packets that are wrapped get to members of either family.
+    let speaks = |pool: &ObservedPool| !matches!(pool.record.mode, ForwardMode::Ipip | ForwardMode::Gue);
+    let pools = observed.pools.iter().filter(|(_, pool)| speaks(pool));
+    let members = pools.filter_map(|(id, pool)| Some((*id, observed.members.get(pool.table.first()?)?)));
     clients.chain(members.map(|(id, member)| (id, member.address))).map(|(id, ip)| (id, ip.is_ipv4())).collect()
 }
 

@@ -1,85 +1,20 @@
-//! The table that spreads flows over a pool's members: Maglev's permutation
-//! fill (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load
-//! Balancer", NSDI 2016, §3.4), with weights. Pure.
-//!
-//! What must not be here: names, health, ids.
-//!
-//! Others rely on three things: the same set of members gives the same table
-//! whatever their order, every slot has a member if there is any, and the
-//! table's length depends on nothing but how many members the pool has
-//! configured. The last keeps a failing member from moving everybody: a table
-//! of another length is another table altogether.
+//! Maglev's permutation fill (Eisenbud et al., "Maglev: A Fast and Reliable Software
+//! Network Load Balancer", NSDI 2016, §3.4), with weights, to compare with: this is
+//! what pools had before, and what most balancers have. Shares are exact to a slot.
 
-use std::{collections::BinaryHeap, net::IpAddr};
+use std::collections::BinaryHeap;
 
-use lb_common::{
-    hash,
-    limits::{MAX_MEMBERS, MAX_TABLE_SLOTS},
-};
+use lb_common::hash;
+use lb_user::spread::Candidate;
 
-/// Somebody who may get slots.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Candidate {
-    /// Who it is: [`identity`].
-    pub identity: u64,
-    /// Its share, relative to the others. Zero gets no slot.
-    pub weight: u16,
-}
-
-/// Slots for each member that a table has at least (up to [`MAX_TABLE_SLOTS`]):
-/// the paper's figure for a share that is right to one per cent.
-const SLOTS_PER_MEMBER: u64 = 100;
-
-/// The hash that stands for a member: from its address and port alone, so that
-/// neither a new name nor another place in the file moves flows, and two
-/// balancers with the same members build the same table.
-#[must_use]
-pub fn identity(address: IpAddr, port: u16) -> u64 {
-    const SEED: u64 = 0x6d61_676c_6576_2e31;
-    let octets = match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
-    };
-    let bits = u128::from_be_bytes(octets);
-    hash::three(SEED, (bits >> 64) as u64, bits as u64, u64::from(port))
-}
-
-/// How many slots the table of a pool with so many configured members has: the
-/// smallest prime that is at least a hundred for each of the next power of two,
-/// or [`MAX_TABLE_SLOTS`]. The power of two lets a pool grow by a member
-/// without a new length most of the time.
-#[must_use]
-pub fn slots_for(members: usize) -> u32 {
-    let step = (members.max(1) as u64).checked_next_power_of_two().unwrap_or(u64::MAX);
-    let wanted = step.saturating_mul(SLOTS_PER_MEMBER);
-    match u32::try_from(wanted) {
-        Ok(wanted) if wanted < MAX_TABLE_SLOTS => {
-            (wanted..MAX_TABLE_SLOTS).find(|n| is_prime(*n)).unwrap_or(MAX_TABLE_SLOTS)
-        }
-        _ => MAX_TABLE_SLOTS,
-    }
-}
-
-/// Fills the table of a pool with `configured` members, of whom `candidates`
-/// may be used now. Each slot holds an index into `candidates`; the table is
-/// empty when nobody has a weight.
-///
-/// Each candidate gets its exact share rounded to a neighbouring whole number
-/// of slots, but at least one. Time is O(slots × ln slots): a millisecond or
-/// two for the largest table in optimised code. Candidates beyond
-/// [`MAX_MEMBERS`] are not used; a [`crate::model::Model`] never has as many.
-///
-/// The walks over the slots are made anew each time: that is two hashes for
-/// each candidate, of no account beside the steps that they take.
-#[must_use]
-pub fn table(candidates: &[Candidate], configured: usize) -> Vec<u16> {
-    let slots = slots_for(configured.max(candidates.len()));
+/// Each slot holds an index into `candidates`; the table is empty when nobody has a
+/// weight. `slots` is a prime, and no less than there are candidates.
+pub(super) fn table(candidates: &[Candidate], slots: u32) -> Vec<u16> {
     // Turns are taken in the order of identities, so the order given is of no
     // consequence. Two of the same identity (one pair in 2⁶⁴) share a
     // permutation and are told apart by weight, then by place.
     let mut turns: Vec<(u64, u16, u16)> = candidates
         .iter()
-        .take(MAX_MEMBERS as usize)
         .zip(0u16..)
         .filter(|(c, _)| c.weight > 0)
         .map(|(c, index)| (c.identity, c.weight, index))
@@ -221,11 +156,3 @@ impl Walk {
         }
     }
 }
-
-fn is_prime(n: u32) -> bool {
-    n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d))
-}
-
-#[cfg(test)]
-#[path = "maglev_tests.rs"]
-mod tests;

@@ -1,9 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::cast_sign_loss, reason = "a test stops where it fails")]
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    net::Ipv4Addr,
-};
+use std::{collections::HashSet, net::Ipv4Addr};
 
 use proptest::prelude::*;
 
@@ -69,9 +66,13 @@ fn a_single_member_gets_everything() {
 }
 
 #[test]
-fn the_weights_of_the_example_give_a_quarter_a_quarter_and_a_half() {
+fn the_weights_of_the_example_give_about_a_quarter_a_quarter_and_a_half() {
     let candidates = members(&[1, 1, 2]);
-    assert_eq!(counts(&candidates, &table(&candidates, 3)), [100, 100, 201]);
+    let counts = counts(&candidates, &table(&candidates, 3));
+    assert_eq!(counts.iter().sum::<usize>(), 401);
+    for (count, share) in counts.into_iter().zip([100.25, 100.25, 200.5]) {
+        assert!((count as f64 - share).abs() <= 0.05 * share + 3.0, "{count} for {share}");
+    }
 }
 
 #[test]
@@ -80,7 +81,7 @@ fn the_smallest_weight_beside_a_thousand_of_the_largest_gets_a_slot() {
     weights.push(1);
     let candidates = members(&weights);
     let counts = counts(&candidates, &table(&candidates, weights.len()));
-    assert_eq!(counts[1000], 1);
+    assert!((1..=2).contains(&counts[1000]), "{}", counts[1000]);
     assert_eq!(counts.iter().sum::<usize>(), 65537);
 }
 
@@ -94,37 +95,87 @@ fn more_small_weights_than_spare_slots_still_get_one_each() {
     assert_eq!(counts.iter().sum::<usize>(), 65537);
 }
 
+/// What moves needlessly when one of so many equal members fails, in a table of so
+/// many slots: on average and at most, over twenty of them; and the largest share
+/// of the mean that anybody has then.
+fn when_one_fails(n: u32, slots: u32) -> (f64, f64, f64) {
+    let all: Vec<_> = (1..=n).map(|i| member(i, 1)).collect();
+    let before = owners(&all, &table_of(slots, &all, all.len()));
+    let (mut sum, mut worst, mut tried, mut largest) = (0.0, 0.0f64, 0.0, 0.0f64);
+    for gone in (0..n as usize).step_by((n as usize / 20).max(1)) {
+        let mut rest = all.clone();
+        let gone = rest.remove(gone).identity;
+        let filled = table_of(slots, &rest, all.len());
+        let moved = moved_needlessly(&before, &owners(&rest, &filled), gone);
+        (sum, worst, tried) = (sum + moved, worst.max(moved), tried + 1.0);
+        let most = counts(&rest, &filled).into_iter().max().unwrap();
+        largest = largest.max(most as f64 * rest.len() as f64 / f64::from(slots));
+    }
+    println!("{n} in {slots}: mean {:.5}, worst {worst:.5}, largest share {largest:.3}", sum / tried);
+    (sum / tried, worst, largest)
+}
+
 #[test]
-fn a_failing_member_moves_few_flows_of_the_others() {
-    // Measured (mean, worst): 3 members 0.2 % and 0.3 %, 10 members 2.1 % and
-    // 2.6 %, 100 members 1.5 % and 1.7 %, 1000 members 0.6 % and 0.6 %.
-    for (n, mean_limit, worst_limit) in [(3u32, 0.01, 0.01), (10, 0.03, 0.04), (100, 0.02, 0.03), (1000, 0.01, 0.01)] {
-        let all: Vec<_> = (1..=n).map(|i| member(i, 1)).collect();
-        let before = owners(&all, &table(&all, all.len()));
-        let (mut sum, mut worst, mut tried) = (0.0, 0.0f64, 0.0);
-        for gone in (0..n as usize).step_by((n as usize / 20).max(1)) {
-            let mut rest = all.clone();
-            let gone = rest.remove(gone).identity;
-            let after = owners(&rest, &table(&rest, all.len()));
-            let moved = moved_needlessly(&before, &after, gone);
-            (sum, worst, tried) = (sum + moved, worst.max(moved), tried + 1.0);
-        }
-        println!("{n} members: mean {:.4}, worst {worst:.4} of all slots move though their member stays", sum / tried);
-        assert!(sum / tried <= mean_limit, "{n} members: mean {}", sum / tried);
+fn a_failing_member_moves_hardly_any_flows_of_the_others() {
+    // Of all slots. Measured: mean 0, 0.015 %, 0.13 % and 0.08 %. Maglev's fill
+    // moves 0.21 %, 0.56 %, 0.95 % and 0.58 %.
+    for (n, mean_limit, worst_limit) in
+        [(10, 0.0002, 0.0005), (100, 0.0005, 0.001), (400, 0.0018, 0.0025), (1000, 0.001, 0.0015)]
+    {
+        let (mean, worst, largest) = when_one_fails(n, MAX_TABLE_SLOTS);
+        assert!(mean <= mean_limit, "{n} members: mean {mean}");
         assert!(worst <= worst_limit, "{n} members: worst {worst}");
+        assert!(largest <= 1.05, "{n} members: {largest}");
+    }
+}
+
+#[test]
+fn so_it_is_with_the_fewer_slots_of_small_pools() {
+    // Measured: mean 0, 0.42 %, 0.16 % and 0.24 %; Maglev's fill: 0.2 %, 2.1 %, 1.9 % and 1.5 %.
+    for (n, mean_limit, worst_limit) in [(3, 0.005, 0.01), (10, 0.008, 0.015), (20, 0.005, 0.01), (100, 0.004, 0.006)] {
+        let (mean, worst, largest) = when_one_fails(n, slots_for(n as usize));
+        assert!(mean <= mean_limit, "{n} members: mean {mean}");
+        assert!(worst <= worst_limit, "{n} members: worst {worst}");
+        assert!(largest <= 1.05, "{n} members: {largest}");
     }
 }
 
 #[test]
 fn a_member_more_moves_few_flows_between_the_others() {
-    let all: Vec<_> = (1..=20).map(|i| member(i, 1)).collect();
-    let before = owners(&all[..19], &table(&all[..19], 19));
-    let after = owners(&all, &table(&all, 20));
-    let newcomer = all[19].identity;
-    let moved = before.iter().zip(&after).filter(|(b, a)| b != a && **a != newcomer).count();
-    // Measured: 62 of 3203, 1.9 %.
-    println!("{} of {} slots move between old members", moved, before.len());
-    assert!((moved as f64) < 0.03 * before.len() as f64);
+    for (n, limit) in [(20u32, 0.008), (1000, 0.002)] {
+        let all: Vec<_> = (1..=n).map(|i| member(i, 1)).collect();
+        let some = &all[..all.len() - 1];
+        let before = owners(some, &table(some, some.len()));
+        let after = owners(&all, &table(&all, all.len()));
+        let newcomer = all.last().unwrap().identity;
+        let moved = before.iter().zip(&after).filter(|(b, a)| b != a && **a != newcomer).count();
+        println!("{} of {} slots move between old members", moved, before.len());
+        assert!((moved as f64) < limit * before.len() as f64);
+    }
+}
+
+#[test]
+fn half_the_weight_moves_few_flows_between_the_others() {
+    let mut all: Vec<_> = (1..=100).map(|i| member(i, 2)).collect();
+    let before = owners(&all, &table_of(MAX_TABLE_SLOTS, &all, 100));
+    all[17].weight = 1;
+    let after = owners(&all, &table_of(MAX_TABLE_SLOTS, &all, 100));
+    let moved = before.iter().zip(&after).filter(|(b, a)| b != a && **b != all[17].identity).count();
+    println!("{moved} slots move between those whose weight stays");
+    assert!(moved < 65);
+    // What it gives up is half of what it had, and it takes nothing.
+    assert!(!before.iter().zip(&after).any(|(b, a)| b != a && *a == all[17].identity));
+}
+
+#[test]
+fn ten_thousand_members_all_get_slots() {
+    let weights: Vec<u16> = (0..10_000).map(|n| if n % 100 == 0 { 1 } else { 100 }).collect();
+    let candidates = members(&weights);
+    let counts = counts(&candidates, &table(&candidates, weights.len()));
+    assert!(counts.iter().all(|count| *count >= 1));
+    let most = weights.iter().zip(&counts).filter(|(w, _)| **w == 100).map(|(_, count)| *count).max().unwrap();
+    // A share is 6.6 slots.
+    assert!(most <= 8, "{most}");
 }
 
 #[test]
@@ -134,8 +185,8 @@ fn the_largest_table_is_filled_in_milliseconds() {
     let filled = table(&all, all.len());
     let took = began.elapsed();
     println!("1000 members, {} slots: {took:?}", filled.len());
-    // Generous, for a busy machine: it takes 2 ms.
-    assert!(took.as_millis() < 500, "{took:?}");
+    // Generous, for a busy machine: it takes a few milliseconds.
+    assert!(took.as_secs() < 5, "{took:?}");
 }
 
 #[test]
@@ -156,52 +207,11 @@ fn weights() -> impl Strategy<Value = Vec<u16>> {
     ]
 }
 
-/// The paper's fill without any of the shortcuts, as it was first written here.
-/// Other tables would move the flows of whoever updates.
-fn by_the_book(candidates: &[Candidate], configured: usize) -> Vec<u16> {
-    let slots = slots_for(configured.max(candidates.len()));
-    let mut turns: Vec<_> = candidates.iter().zip(0u16..).map(|(c, index)| (c.identity, c.weight, index)).collect();
-    turns.retain(|turn| turn.1 > 0);
-    turns.sort_unstable();
-    let shares = shares(&turns.iter().map(|t| t.1).collect::<Vec<_>>(), slots);
-    let rounds = u64::from(shares.iter().copied().max().unwrap());
-    let of = |(turn, share): (usize, &u32)| {
-        let share = u64::from(*share);
-        (0..share).map(move |k| (k * rounds / share, turn)).collect::<Vec<_>>()
-    };
-    let mut order: Vec<(u64, usize)> = shares.iter().enumerate().flat_map(of).collect();
-    order.sort_unstable();
-    let offset = |turn: usize| u64::from(hash::scale(hash::one(1, turns[turn].0), slots));
-    let skip = |turn: usize| u64::from(hash::scale(hash::one(2, turns[turn].0), slots - 1)) + 1;
-    let mut steps = vec![0u64; turns.len()];
-    let mut filled = vec![None; slots as usize];
-    for (_, turn) in order {
-        loop {
-            let slot = ((offset(turn) + steps[turn] * skip(turn)) % u64::from(slots)) as usize;
-            steps[turn] += 1;
-            if filled[slot].is_none() {
-                filled[slot] = Some(turns[turn].2);
-                break;
-            }
-        }
-    }
-    filled.into_iter().flatten().collect()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_table_is_the_papers_to_the_slot(weights in weights(), spare in 0usize..200) {
-        let candidates = members(&weights);
-        if weights.iter().any(|w| *w > 0) {
-            let configured = weights.len() + spare;
-            prop_assert_eq!(table(&candidates, configured), by_the_book(&candidates, configured));
-        }
-    }
-
-    #[test]
-    fn shares_are_exact_to_the_slot(weights in weights(), spare in 0usize..5) {
+    fn shares_are_right_to_five_per_cent_and_a_few_slots(weights in weights(), spare in 0usize..5) {
         let candidates = members(&weights);
         let filled = table(&candidates, weights.len() + spare);
         let total: u64 = weights.iter().map(|w| u64::from(*w)).sum();
@@ -210,17 +220,18 @@ proptest! {
         } else {
             prop_assert_eq!(filled.len(), slots_for(weights.len() + spare) as usize);
             let counts = counts(&candidates, &filled);
-            // Each slot given to somebody whose share rounds to none is taken
-            // from one of the largest.
             let exact = |w: u16| filled.len() as f64 * f64::from(w) / total as f64;
-            let given = weights.iter().filter(|w| **w > 0 && exact(**w) < 1.0).count();
+            // Whose share is no slot gets one at the expense of all others.
+            let given: f64 = weights.iter().filter(|w| **w > 0).map(|w| (1.0 - exact(*w)).max(0.0)).sum();
+            let left = 1.0 - given / filled.len() as f64;
             for (weight, count) in weights.iter().zip(counts) {
                 if *weight == 0 {
                     prop_assert_eq!(count, 0);
                 } else {
-                    let off = count as f64 - exact(*weight);
-                    prop_assert!(count >= 1);
-                    prop_assert!(off < 1.0 && off > -1.0 - given as f64, "{weight}: {count} for {}", exact(*weight));
+                    let (share, count) = (exact(*weight), count as f64);
+                    prop_assert!(count >= 1.0);
+                    prop_assert!(count >= 0.95 * share * left - 4.0, "{}: {} for {}", weight, count, share);
+                    prop_assert!(count <= (1.05 * share).max(share + 2.0).max(2.0), "{}: {} for {}", weight, count, share);
                 }
             }
         }
@@ -244,18 +255,5 @@ proptest! {
         let some: Vec<_> = all.iter().copied().filter(|c| c.weight > 0).collect();
         let (a, b) = (table(&all, all.len()), table(&some, all.len()));
         prop_assert_eq!(owners(&all, &a), owners(&some, &b));
-    }
-
-    #[test]
-    fn turns_are_spread_evenly(shares in prop::collection::vec(1u32..50, 1..20)) {
-        let order = order_of_turns(&shares);
-        let mut seen: BTreeMap<usize, u32> = BTreeMap::new();
-        for turn in &order {
-            *seen.entry(*turn as usize).or_default() += 1;
-        }
-        prop_assert_eq!(order.len() as u32, shares.iter().sum::<u32>());
-        for (turn, share) in shares.iter().enumerate() {
-            prop_assert_eq!(seen.get(&turn).copied().unwrap_or(0), *share);
-        }
     }
 }
