@@ -99,6 +99,10 @@ pub(crate) fn forward<F: Family, T: Tables>(
 fn attention<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival, pool: PoolEntry) -> Choice {
     let choice = ask(packet, tables, of_family::<F>(Call::Attend4, Call::Attend6), arrival);
     if choice != Choice::UNKNOWN {
+        // A SYN sent again: the first may have been lost behind us.
+        if pool.has(PoolEntry::CLAMPS_MSS) && arrival.segment.opens() {
+            mss::clamp_for(packet, tables, &arrival.segment, tables.pool(arrival.listener.pool()), ForwardMode::Nat);
+        }
         return choice;
     }
     // The flow may have begun while the members were reached another way.
