@@ -111,8 +111,6 @@ drop_reasons! {
     TcpFlags = 36, "tcp_flags";
     /// There is no address to send encapsulated packets to the member from: set encap_sources, or give the interface an address.
     EncapSourceMissing = 37, "encap_source_missing";
-    /// A packet names its own source as its destination: forged (LAND).
-    Land = 38, "land";
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use lb_common::{
     drop_reason::DropReason::{
         self, AdvertStranger, AdvertTtl, ChecksumTooLong, ClientPathGone, ConnectionLimit, EncapSourceMissing,
         ExtensionHeaders, FlowChanged, FlowTableFull, FlowUnknown, Fragment, FragmentUnknown, IcmpUnknownFlow,
-        IcmpUnsupported, InterfaceUnknown, Land, MalformedControl, MalformedIpv4, MalformedIpv6, MalformedTransport,
+        IcmpUnsupported, InterfaceUnknown, MalformedControl, MalformedIpv4, MalformedIpv6, MalformedTransport,
         MemberConnectionLimit, MemberDownReset, MemberMissing, MemberUnresolved, NoHeadroom, NoListener, NotActive,
         NotConfigured, OtherStation, PoolEmpty, SnatPortsExhausted, SourceIsVip, SourceNotAllowed, SourceRate,
         TcpFlags, TooBig, TtlExpired, UnsupportedProtocol,
@@ -218,7 +218,6 @@ const fn look_at(reason: DropReason) -> &'static str {
             "Give the interface towards the members an address of their family, or write a prefix of it into \
              `encap_sources` of `[dataplane]`."
         }
-        Land => "Somebody forges packets. Filter spoofed addresses where clients come in.",
     }
 }
 

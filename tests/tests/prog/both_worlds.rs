@@ -11,8 +11,10 @@ use krater_tests::packets::{
 use lb_common::drop_reason::DropReason;
 
 /// What no single packet can be dropped for, and why.
-const OUT_OF_REACH: [(DropReason, &str); 1] =
-    [(DropReason::FlowChanged, "another CPU has to take the entry between two instructions of this one")];
+const OUT_OF_REACH: [(DropReason, &str); 2] = [
+    (DropReason::FlowChanged, "another CPU has to take the entry between two instructions of this one"),
+    (DropReason::NoHeadroom, "frames of both worlds have room in front of them"),
+];
 
 fn group(name: &str) -> Result<()> {
     let fixtures = GROUPS.iter().find(|g| g.name == name).map_or(&[][..], |g| g.fixtures);
@@ -65,6 +67,16 @@ fn a_client_is_told_why() -> Result<()> {
 #[test]
 fn members_are_chosen_and_kept() -> Result<()> {
     group("members")
+}
+
+#[test]
+fn what_rules_refuse_is_refused() -> Result<()> {
+    group("guards")
+}
+
+#[test]
+fn members_that_answer_by_themselves_are_reached() -> Result<()> {
+    group("modes")
 }
 
 #[test]
