@@ -63,7 +63,8 @@ pub(super) fn measure(harness: &mut Harness, scene: &Scene, case: &Case, effort:
         let nothing = harness.run(Target::NoOp, &mut stream, effort.packets)?;
         ensure!(nothing.action == XDP_TX, "the no-op gave action {}", nothing.action);
         let before = scene.counts()?;
-        let grow = if case.setting.grows() { Some(harness.run(Target::Grow, &mut stream, effort.packets)?) } else { None };
+        let grow =
+            if case.setting.grows() { Some(harness.run(Target::Grow, &mut stream, effort.packets)?) } else { None };
         let krater = harness.run(Target::Krater, &mut stream, effort.packets)?;
         let after = scene.counts()?;
         check(case, &krater, &before, &after, effort.packets)

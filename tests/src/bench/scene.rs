@@ -14,9 +14,8 @@ use lb_common::{
     config::IdleLimits, counters::Event, drop_reason::DropReason, flow_note::RING_NOTES, mac::Mac, member::MemberState,
 };
 use lb_user::dataplane::{
-    ListenerRules, MemberPath,
-    Dataplane as _, FlowRecord, ListenerId, MemberId, MemberRecord, NextHop, Op, PoolId, PoolRecord, Statistics as _,
-    VipId,
+    Dataplane as _, FlowRecord, ListenerId, ListenerRules, MemberId, MemberPath, MemberRecord, NextHop, Op, PoolId,
+    PoolRecord, Statistics as _, VipId,
     exchange::{FlowExchange as _, KernelExchange},
     kernel::{KernelDataplane, KernelOptions},
 };
