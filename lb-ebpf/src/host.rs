@@ -729,7 +729,7 @@ impl<A: FlowArrays> Tables for HostTables<A> {
     }
 
     fn route(&self, packet: &Packet<'_>, _: Ingress, _: [u64; 2]) -> Option<Way> {
-        let destination = if let Some(ip) = packet.view::<Ipv6>(NETWORK_OFFSET).filter(|ip| version(*ip) == 6) {
+        let destination = if let Some(ip) = packet.view::<Ipv6>(NETWORK_OFFSET).filter(|ip| version(ip) == 6) {
             ip.destination
         } else {
             [u64::from(packet.view::<Ipv4>(NETWORK_OFFSET)?.destination), 0]

@@ -58,7 +58,7 @@ pub(crate) fn signs(packet: &Packet<'_>, offset: usize, length: usize, whole: bo
     // of the pipeline once for each.
     let kind = opaque(first.kind.into());
     let beyond = opaque(15u64.wrapping_sub(kind)) >> 63;
-    let sign = SIGNS >> ((kind | beyond.wrapping_neg()) & 15) * 4 & 0xf;
+    let sign = (SIGNS >> (((kind | beyond.wrapping_neg()) & 15) * 4)) & 0xf;
     // The padding behind a chunk is none of its length (RFC 9260 §3.2).
     let is_init = (kind ^ chunk::INIT).wrapping_sub(1) >> 63;
     let has_more = ((claimed + 3) as u64).wrapping_sub(room as u64) >> 63;

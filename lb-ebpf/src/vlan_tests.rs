@@ -35,6 +35,9 @@ fn with_tables<R>(tags: Tags, work: impl FnOnce(&Host) -> R) -> R {
     })
 }
 
+/// TPID and TCI of each tag.
+type Headers<'t> = &'t [(u16, u16)];
+
 /// A frame of a packet to an address, in these tags.
 fn frame(tags: &[(u16, u16)], destination: [u8; 4], rest: &[u8]) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9];
@@ -81,7 +84,7 @@ proptest! {
 fn other_networks_and_other_addresses_keep_their_tags() {
     let (c, s) = (Tags::CUSTOMER, Tags::SERVICE);
     let ours = Tags::vlan(100);
-    let cases: [(&[(u16, u16)], [u8; 4]); 6] = [
+    let cases: [(Headers<'_>, [u8; 4]); 6] = [
         (&[(c, 101)], VIP),
         (&[(s, 100)], VIP),
         (&[(c, 100), (c, 5)], VIP),

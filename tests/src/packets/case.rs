@@ -37,8 +37,9 @@ pub fn dump(frame: &[u8]) -> String {
     frame.chunks(16).map(row).collect::<Vec<_>>().join("\n")
 }
 
+/// Asserts that a frame is the one it should be.
 #[track_caller]
-fn assert_frame(found: &[u8], expected: &[u8]) {
+pub fn assert_frame(found: &[u8], expected: &[u8]) {
     assert!(found == expected, "the frame is\n{}\nand should be\n{}", dump(found), dump(expected));
 }
 
@@ -48,8 +49,9 @@ impl<'w> Case<'w> {
         Self { world, reached: BTreeSet::new() }
     }
 
+    /// The frame has this fate, and these events are counted besides.
     #[track_caller]
-    fn send(&mut self, frame: &[u8], fate: Fate, events: &[Event]) -> Outcome {
+    pub fn send(&mut self, frame: &[u8], fate: Fate, events: &[Event]) -> Outcome {
         let outcome = self.world.send(frame);
         assert_eq!((outcome.fate, &outcome.events), (fate, &once(events)), "fate and events of\n{}", dump(frame));
         outcome

@@ -24,7 +24,7 @@ use nix::{
 
 use super::{
     scene::{OWN, OWN_BACK},
-    world::{Fate, Host, INGRESS, Outcome, World, counted, in_order, options},
+    world::{Fate, Host, INGRESS, Outcome, TRUNK, World, counted, in_order, options},
 };
 use crate::rig::command;
 
@@ -185,6 +185,10 @@ impl Pair {
         self.kernel.dataplane.enter_port(1, back, false, OWN_BACK)?;
         self.host.enter_port(0, INGRESS, OWN);
         self.host.enter_port(1, back, OWN_BACK);
+        for (port, tags) in TRUNK {
+            self.kernel.dataplane.enter_trunk_port(port, INGRESS, tags, false, OWN)?;
+        }
+        self.host.enter_trunk();
         Ok(())
     }
 

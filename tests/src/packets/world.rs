@@ -9,6 +9,7 @@ use lb_common::{
     counters::{EVENTS, Event},
     drop_reason::DropReason,
     mac::Mac,
+    port::Tags,
 };
 use lb_ebpf::{
     host::{Arrays, FlowArrays as _, HostTables, OwnedArrays},
@@ -32,6 +33,14 @@ const HEADROOM: usize = 256;
 /// Index of the interface that every frame comes in by: that of
 /// `BPF_PROG_TEST_RUN`, which is the loopback interface.
 pub const INGRESS: u32 = 1;
+/// Ports of the networks that come in by the same interface, with tags: one
+/// tag, one of priority alone, two with each outer kind.
+pub const TRUNK: [(u16, Tags); 4] = [
+    (2, Tags::vlan(1000)),
+    (3, Tags::vlan(0)),
+    (4, Tags::new((Tags::SERVICE, 20), Some((Tags::CUSTOMER, 3000)))),
+    (5, Tags::new((Tags::CUSTOMER, 20), Some((Tags::CUSTOMER, 3001)))),
+];
 
 /// What became of a frame, as both worlds can tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -184,6 +193,7 @@ impl Host {
         if with_ports {
             host.enter_port(0, INGRESS, OWN);
             host.enter_port(1, INGRESS + 1, OWN_BACK);
+            host.enter_trunk();
         }
         host
     }
@@ -199,6 +209,14 @@ impl Host {
     /// Enters an interface.
     pub fn enter_port(&self, port: u16, ifindex: u32, mac: Mac) {
         self.tables().arrays.ports()[usize::from(port)].set(ifindex, false, mac);
+    }
+
+    /// Enters [`TRUNK`] on the interface that frames come in by.
+    pub fn enter_trunk(&self) {
+        for (port, tags) in TRUNK {
+            self.enter_port(port, INGRESS, OWN);
+            self.tables().arrays.ports()[usize::from(port)].tags.store(tags.0, Relaxed);
+        }
     }
 
     /// What the pipeline runs on.

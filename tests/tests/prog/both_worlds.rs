@@ -85,6 +85,21 @@ fn a_virtual_router_is_heard_and_obeyed_as_its_instance_says() -> Result<()> {
 }
 
 #[test]
+fn tags_are_off_inside_and_on_outside() -> Result<()> {
+    group("vlan")
+}
+
+#[test]
+fn fragments_follow_their_first_one() -> Result<()> {
+    group("fragments")
+}
+
+#[test]
+fn sctp_goes_its_way() -> Result<()> {
+    group("sctp")
+}
+
+#[test]
 fn an_interface_nobody_entered_is_no_way_in() -> Result<()> {
     apart(|| {
         run(&mut Pair::load()?, WITHOUT_PORTS);

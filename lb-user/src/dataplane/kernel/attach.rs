@@ -152,13 +152,29 @@ impl KernelDataplane {
     /// # Errors
     /// When a map refuses it.
     pub fn enter_port(&mut self, port: u16, ifindex: u32, generic: bool, mac: Mac) -> Result<(), DataplaneError> {
+        self.enter_trunk_port(port, ifindex, Tags::NONE, generic, mac)
+    }
+
+    /// The same for frames that have these tags on the interface.
+    ///
+    /// # Errors
+    /// As [`KernelDataplane::enter_port`].
+    pub fn enter_trunk_port(
+        &mut self,
+        port: u16,
+        ifindex: u32,
+        tags: Tags,
+        generic: bool,
+        mac: Mac,
+    ) -> Result<(), DataplaneError> {
         let number = u32::from(port);
         self.tx_ports
             .set(number, ifindex, None, 0)
             .map_err(kernel(format!("enter interface {ifindex} into TX_PORTS")))?;
         self.ports
-            .insert(place(ifindex, Tags::NONE), number, 0)
+            .insert(place(ifindex, tags), number, 0)
             .map_err(kernel(format!("enter interface {ifindex} into PORT_OF_INTERFACE")))?;
+        self.arrays.ports()[usize::from(port)].tags.store(tags.network().0, std::sync::atomic::Ordering::Relaxed);
         self.arrays.ports()[usize::from(port)].set(ifindex, generic, mac);
         Ok(())
     }
