@@ -87,9 +87,23 @@ fn opened<F: Family, T: Tables>(
     let snat_port = back.extra();
     publish(entry.ctl(), Ctl::new(Stage::New, snat_port, member_id, now, 0));
     publish(forward.ctl(), Ctl::new(Stage::New, snat_port, member_id, now, digest));
+    // A listener that was removed meanwhile has had its flows forgotten: either
+    // this one was seen then, or its listener is seen to be gone now.
+    if !stands(packet, tables, facts, whose) {
+        replace(forward.ctl(), Ctl::new(Stage::New, snat_port, member_id, now, digest), Ctl::FREE);
+        replace(entry.ctl(), Ctl::new(Stage::New, snat_port, member_id, now, 0), Ctl::FREE);
+        return Err(DropReason::NoListener);
+    }
     live::began(tables, whose as u16, member_id);
     tables.count_new_flow(whose as u16, member_id);
     Ok(Choice::member(member_id, snat_port, ForwardMode::Nat))
+}
+
+/// Whether the listener that a flow was opened for is still there.
+#[inline(always)]
+fn stands<T: Tables>(packet: &Packet<'_>, tables: &T, facts: Facts, whose: u64) -> bool {
+    let Some((_, port)) = facts.headers().1.ports(packet) else { return false };
+    lookup::listener(tables, listener::key_of((whose >> 16) as u16, port)).is_some_and(|l| l.id() == whose as u16)
 }
 
 /// Stores all of both entries but their control words, for which it returns the
