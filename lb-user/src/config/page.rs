@@ -135,10 +135,10 @@ Packets come from the balancer's own address towards the member. A packet grows 
 
 ## Changing a pool
 
-`lb_algorithm`, `forward_mode`, weights and members can change at any time. In `nat` and `dnat` each flow is remembered and
-stays where it is. In `dsr`, `ipip` and `gue` a flow goes where the pool's table says, and only flows that a change concerns
-are remembered, from their next packet on: `transition_hold` says how long that may take to come. ROUND_ROBIN,
-LEAST_CONNECTIONS, `session_persistence` and limits remember every flow.
+`lb_algorithm`, `forward_mode`, weights and members can change at any time. In `nat` each flow is remembered and stays where
+it is. In the other modes a flow goes where the pool's table says, and only flows that a change concerns are remembered, from
+their next packet on: `transition_hold` says how long that packet may take to come. With `ROUND_ROBIN`, `LEAST_CONNECTIONS`,
+`session_persistence` or a `connection_limit` every flow is remembered.
 
 ";
 

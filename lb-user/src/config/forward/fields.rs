@@ -47,8 +47,8 @@ pub(in crate::config) static TRANSITION_HOLD: Field = Field {
     example: "60",
     meaning: "How long after a change of the pool its established flows stay with the member that they had, though \
               nothing has been heard from them meanwhile and the change gives them to another. Those that are heard \
-              from stay for as long as they live. Matters to the modes in which no flow is remembered (`dsr`, `ipip`, \
-              `gue`) and to changes of the mode.",
+              from stay for as long as they live. Matters where flows are not remembered: in the modes other than \
+              `nat`, and when the mode changes.",
 };
 
 /// `[loadbalancer.pool.session_persistence]`.
