@@ -154,12 +154,12 @@ mod tests {
     fn a_listener_is_shown_with_its_traffic() {
         let text = show(&sample::listener(), Screen::default());
         for line in [
-            "vip_address          192.0.2.10",
-            "status_reason        pool web/app: 1 of 2 members is down: app-2 (connection refused)",
-            "status_since         2023-11-14T22:08:20.000Z",
-            "active_flows         42",
-            "flows_new            12.3 k",
-            "bytes_in             4.5 MiB",
+            "vip_address           192.0.2.10",
+            "status_reason         pool web/app: 1 of 2 members is down: app-2 (connection refused)",
+            "status_since          2023-11-14T22:08:20.000Z",
+            "active_flows          42",
+            "flows_new             12.3 k",
+            "bytes_in              4.5 MiB",
             "allowed_cidrs         198.51.100.0/24, 203.0.113.7/32",
             "connection_limit      10000",
             "live_connections      41",

@@ -281,9 +281,11 @@ impl Daemon {
         }
     }
 
-    /// Sets the monitors to the pool file and to what operators changed.
+    /// Sets the monitors to the pool file, to what operators changed and to where VIPs are.
     fn monitor(&mut self) {
-        let targets = health::targets(self.controller.model(), self.controller.overrides());
+        let interfaces = self.attachments.iter().map(|a| (a.port, a.ifindex)).collect();
+        let ways = health::Ways { next_hops: self.controller.next_hops(), interfaces };
+        let targets = health::targets(self.controller.model(), self.controller.overrides(), &ways);
         self.controller.watch(targets.iter().map(|t| t.member.clone()).collect());
         self.monitors.set(targets);
     }
@@ -401,6 +403,9 @@ impl Daemon {
         let hops = self.hops.borrow_and_update().clone();
         self.controller.set_hops(&hops);
         self.monitors.set_unreachable(&hops.missing);
+        if health::asks_vips(self.controller.model()) {
+            self.monitor();
+        }
         self.follow_facts();
         self.attach_where_changed(&hops).await;
         self.follow_pair();
