@@ -93,6 +93,12 @@ pub struct Lateness {
 pub struct Workload {
     /// Members watched.
     pub members: usize,
+    /// Of those, the ones that are up.
+    pub up: usize,
+    /// And those that are down.
+    pub down: usize,
+    /// Those that need more successes to come up because they flap.
+    pub damped: usize,
     /// Probes under way.
     pub in_flight: usize,
     /// Most probes that have been under way at once.

@@ -18,7 +18,7 @@ use std::{
 
 use crate::{
     engine::{Finding, MAX_IN_FLIGHT, Target, TargetId},
-    machine::{Machine, Pace},
+    machine::{Machine, Pace, Verdict},
     outcome::{Failure, Outcome},
     question::Question,
     raw::Slot,
@@ -67,7 +67,10 @@ pub(crate) struct Roster {
     plan: BinaryHeap<Reverse<(Duration, Slot, u64)>>,
     unreachable: BTreeMap<IpAddr, Unreachable>,
     findings: BTreeMap<TargetId, Finding>,
+    /// Without what is counted when somebody looks.
     workload: Workload,
+    /// Whether it was said that too many probes are under way.
+    full: bool,
     serial: u64,
 }
 
@@ -235,7 +238,11 @@ impl Roster {
 
     /// The next member that is to be asked now; its probe is under way from here on.
     pub(crate) fn start_due(&mut self, now: Duration) -> Option<Start> {
-        if self.next_due()? > now {
+        let Some(due) = self.next_due() else {
+            self.complain();
+            return None;
+        };
+        if due > now {
             return None;
         }
         let Reverse((due, slot, serial)) = self.plan.pop()?;
@@ -246,6 +253,18 @@ impl Roster {
         self.workload.lateness.note(now.saturating_sub(due), member.pace.delay);
         let question = Arc::clone(&member.question);
         Some(Start { ticket: Ticket { slot, serial }, question, patience: member.pace.timeout })
+    }
+
+    /// Says once that members are not asked in time, until half as many probes are under way.
+    fn complain(&mut self) {
+        let in_flight = self.workload.in_flight;
+        if in_flight >= MAX_IN_FLIGHT && !self.full {
+            tracing::warn!(
+                "{in_flight} probes are under way, which is as many as can be: members are asked late until some of \
+                 them end; give monitors shorter timeouts or longer delays"
+            );
+        }
+        self.full = in_flight >= MAX_IN_FLIGHT || self.full && in_flight > MAX_IN_FLIGHT / 2;
     }
 
     /// The ticket of the probe that a slot has under way.
@@ -299,8 +318,14 @@ impl Roster {
     }
 
     /// What the monitors as a whole are doing.
-    pub(crate) const fn workload(&self) -> Workload {
-        self.workload
+    pub(crate) fn workload(&self) -> Workload {
+        let mut workload = self.workload;
+        for machine in self.members.iter().flatten().map(|member| &member.machine) {
+            workload.up += usize::from(machine.verdict() == Some(Verdict::Up));
+            workload.down += usize::from(machine.verdict() == Some(Verdict::Down));
+            workload.damped += usize::from(machine.damping() > 0);
+        }
+        workload
     }
 }
 

@@ -166,6 +166,13 @@ impl Request {
     pub const fn is_about_health(&self) -> bool {
         matches!(self, Self::ListHealth { .. } | Self::ShowHealth { .. })
     }
+
+    /// Whether it asks how all members are and wants to see none of them: whoever asks
+    /// again and again need not have everything looked at.
+    #[must_use]
+    pub const fn asks_how_all_are(&self) -> bool {
+        matches!(self, Self::ListHealth { pool: None, failing: false, limit: 0 })
+    }
 }
 
 /// What a VRRP instance can be told to do.

@@ -7,7 +7,7 @@ use super::{
     *,
 };
 use crate::{
-    control::{status::Object, view::OperatingStatus},
+    control::{events::Kind, status::Object, view::OperatingStatus},
     dataplane::{memory::MemoryDataplane, tables::frames::next_hop},
 };
 
@@ -33,9 +33,9 @@ fn a_table_that_is_full_for_a_moment_is_told_once_and_got_over_by_another_try() 
 
     let of = |pool: &'static str| members.iter().map(move |n| key(pool, *n));
     controller.watch(of("web/app").chain(of("web/dns")).collect());
-    controller.set_verdict(HealthEvent { member: key("web/dns", 1), ..event(1, Verdict::Down) });
+    controller.set_verdict(&HealthEvent { member: key("web/dns", 1), ..event(1, Verdict::Down) });
     assert!(controller.follow() && controller.failed_at().is_none());
-    controller.set_verdict(event(2, Verdict::Down));
+    controller.set_verdict(&event(2, Verdict::Down));
     assert!(!controller.follow() && controller.failed_at().is_some());
     let told = controller.daemon.last_error.take().unwrap();
     assert!(told.message.contains("SLOTS is full"), "{}", told.message);
@@ -63,12 +63,12 @@ fn verdicts_about_members_that_are_not_watched_count_for_nothing() {
     let mut controller =
         Controller::new(small_dataplane(2500), model, Overrides::default(), DaemonView::default()).unwrap();
     controller.watch([key("web/app", 1)].into());
-    controller.set_verdict(event(1, Verdict::Down));
-    controller.set_verdict(event(2, Verdict::Down));
+    controller.set_verdict(&event(1, Verdict::Down));
+    controller.set_verdict(&event(2, Verdict::Down));
     assert_eq!(controller.health, HealthView::from([(key("web/app", 1), Verdict::Down)]));
     // Watched no more, it is forgotten, and an event that was on its way comes too late.
     controller.watch(BTreeSet::new());
-    controller.set_verdict(event(1, Verdict::Down));
+    controller.set_verdict(&event(1, Verdict::Down));
     assert!(controller.health.is_empty() && controller.health_reasons.is_empty());
 }
 
@@ -82,17 +82,39 @@ fn told(events: &[Event]) -> Vec<(Kind, &str, &str)> {
 }
 
 #[test]
+fn members_of_a_pool_by_another_name_keep_what_was_found_about_them() {
+    let model = Model::new(vec![web(&[1, 2])]).unwrap();
+    let mut controller =
+        Controller::new(small_dataplane(5000), model, Overrides::default(), DaemonView::default()).unwrap();
+    controller.watch([key("web/app", 1), key("web/app", 2)].into());
+    controller.set_verdict(&event(1, Verdict::Down));
+    let renamed = [1, 2].map(|n| (key("web/app", n), key("shop/app", n)));
+    let mut shop = web(&[1, 2]);
+    shop.name = super::reconcile::world::name("shop");
+    controller.set_model(Model::new(vec![shop]).unwrap(), UNIX_EPOCH);
+    controller.rename(&renamed);
+    controller.watch([key("shop/app", 1), key("shop/app", 2)].into());
+    assert_eq!(controller.health, HealthView::from([(key("shop/app", 1), Verdict::Down)]));
+    assert_eq!(controller.health_reasons, BTreeMap::from([(key("shop/app", 1), "test".to_owned())]));
+}
+
+#[test]
 fn what_a_probe_met_is_the_text_of_a_members_events() {
     let model = Model::new(vec![web(&[1, 2])]).unwrap();
     let mut controller =
         Controller::new(small_dataplane(5000), model, Overrides::default(), DaemonView::default()).unwrap();
     controller.watch([key("web/app", 1)].into());
-    let down = controller.set_verdict(event(1, Verdict::Down)).unwrap();
+    let mut tidings = tidings::Tidings::default();
+    let mut tell = |event: &HealthEvent| {
+        let label = controller.set_verdict(event).unwrap();
+        tidings.take(Instant::now(), label, event).unwrap()
+    };
+    let down = tell(&event(1, Verdict::Down));
     assert_eq!((down.kind, down.text.as_str(), down.at), (Kind::MemberDown, "test", UNIX_EPOCH));
     assert_eq!(down.subject, "web/app/m1", "its label, as everywhere else");
     assert_eq!((&down.detail["address"], &down.detail["port"]), (&"10.0.0.1".into(), &8080.into()));
     let outcome = lb_health::Outcome::Answers(lb_health::Answer::Status(204));
-    let up = controller.set_verdict(HealthEvent { outcome, ..event(1, Verdict::Up) }).unwrap();
+    let up = tell(&HealthEvent { outcome, ..event(1, Verdict::Up) });
     assert_eq!((up.kind, up.text.as_str()), (Kind::MemberUp, "it answers: status 204"));
 }
 
@@ -106,7 +128,7 @@ fn statuses_are_told_when_they_change_and_keep_their_time_through_a_reload() {
     controller.converge();
     assert_eq!(controller.statuses(at(1)), [], "a first sight");
     controller.watch([key("web/app", 1), key("web/app", 2)].into());
-    controller.set_verdict(event(1, Verdict::Down));
+    controller.set_verdict(&event(1, Verdict::Down));
     controller.converge();
     let events = controller.statuses(at(2));
     let mut labels: Vec<_> = told(&events).into_iter().map(|(kind, label, _)| (kind, label)).collect();

@@ -24,6 +24,7 @@ use super::{
     pace::Pace,
     seconds,
     startup::{Signals, find_interfaces, fixed_field, load, options, raise_file_limit, read, warn_of, warn_of_moves},
+    tidings::Tidings,
 };
 use crate::{
     causes::chain,
@@ -40,18 +41,23 @@ use crate::{
         kernel::{KernelDataplane, Origin},
     },
     ha::{self, FlowSync, Pair, hook::Hooks},
-    health::{self, HealthEvent, Monitors},
+    health::{self, Monitors},
     heap,
     net::{self, Hops, NetError, NextHopWatch},
     store::{self, StoreError},
 };
 
+mod facts;
 mod failover;
 
-/// How often the maps are compared with what they should say even though
-/// nothing has happened: what somebody else wrote, and what failed, is mended
-/// then, and ids of members whose flows have ended are freed.
+/// How often a round begins in which the maps are compared with what was written to them,
+/// though nothing has happened: what somebody else wrote is mended then, and ids of
+/// members whose flows have ended are freed.
 const RESYNC: Duration = Duration::from_secs(30);
+
+/// The pause between two steps of a round, which are about eighty at the most. Whatever
+/// happens in between comes first.
+const STEP: Duration = Duration::from_millis(250);
 
 /// How long after a failure the maps are tried again, though nothing has
 /// happened. A full table of slots has room again after half a second.
@@ -158,6 +164,10 @@ struct Daemon {
     look_at: Option<Instant>,
     /// When what monitors and the network find may be followed.
     pace: Pace,
+    /// What is told of verdicts.
+    tidings: Tidings,
+    /// When the next step of a round of comparing is to be taken, if one is under way.
+    check_at: Option<Instant>,
 }
 
 /// What ends the daemon.
@@ -236,6 +246,8 @@ impl Daemon {
             told_behind: false,
             look_at: None,
             pace: Pace::default(),
+            tidings: Tidings::default(),
+            check_at: None,
         };
         this.watch_over(attachments).await;
         // Before a pair locks what there is.
@@ -286,8 +298,10 @@ impl Daemon {
         let interfaces = self.attachments.iter().map(|a| (a.port, a.ifindex)).collect();
         let ways = health::Ways { next_hops: self.controller.next_hops(), interfaces };
         let targets = health::targets(self.controller.model(), self.controller.overrides(), &ways);
-        self.controller.watch(targets.iter().map(|t| t.member.clone()).collect());
-        self.monitors.set(targets);
+        let watched = targets.iter().map(|t| t.member.clone()).collect();
+        let renamed = self.monitors.set(targets);
+        self.controller.rename(&renamed);
+        self.controller.watch(watched);
     }
 
     async fn serve(mut self, mut signals: Signals) -> Result<(), DaemonError> {
@@ -305,6 +319,7 @@ impl Daemon {
         self.look_soon();
         let end = loop {
             self.tell_of_data_path();
+            let tidings_at = self.tidings.due().map(Instant::from_std);
             let followers_until = self.desk.next_deadline().map(Instant::from_std);
             let facts_at = self.pace.due().map(Instant::from_std);
             let retry_at = self.controller.failed_at().map(|at| Instant::from_std(at + RETRY));
@@ -328,23 +343,24 @@ impl Daemon {
                 () = sleep_until(inheritance_ends), if inherits => {
                     inherits = false;
                     self.controller.forget_inherited();
-                    block_in_place(|| self.controller.converge());
-                    self.look_soon();
+                    self.follow_facts();
                 }
                 () = sleep_until(retry_at.unwrap_or(inheritance_ends)), if retry_at.is_some() => {
                     block_in_place(|| self.controller.converge());
                     self.look_soon();
                 }
                 () = sleep_until(self.look_at.unwrap_or(inheritance_ends)), if self.look_at.is_some() => self.look(),
+                () = sleep_until(tidings_at.unwrap_or(inheritance_ends)), if tidings_at.is_some() => self.tell_of_more(),
                 () = sleep_until(followers_until.unwrap_or(inheritance_ends)), if followers_until.is_some() => {
                     self.desk.expire(std::time::Instant::now());
                 }
                 _ = resync.tick() => {
-                    block_in_place(|| self.controller.converge());
-                    self.look_soon();
+                    self.controller.begin_round();
+                    self.check_at = Some(Instant::now());
                     let hops = self.hops.borrow().clone();
                     self.attach_where_changed(&hops).await;
                 }
+                () = sleep_until(self.check_at.unwrap_or(inheritance_ends)), if self.check_at.is_some() => self.check(),
                 _ = look_at_sync.tick(), if self.sync.is_running() => {
                     if let Some(event) = self.sync.news() {
                         self.desk.tell(event);
@@ -361,55 +377,6 @@ impl Daemon {
             }
         };
         self.finish(&end).await
-    }
-
-    /// Takes what the monitors have found.
-    fn judge(&mut self, events: Vec<HealthEvent>) {
-        for event in events {
-            if let Some(told) = self.controller.set_verdict(event) {
-                self.desk.push(told);
-            }
-        }
-        self.follow_facts();
-    }
-
-    /// Has packets follow what has been found, or leaves it for when it is time.
-    fn follow_facts(&mut self) {
-        let began = std::time::Instant::now();
-        if !self.pace.begins(began) {
-            return;
-        }
-        block_in_place(|| self.controller.follow());
-        self.pace.ended(began, std::time::Instant::now());
-        self.follow_pair();
-        self.look_soon();
-    }
-
-    fn look_soon(&mut self) {
-        self.look_at.get_or_insert_with(|| Instant::now() + LOOK);
-    }
-
-    /// Looks at the status of everything, and tells of what is another one.
-    fn look(&mut self) {
-        self.look_at = None;
-        // Whatever has changed may change who of a pair should be Active.
-        self.follow_pair();
-        for event in block_in_place(|| self.controller.statuses(SystemTime::now())) {
-            self.desk.push(event);
-        }
-    }
-
-    async fn follow_network(&mut self) {
-        let hops = self.hops.borrow_and_update().clone();
-        self.controller.set_hops(&hops);
-        self.monitors.set_unreachable(&hops.missing);
-        if health::asks_vips(self.controller.model()) {
-            self.monitor();
-        }
-        self.follow_facts();
-        self.attach_where_changed(&hops).await;
-        self.follow_pair();
-        self.look_soon();
     }
 
     async fn attach_where_changed(&mut self, hops: &Hops) {
@@ -498,6 +465,7 @@ impl Daemon {
                 let member = answer::find_member(self.controller.model(), member).ok();
                 member.and_then(|key| Some((key.clone(), self.monitors.record(&key)?))).into_iter().collect()
             }
+            request if request.asks_how_all_are() => BTreeMap::new(),
             _ => self.monitors.records(),
         };
         HealthKnowledge { records, workload: self.monitors.workload() }

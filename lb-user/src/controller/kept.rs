@@ -8,12 +8,14 @@
 //! Invariant others rely on: what is kept is what the maps would be read as, for
 //! nobody but the controller writes to them. Where that may not hold (after an
 //! error, or because somebody edited the maps by hand) it is thrown away, and
-//! everything is compiled, read and compared, as it is at every resync.
+//! everything is compiled, read and compared. A round of `resync` finds that out.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
+
+use lb_common::member::MemberState;
 
 use super::{
     plan::{Place, places, plan_lingering, plan_pool},
@@ -21,7 +23,7 @@ use super::{
 };
 use crate::{
     compile::{Lineup, Offers, Said},
-    dataplane::{Dataplane, Observed},
+    dataplane::{Dataplane, Observed, Op},
     model::Model,
 };
 
@@ -75,7 +77,6 @@ impl Kept {
     }
 
     /// What the maps say.
-    #[cfg(test)]
     pub(super) const fn observed(&self) -> &Observed {
         &self.observed
     }
@@ -83,6 +84,18 @@ impl Kept {
     /// What is offered.
     pub(super) const fn offers(&self) -> &Offers {
         &self.offers
+    }
+
+    /// Frees the ids of retired members that no flow names any more.
+    ///
+    /// # Errors
+    /// As [`super::reconcile::reconcile`]; what is kept is right all the same.
+    pub(super) fn release(&mut self, dataplane: &mut impl Dataplane) -> Result<Outcome, ReconcileError> {
+        let mut outcome = Outcome::default();
+        let retired = self.observed.members.iter().filter(|(_, member)| member.flags & MemberState::RETIRED != 0);
+        let ops = retired.map(|(id, _)| Op::ReleaseMember { id: *id }).collect();
+        carry_out(dataplane, &mut self.observed, ops, &mut outcome)?;
+        Ok(outcome)
     }
 
     /// Brings pools that have changed to what they should be. `model` is the one
@@ -122,4 +135,4 @@ impl Kept {
 
 #[cfg(test)]
 #[path = "kept_tests.rs"]
-mod tests;
+pub(super) mod tests;

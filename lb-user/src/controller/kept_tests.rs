@@ -10,7 +10,7 @@ use proptest::{prelude::*, sample::Index};
 
 use super::{
     super::{
-        Controller,
+        Checked, Controller,
         plan::plan,
         reconcile::{
             packets_tests::{address, some_override, world},
@@ -44,6 +44,8 @@ enum Step {
     Ways(Vec<u8>),
     /// All is compared.
     Resync,
+    /// All is compared with what is kept, in parts.
+    Round,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -54,10 +56,14 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (any::<Index>(), some_override()).prop_map(|(member, change)| Step::Set(member, change)),
         3 => prop::collection::vec(1u8..=4, 0..3).prop_map(Step::Ways),
         1 => Just(Step::Resync),
+        2 => Just(Step::Round),
     ]
 }
 
-fn controller(dataplane: MemoryDataplane, lbs: Vec<crate::model::LoadBalancer>) -> Controller<MemoryDataplane> {
+pub(in crate::controller) fn controller(
+    dataplane: MemoryDataplane,
+    lbs: Vec<crate::model::LoadBalancer>,
+) -> Controller<MemoryDataplane> {
     let model = Model::new(lbs).unwrap();
     let mut controller = Controller::new(dataplane, model, Overrides::default(), DaemonView::default()).unwrap();
     watch_all(&mut controller);
@@ -77,7 +83,7 @@ fn hops(controller: &Controller<MemoryDataplane>, unreached: &[u8]) -> Hops {
 }
 
 fn judge(controller: &mut Controller<MemoryDataplane>, member: MemberKey, up: bool) {
-    controller.set_verdict(HealthEvent {
+    controller.set_verdict(&HealthEvent {
         member,
         verdict: if up { Verdict::Up } else { Verdict::Down },
         outcome: lb_health::Outcome::Fails(lb_health::Failure::Told("test")),
@@ -108,13 +114,22 @@ fn take(controller: &mut Controller<MemoryDataplane>, step: &Step) {
         }
         Step::Ways(unreached) => controller.set_hops(&hops(controller, unreached)),
         Step::Resync => drop(controller.converge()),
+        Step::Round => {
+            controller.begin_round();
+            while let Checked::GoesOn = controller.check() {}
+        }
         Step::Verdicts(_) | Step::Set(..) => {}
     }
 }
 
-fn desired(controller: &Controller<MemoryDataplane>) -> Desired {
+pub(in crate::controller) fn desired(controller: &Controller<MemoryDataplane>) -> Desired {
     let Controller { model, overrides, health, next_hops, instances, .. } = controller;
     compile(model, overrides, health, next_hops, instances)
+}
+
+/// Some world, without what is said about its members.
+pub(in crate::controller) fn some_world() -> impl Strategy<Value = World> {
+    world()
 }
 
 /// Opens a connection at each TCP listener, so that members that go are not gone.

@@ -10,6 +10,7 @@
 //! while it lives.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -22,12 +23,12 @@ use crate::{
     compile::{HealthView, InstanceIntent, MemberKey, NextHops, Offers, Overrides, Said, Verdict, compile},
     control::{
         answer::{self, HealthKnowledge, Intent, Knowledge},
-        events::{Event, Kind},
+        events::Event,
         protocol::{MemberChange, Refusal, RefusalCode, Request, Response},
         survey::survey,
         view::{DaemonView, ErrorView, sync::SyncView, vrrp::VrrpView},
     },
-    dataplane::{Dataplane, DataplaneError, Describe, InstanceId, Statistics},
+    dataplane::{Dataplane, DataplaneError, Describe, InstanceId, Observed, Part, Statistics},
     health::HealthEvent,
     model::{Model, Weight},
     net::Hops,
@@ -41,11 +42,14 @@ mod kept;
 mod pace;
 pub mod plan;
 pub mod reconcile;
+mod resync;
 pub mod standing;
 mod startup;
+mod tidings;
 
 use kept::{Kept, Stale};
 use reconcile::{Outcome, ReconcileError};
+use resync::{Round, Step, agrees};
 
 /// That the maps are not as they should be.
 #[derive(Debug)]
@@ -54,6 +58,17 @@ struct Behind {
     tried: Instant,
     /// What was told about it.
     reason: String,
+}
+
+/// What came of a step of a round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Checked {
+    /// All is well so far.
+    GoesOn,
+    /// All is well, and the round is over.
+    Over,
+    /// Something was not, so everything was compared and mended. The round is over.
+    Mended,
 }
 
 /// What is known and wanted, and the data plane it is carried out on.
@@ -83,6 +98,8 @@ pub struct Controller<D> {
     kept: Option<Kept>,
     /// What has changed since the maps were as they should be.
     stale: Stale,
+    /// How far it has been looked whether they still are.
+    round: Round,
 }
 
 impl<D: Dataplane + Statistics + Describe> Controller<D> {
@@ -128,6 +145,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             standings: Standings::default(),
             kept: None,
             stale: Stale::Everything,
+            round: Round::default(),
         })
     }
 
@@ -164,7 +182,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         let desired = compile(&self.model, &self.overrides, &self.health, &self.next_hops, &self.instances);
         let offers = Offers::of(&desired);
         self.load_balancers_down = offers.load_balancers_down();
-        (self.kept, self.stale) = (None, Stale::Everything);
+        (self.kept, self.stale, self.round) = (None, Stale::Everything, Round::default());
         let reconciled = reconcile::reconcile_and_see(&mut self.dataplane, &desired).map(|(outcome, observed)| {
             self.kept = Some(Kept::new(&self.model, observed, offers));
             self.stale = Stale::NOTHING;
@@ -175,7 +193,7 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
 
     /// The same, at the cost of what has changed since the last time: for what
     /// packets wait for. It trusts that nobody else has written to the maps; what
-    /// somebody has is mended by the next [`Controller::converge`].
+    /// somebody has is found and mended by a round of [`Controller::check`].
     pub fn follow(&mut self) -> bool {
         let (Some(mut kept), Stale::Some { pools, addresses }) = (self.kept.take(), &self.stale) else {
             return self.converge();
@@ -191,16 +209,53 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         self.settle(followed)
     }
 
+    /// Begins a round of looking whether anybody else has written to the maps, if none
+    /// is under way.
+    pub fn begin_round(&mut self) {
+        if self.round.is_over() {
+            self.round = Round::BEGIN;
+        }
+    }
+
+    /// Goes on with the round, by a step of about a millisecond, and says what came of it.
+    pub fn check(&mut self) -> Checked {
+        let Some(kept) = &mut self.kept else {
+            // What was written last is not known: the maps are behind, or nothing is
+            // written yet. Trying again begins by reading all of them.
+            self.round = Round::default();
+            return Checked::Over;
+        };
+        let found = match self.round.step(kept.observed()) {
+            None => return Checked::Over,
+            Some(Step::Compare(part)) => match self.dataplane.observe_part(&part) {
+                Ok(seen) if agrees(&part, kept.observed(), &seen) => Ok(None),
+                Ok(_) => Err(format!("{part} in the maps are not as lbd has written them")),
+                Err(error) => Err(format!("read {part} in the maps: {}", chain(&error))),
+            },
+            Some(Step::Release) => match kept.release(&mut self.dataplane) {
+                Ok(outcome) => Ok(Some(outcome)),
+                Err(error) => Err(chain(&error)),
+            },
+        };
+        match found {
+            Ok(outcome) => {
+                if let Some(outcome) = outcome {
+                    tell_of(outcome);
+                }
+                if self.round.is_over() { Checked::Over } else { Checked::GoesOn }
+            }
+            Err(reason) => {
+                tracing::warn!("{reason}; all of them are compared with what they should say");
+                self.converge();
+                Checked::Mended
+            }
+        }
+    }
+
     fn settle(&mut self, reconciled: Result<Outcome, ReconcileError>) -> bool {
         match reconciled {
             Ok(outcome) => {
-                if outcome.done > 0 {
-                    tracing::info!(
-                        operations = outcome.done,
-                        retired = outcome.waiting,
-                        "data path brought up to date"
-                    );
-                }
+                tell_of(outcome);
                 self.behind = None;
                 true
             }
@@ -227,8 +282,8 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
 
     /// The number of each VRRP instance in the maps.
     pub fn instance_ids(&self) -> BTreeMap<String, InstanceId> {
-        let observed = self.dataplane.observe().unwrap_or_default();
-        observed.instances.into_iter().map(|(id, instance)| (instance.label, id)).collect()
+        let observed = self.in_maps(&Part::Rest);
+        observed.instances.iter().map(|(id, instance)| (instance.label.clone(), *id)).collect()
     }
 
     /// When [`Controller::converge`] last failed, unless it has got there since.
@@ -253,27 +308,27 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         self.stale = Stale::Everything;
     }
 
-    /// Takes a monitor's verdict, and says what is to be told of it.
-    pub fn set_verdict(&mut self, event: HealthEvent) -> Option<Event> {
-        // It may be watched no more since the probe was under way.
-        let label = self.watched.get(&event.member)?.clone();
-        let HealthEvent { member, verdict, outcome, at, .. } = event;
-        let reason = outcome.to_string();
-        let (pool, address, port) = (&member.pool, member.address, member.port);
-        match verdict {
-            Verdict::Up => tracing::info!(%pool, %address, port, "member is up"),
-            Verdict::Down => tracing::warn!(%pool, %address, port, %reason, "member is down"),
-        }
-        let (kind, text) = match verdict {
-            Verdict::Up => (Kind::MemberUp, format!("it answers: {reason}")),
-            Verdict::Down => (Kind::MemberDown, reason.clone()),
-        };
-        let told = Event::new(kind, label, text);
-        let told = told.at(at).with("pool", pool.clone()).with("address", address.to_string()).with("port", port);
-        self.health_reasons.insert(member.clone(), reason);
+    /// Takes a monitor's verdict, and returns the member's label, by which it is to be
+    /// told; `None` when it is watched no more since the probe was under way.
+    pub fn set_verdict(&mut self, event: &HealthEvent) -> Option<&str> {
+        let HealthEvent { member, verdict, outcome, .. } = event;
+        let label = self.watched.get(member)?;
+        self.health_reasons.insert(member.clone(), outcome.to_string());
         self.stale.pool(&member.pool);
-        self.health.insert(member, verdict);
-        Some(told)
+        self.health.insert(member.clone(), *verdict);
+        Some(label)
+    }
+
+    /// Takes over what was found about members that have another pool now, by its name at
+    /// least, and are asked the same: from, to. [`Controller::watch`] follows.
+    pub fn rename(&mut self, renamed: &[(MemberKey, MemberKey)]) {
+        for (from, to) in renamed {
+            let Some(verdict) = self.health.get(from).copied() else { continue };
+            let reason = self.health_reasons.get(from).cloned();
+            self.health_reasons.extend(reason.map(|reason| (to.clone(), reason)));
+            self.health.insert(to.clone(), verdict);
+            self.stale.pool(&to.pool);
+        }
     }
 
     /// Takes which members are monitored, and forgets the verdicts about all
@@ -323,9 +378,15 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
     /// Addresses of every member, those that are gone from the model and still
     /// have flows among them: what next hops are needed for.
     pub fn member_addresses(&self) -> BTreeSet<IpAddr> {
-        let observed = self.dataplane.observe().unwrap_or_default();
-        let in_maps = observed.members.into_values().map(|member| member.address);
+        let observed = self.in_maps(&Part::Everything);
+        let in_maps = observed.members.values().map(|member| member.address);
         self.member_keys().map(|key| key.address).chain(in_maps).collect()
+    }
+
+    /// What the maps say: as it is kept, or a part of it as they are read.
+    fn in_maps(&self, part: &Part) -> Cow<'_, Observed> {
+        let kept = self.kept.as_ref().map(|kept| Cow::Borrowed(kept.observed()));
+        kept.unwrap_or_else(|| Cow::Owned(self.dataplane.observe_part(part).unwrap_or_default()))
     }
 
     fn member_keys(&self) -> impl Iterator<Item = MemberKey> {
@@ -461,6 +522,13 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
             overrides.set_drain(member.clone(), drain);
         }
         Ok(overrides)
+    }
+}
+
+/// Logs what was done to the maps.
+fn tell_of(outcome: Outcome) {
+    if outcome.done > 0 {
+        tracing::info!(operations = outcome.done, retired = outcome.waiting, "data path brought up to date");
     }
 }
 

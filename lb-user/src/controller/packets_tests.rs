@@ -20,7 +20,8 @@ use crate::{
         },
     },
     dataplane::{
-        Dataplane, DataplaneError, DropReason, ListenerKey, MemberId, MemberRecord, Observed, Op, PoolId, Transport,
+        Dataplane, DataplaneError, DropReason, ListenerKey, MemberId, MemberRecord, Observed, Op, Part, PoolId,
+        Transport,
         memory::MemoryDataplane,
         tables::frames::{Frame, Sent, send, shake_hands},
     },
@@ -69,8 +70,8 @@ fn source(client: u32, key: &ListenerKey) -> SocketAddr {
 }
 
 impl Dataplane for Watched<'_> {
-    fn observe(&self) -> Result<Observed, DataplaneError> {
-        self.dataplane.observe()
+    fn observe_part(&self, part: &Part) -> Result<Observed, DataplaneError> {
+        self.dataplane.observe_part(part)
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {

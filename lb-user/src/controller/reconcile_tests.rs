@@ -9,7 +9,7 @@ use super::{
 use crate::{
     compile::Verdict,
     dataplane::{
-        Transport,
+        Part, Transport,
         memory::MemoryDataplane,
         tables::frames::{Frame, Sent, send, shake_hands},
     },
@@ -88,8 +88,8 @@ struct Busy<'a> {
 }
 
 impl Dataplane for Busy<'_> {
-    fn observe(&self) -> Result<Observed, DataplaneError> {
-        self.dataplane.observe()
+    fn observe_part(&self, part: &Part) -> Result<Observed, DataplaneError> {
+        self.dataplane.observe_part(part)
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {

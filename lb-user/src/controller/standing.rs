@@ -92,7 +92,9 @@ impl Standings {
             _ => {}
         }
         stand.panic = panic.is_some();
-        let told_by_monitor = stand.down != down;
+        // That a monitor looks no more is nothing that it told.
+        let looks = !matches!(status, OperatingStatus::NoMonitor | OperatingStatus::Offline);
+        let told_by_monitor = stand.down != down && looks;
         stand.down = down;
         if stand.status != status {
             if !told_by_monitor {

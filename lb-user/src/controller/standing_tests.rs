@@ -5,7 +5,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::control::view::OperatingStatus::{Degraded, Draining, Error, Online};
+use crate::control::view::OperatingStatus::{Degraded, Draining, Error, NoMonitor, Offline, Online};
 
 fn at(second: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(second)
@@ -87,6 +87,17 @@ fn what_a_monitor_found_of_a_member_is_not_told_twice() {
     assert_eq!(told(&drained), [(Kind::StatusChanged, "web/app/m1", "member went from ONLINE to DRAINING: a reason")]);
     let unreachable = look(&mut standings, 5, &[member(Error, false)]);
     assert_eq!(unreachable.len(), 1, "no monitor told that frames cannot reach it");
+}
+
+#[test]
+fn a_member_that_was_down_and_is_looked_at_no_more_is_told() {
+    for status in [NoMonitor, Offline] {
+        let mut standings = Standings::default();
+        look(&mut standings, 1, &[member(Error, true)]);
+        let events = look(&mut standings, 2, &[member(status, false)]);
+        let text = format!("member went from ERROR to {}: a reason", status.word());
+        assert_eq!(told(&events), [(Kind::StatusChanged, "web/app/m1", text.as_str())]);
+    }
 }
 
 #[test]

@@ -156,6 +156,11 @@ pub(crate) fn key(pool: &str, n: u8) -> MemberKey {
     MemberKey { pool: pool.to_owned(), address: IpAddr::from([10, 0, 0, n]), port: 8080 }
 }
 
+/// A way to a member.
+pub(crate) fn way() -> NextHop {
+    next_hop()
+}
+
 /// The id of a member in service.
 pub(crate) fn id_of(observed: &Observed, pool: &str, n: u8) -> Option<MemberId> {
     let key = key(pool, n);

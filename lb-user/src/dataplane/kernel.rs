@@ -27,7 +27,7 @@ use lb_common::{
 use lb_ebpf::host::{Arrays, FlowSizes};
 
 use super::{
-    Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MapInfo, MemberId, Observed, Op,
+    Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MapInfo, MemberId, Observed, Op, Part,
     Statistics, Switchboard, TrafficCounters,
     clock::Clock,
     exchange::KernelExchange,
@@ -376,8 +376,8 @@ fn total(values: &[[u64; TRAFFIC_WORDS]]) -> TrafficCounters {
 }
 
 impl Dataplane for KernelDataplane {
-    fn observe(&self) -> Result<Observed, DataplaneError> {
-        Ok(observe(&*self.arrays))
+    fn observe_part(&self, part: &Part) -> Result<Observed, DataplaneError> {
+        Ok(observe(&*self.arrays, part))
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
@@ -447,7 +447,7 @@ impl Describe for KernelDataplane {
             jited_bytes: program.size_jitted(),
             verified_instructions: program.verified_instruction_count().unwrap_or(0),
             max_flows: flow_sizes(&*self.arrays).flows(),
-            snat_ports: observe(&*self.arrays).snat_ports,
+            snat_ports: observe(&*self.arrays, &Part::Rest).snat_ports,
             attachments: self.attachments()?,
             maps,
         })

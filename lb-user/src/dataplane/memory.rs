@@ -10,8 +10,8 @@ use lb_ebpf::{
 };
 
 use super::{
-    Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MemberId, Observed, Op, Statistics,
-    Switchboard, TrafficCounters,
+    Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MemberId, Observed, Op, Part,
+    Statistics, Switchboard, TrafficCounters,
     exchange::MemoryExchange,
     flows::Flows,
     kernel::KernelOptions,
@@ -102,8 +102,8 @@ impl MemoryDataplane {
 }
 
 impl Dataplane for MemoryDataplane {
-    fn observe(&self) -> Result<Observed, DataplaneError> {
-        Ok(observe(&self.tables.arrays))
+    fn observe_part(&self, part: &Part) -> Result<Observed, DataplaneError> {
+        Ok(observe(&self.tables.arrays, part))
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
@@ -152,7 +152,7 @@ impl Describe for MemoryDataplane {
             jited_bytes: 0,
             verified_instructions: 0,
             max_flows: flow_sizes(arrays).flows(),
-            snat_ports: observe(arrays).snat_ports,
+            snat_ports: observe(arrays, &Part::Rest).snat_ports,
             attachments: Vec::new(),
             maps: Vec::new(),
         })

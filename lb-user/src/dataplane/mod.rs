@@ -7,7 +7,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     net::IpAddr,
+    ops::Range,
 };
 
 pub use lb_common::{
@@ -146,6 +148,56 @@ pub struct Observed {
     pub members: BTreeMap<MemberId, MemberRecord>,
     /// The lowest and highest SNAT port.
     pub snat_ports: (u16, u16),
+}
+
+/// What of the maps is read at once: all of them take tens of milliseconds with ten
+/// thousand members, which is long for whoever waits in the meantime.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// All there is.
+    Everything,
+    /// Members with these ids.
+    Members(Range<u16>),
+    /// Pools with these ids, their tables included.
+    Pools(Range<u16>),
+    /// Everything but members and pools.
+    Rest,
+}
+
+impl Part {
+    /// Whether members are part of it, and which: a range of ids.
+    fn members(&self) -> Range<u16> {
+        match self {
+            Self::Everything => 0..u16::MAX,
+            Self::Members(ids) => ids.clone(),
+            Self::Pools(_) | Self::Rest => 0..0,
+        }
+    }
+
+    /// Whether pools are part of it, and which: a range of ids.
+    fn pools(&self) -> Range<u16> {
+        match self {
+            Self::Everything => 0..u16::MAX,
+            Self::Pools(ids) => ids.clone(),
+            Self::Members(_) | Self::Rest => 0..0,
+        }
+    }
+
+    /// Whether everything else is part of it.
+    const fn has_rest(&self) -> bool {
+        matches!(self, Self::Everything | Self::Rest)
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everything => f.write_str("entries"),
+            Self::Members(_) => f.write_str("members"),
+            Self::Pools(_) => f.write_str("pools"),
+            Self::Rest => f.write_str("VIPs, listeners or VRRP instances"),
+        }
+    }
 }
 
 impl Observed {
@@ -312,11 +364,19 @@ pub enum DataplaneError {
 
 /// Where intentions are carried out.
 pub trait Dataplane {
+    /// Reads a part of the maps back; what is not of it is left empty.
+    ///
+    /// # Errors
+    /// When the maps cannot be read.
+    fn observe_part(&self, part: &Part) -> Result<Observed, DataplaneError>;
+
     /// Reads everything back.
     ///
     /// # Errors
     /// When the maps cannot be read.
-    fn observe(&self) -> Result<Observed, DataplaneError>;
+    fn observe(&self) -> Result<Observed, DataplaneError> {
+        self.observe_part(&Part::Everything)
+    }
 
     /// Carries out one operation.
     ///

@@ -3,6 +3,7 @@
 //! of a change.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::Range,
     time::{Duration, Instant},
@@ -22,7 +23,7 @@ use lb_ebpf::host::Arrays;
 
 use super::{
     DataplaneError, InstanceId, ListenerId, ListenerKey, MemberId, MemberRecord, Observed, ObservedListener,
-    ObservedPool, ObservedVip, Op, PoolId, VipId,
+    ObservedPool, ObservedVip, Op, Part, PoolId, VipId,
     flows::Flows,
     index::{self, NoRoom},
 };
@@ -210,7 +211,7 @@ impl TableWriter {
         if length > MAX_TABLE_SLOTS {
             return Err(DataplaneError::Full { table: "SLOTS", limit: MAX_TABLE_SLOTS });
         }
-        if label_of(arrays, id) != label {
+        if label_of(arrays, Labelled::Pool(id.0)) != label {
             // Another pool by the same number: its members are none of those who
             // came for the one before.
             self.disown(id);
@@ -284,11 +285,10 @@ fn range_of(pool: PoolEntry) -> Range<u32> {
     pool.first()..pool.first() + pool.length().next_multiple_of(SLOTS_PER_LINE)
 }
 
-/// What a pool is called, or was.
-fn label_of(arrays: &impl Arrays, id: PoolId) -> String {
+/// What something is called, or was.
+fn label_of(arrays: &impl Arrays, what: Labelled) -> String {
     let mut buffer = [0; LABEL_BYTES];
-    let label = &arrays.labels()[Labelled::Pool(id.0).index() as usize];
-    label.get(&mut buffer).unwrap_or_default().to_owned()
+    arrays.labels()[what.index() as usize].get(&mut buffer).unwrap_or_default().to_owned()
 }
 
 fn pool_of(arrays: &impl Arrays, id: PoolId) -> Option<PoolEntry> {
@@ -386,65 +386,66 @@ fn vip_entries(arrays: &impl Arrays) -> impl Iterator<Item = (IpAddr, VipEntry)>
     vips4.chain(vips6).map(|(address, entry)| (address, VipEntry(entry)))
 }
 
-/// Reads everything back, flows and counters aside.
-pub fn observe(arrays: &impl Arrays) -> Observed {
-    let label = |what: Labelled| {
-        let mut buffer = [0; LABEL_BYTES];
-        arrays.labels()[what.index() as usize].get(&mut buffer).unwrap_or_default().to_owned()
-    };
-    let vips = vip_entries(arrays).map(|(address, entry)| {
+/// Reads a part of the tables back, flows and counters aside.
+pub fn observe(arrays: &impl Arrays, part: &Part) -> Observed {
+    let ids = part.members().take_while(|id| u32::from(*id) < MAX_MEMBERS).map(MemberId);
+    let members = ids.filter_map(|id| Some((id, member_record(arrays, id)?)));
+    let pools = part.pools().take_while(|id| u32::from(*id) < MAX_POOLS).filter_map(|id| {
+        let pool = pool_of(arrays, PoolId(id))?;
+        let hash = if pool.hashes_source_only() { SlotHash::SourceIp } else { SlotHash::SourceIpPort };
+        let table = table_of(arrays, pool);
+        Some((PoolId(id), ObservedPool { label: label_of(arrays, Labelled::Pool(id)), hash, table }))
+    });
+    let mut observed = Observed { members: members.collect(), pools: pools.collect(), ..Observed::default() };
+    if part.has_rest() {
+        observe_rest(arrays, &mut observed);
+    }
+    observed
+}
+
+fn member_record(arrays: &impl Arrays, id: MemberId) -> Option<MemberRecord> {
+    let member = member_of(arrays, id)?;
+    let state = member.state();
+    if !state.has(MemberState::VALID) {
+        return None;
+    }
+    let words = [member.address[0].load(Relaxed), member.address[1].load(Relaxed)];
+    Some(MemberRecord {
+        label: label_of(arrays, Labelled::Member(id.0)),
+        address: address_from_words(words, state.has(MemberState::IPV6)),
+        port: state.port(),
+        pool: PoolId(state.pool()),
+        flags: state.flags() & !(MemberState::VALID | MemberState::IPV6),
+        weight: state.weight(),
+        next_hop: member.next_hop(),
+    })
+}
+
+/// Everything but members and pools.
+fn observe_rest(arrays: &impl Arrays, observed: &mut Observed) {
+    for (address, entry) in vip_entries(arrays) {
         let id = VipId(entry.id());
         let instance = Some(entry.instance()).filter(|id| *id != NO_INSTANCE).map(InstanceId);
-        (address, ObservedVip { id, label: label(Labelled::Vip(id.0)), active: entry.is_active(), instance })
-    });
-    let vips: std::collections::BTreeMap<_, _> = vips.collect();
-    let address_of = |id: u16| vips.iter().find(|(_, vip)| vip.id.0 == id).map(|(address, _)| *address);
+        let label = label_of(arrays, Labelled::Vip(id.0));
+        observed.vips.insert(address, ObservedVip { id, label, active: entry.is_active(), instance });
+    }
+    let addresses: HashMap<VipId, IpAddr> = observed.vips.iter().map(|(address, vip)| (vip.id, *address)).collect();
     let listeners = index::iter(arrays.listeners()).filter_map(|(key, entry)| {
         let (vip, transport, port) = listener::parts(key)?;
         let entry = ListenerEntry(entry);
         let observed = ObservedListener {
             id: ListenerId(entry.id()),
-            label: label(Labelled::Listener(entry.id())),
+            label: label_of(arrays, Labelled::Listener(entry.id())),
             pool: PoolId(entry.pool()),
             in_snat_range: entry.is_in_snat_range(),
         };
-        Some((ListenerKey { vip: address_of(vip)?, transport, port }, observed))
+        Some((ListenerKey { vip: *addresses.get(&VipId(vip))?, transport, port }, observed))
     });
-    let pools = (0..MAX_POOLS as u16).filter_map(|id| {
-        let pool = pool_of(arrays, PoolId(id))?;
-        let hash = if pool.hashes_source_only() { SlotHash::SourceIp } else { SlotHash::SourceIpPort };
-        let table = table_of(arrays, pool);
-        Some((PoolId(id), ObservedPool { label: label(Labelled::Pool(id)), hash, table }))
-    });
-    let members = (1..MAX_MEMBERS as u16).filter_map(|id| {
-        let member = member_of(arrays, MemberId(id))?;
-        let state = member.state();
-        if !state.has(MemberState::VALID) {
-            return None;
-        }
-        let words = [member.address[0].load(Relaxed), member.address[1].load(Relaxed)];
-        let record = MemberRecord {
-            label: label(Labelled::Member(id)),
-            address: address_from_words(words, state.has(MemberState::IPV6)),
-            port: state.port(),
-            pool: PoolId(state.pool()),
-            flags: state.flags() & !(MemberState::VALID | MemberState::IPV6),
-            weight: state.weight(),
-            next_hop: member.next_hop(),
-        };
-        Some((MemberId(id), record))
-    });
+    observed.listeners = listeners.collect();
+    observed.instances = instances::observe(arrays);
+    observed.advert_sources = instances::advert_sources(arrays);
     let (low, count) = arrays.config().snat_ports();
-    let high = low.saturating_add(u16::try_from(count.saturating_sub(1)).unwrap_or(u16::MAX));
-    Observed {
-        instances: instances::observe(arrays),
-        advert_sources: instances::advert_sources(arrays),
-        listeners: listeners.collect(),
-        pools: pools.collect(),
-        members: members.collect(),
-        snat_ports: (low, high),
-        vips,
-    }
+    observed.snat_ports = (low, low.saturating_add(u16::try_from(count.saturating_sub(1)).unwrap_or(u16::MAX)));
 }
 
 #[cfg(test)]

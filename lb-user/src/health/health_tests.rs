@@ -159,3 +159,34 @@ fn an_operators_word_about_a_member_outweighs_the_pool_files() {
     let found = targets(&model(vec![pool("app", vec![member(11), off])]), &overrides, &nowhere());
     assert_eq!(found.into_iter().map(|t| t.member).collect::<Vec<_>>(), [key(12)]);
 }
+
+#[test]
+fn a_member_that_is_asked_the_same_in_a_pool_by_another_name_keeps_its_number() {
+    let of = |pools: Vec<(&str, Vec<Member>)>| {
+        let pools = pools.into_iter().map(|(name, members)| pool(name, members)).collect();
+        targets(&model(pools), &Overrides::default(), &nowhere())
+    };
+    let key = |pool: &str, last: u8| MemberKey { pool: pool.to_owned(), address: [10, 0, 0, last].into(), port: 8080 };
+    let mut numbers = Numbers::default();
+    let take = |numbers: &mut Numbers, targets: &[Target]| -> (Vec<(MemberKey, MemberKey)>, Vec<u32>) {
+        let renamed = numbers.keep(targets);
+        let ids = targets.iter().map(|target| numbers.of(&target.member, &target.question).0).collect();
+        assert_eq!(numbers.ids.len(), numbers.members.len());
+        (renamed, ids)
+    };
+    let first = of(vec![("app", vec![member(11), member(12)])]);
+    assert_eq!(take(&mut numbers, &first), (vec![], vec![0, 1]));
+    // One is asked at another port now, and one is new.
+    let elsewhere = Member { monitor_port: Some(port(9000)), ..member(12) };
+    let second = of(vec![("shop", vec![member(11), elsewhere, member(13)])]);
+    assert_eq!(take(&mut numbers, &second), (vec![(key("web/app", 11), key("web/shop", 11))], vec![0, 2, 3]));
+    // A pool that comes to one that stays is another one.
+    let third = of(vec![("shop", vec![member(11)]), ("more", vec![member(11)])]);
+    assert_eq!(take(&mut numbers, &third), (vec![], vec![0, 4]));
+    // Of two that go, one is found again.
+    let fourth = of(vec![("last", vec![member(11)])]);
+    let (renamed, ids) = take(&mut numbers, &fourth);
+    assert_eq!((renamed.len(), ids.len(), &renamed[0].1), (1, 1, &key("web/last", 11)));
+    assert!(ids[0] == 0 || ids[0] == 4);
+    assert_eq!(numbers.members.len(), 1);
+}

@@ -7,7 +7,7 @@
 //! a verdict (`compile`'s).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     net::{IpAddr, SocketAddr},
@@ -130,6 +130,9 @@ struct Numbers {
     next: u32,
 }
 
+/// A member that is not wanted any more, and what it was asked.
+type Leaving = (MemberKey, TargetId, Question);
+
 impl Numbers {
     /// The number of a member, which it keeps as long as it is asked the same: what may
     /// still be found by another question is about nobody then.
@@ -151,10 +154,33 @@ impl Numbers {
         id
     }
 
-    fn keep(&mut self, wanted: &[Target]) {
-        let wanted: std::collections::BTreeSet<&MemberKey> = wanted.iter().map(|target| &target.member).collect();
-        self.ids.retain(|member, _| wanted.contains(member));
-        self.members.retain(|_, member| wanted.contains(member));
+    /// Forgets members that are not wanted any more. A member of another pool that has
+    /// their address and port and is asked the same takes their number over, and with it
+    /// what is known: its pool, or load balancer, has another name. Returns those, from and
+    /// to.
+    fn keep(&mut self, wanted: &[Target]) -> Vec<(MemberKey, MemberKey)> {
+        let keys: BTreeSet<&MemberKey> = wanted.iter().map(|target| &target.member).collect();
+        let mut gone: HashMap<(IpAddr, u16), Vec<Leaving>> = HashMap::new();
+        let leaving = self.ids.extract_if(.., |member, _| !keys.contains(member));
+        for (member, (id, question)) in leaving {
+            gone.entry((member.address, member.port)).or_default().push((member, id, question));
+        }
+        let mut renamed = Vec::new();
+        for Target { member, question, .. } in wanted {
+            if gone.is_empty() || self.ids.contains_key(member) {
+                continue;
+            }
+            let Some(candidates) = gone.get_mut(&(member.address, member.port)) else { continue };
+            let Some(at) = candidates.iter().position(|(.., asked)| asked == question) else { continue };
+            let (from, id, question) = candidates.swap_remove(at);
+            self.ids.insert(member.clone(), (id, question));
+            self.members.insert(id, member.clone());
+            renamed.push((from, member.clone()));
+        }
+        for (_, id, _) in gone.into_values().flatten() {
+            self.members.remove(&id);
+        }
+        renamed
     }
 }
 
@@ -171,9 +197,12 @@ impl Monitors {
     /// answered last and their place in the interval; nothing is said of those that are
     /// gone any more. When a member is to be probed elsewhere or otherwise, what is
     /// known of it starts over.
-    pub fn set(&self, targets: Vec<Target>) {
+    ///
+    /// Members that are the same in a pool by another name go on as they were: they are
+    /// returned, from and to.
+    pub fn set(&self, targets: Vec<Target>) -> Vec<(MemberKey, MemberKey)> {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        numbers.keep(&targets);
+        let renamed = numbers.keep(&targets);
         let targets = targets.into_iter().map(|Target { member, question, pace }| lb_health::Target {
             id: numbers.of(&member, &question),
             member: member.address,
@@ -182,6 +211,7 @@ impl Monitors {
             place: place(&member),
         });
         self.monitors.set(targets.collect());
+        renamed
     }
 
     /// Replaces the members' addresses that frames of the data path cannot reach, and

@@ -7,6 +7,7 @@
 use std::{
     net::IpAddr,
     num::{NonZeroU16, NonZeroU32},
+    sync::Arc,
     time::Duration,
 };
 
@@ -30,7 +31,8 @@ pub use name::{Name, NameError};
 /// Everything one balancer serves. Build it with [`Model::new`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Model {
-    load_balancers: Vec<LoadBalancer>,
+    /// Shared: whoever keeps a copy keeps no members of its own.
+    load_balancers: Arc<[LoadBalancer]>,
 }
 
 /// A VIP and what stands behind it.
@@ -257,7 +259,7 @@ impl Model {
     /// Every violation, each with its place.
     pub fn new(load_balancers: Vec<LoadBalancer>) -> Result<Self, Vec<ModelError>> {
         build::check(&load_balancers)?;
-        Ok(Self { load_balancers })
+        Ok(Self { load_balancers: load_balancers.into() })
     }
 
     /// The load balancers, in the order they were given.

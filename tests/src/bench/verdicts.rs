@@ -109,7 +109,7 @@ fn measure<D: Dataplane + Statistics + Describe>(
     controller.set_hops(&Hops { next_hops: keys.iter().map(|key| (key.address, hop)).collect(), ..Hops::default() });
     ensure!(controller.converge(), "{:?}", controller.behind());
     for key in &keys {
-        controller.set_verdict(event(key, Verdict::Up));
+        controller.set_verdict(&event(key, Verdict::Up));
     }
     ensure!(controller.follow(), "{:?}", controller.behind());
     let began = Instant::now();
@@ -122,7 +122,7 @@ fn measure<D: Dataplane + Statistics + Describe>(
         let key = &keys[(round as usize / 2 * 7919) % keys.len()];
         let event = event(key, if round % 2 == 0 { Verdict::Down } else { Verdict::Up });
         let began = Instant::now();
-        controller.set_verdict(event);
+        controller.set_verdict(&event);
         let followed = controller.follow();
         verdicts.push(began.elapsed());
         ensure!(followed, "round {round}: {:?}", controller.behind());

@@ -29,7 +29,7 @@ use crate::{
 /// What the health monitors know.
 #[derive(Clone, Debug, Default)]
 pub struct HealthKnowledge {
-    /// What is known of each member that is watched.
+    /// What is known of each member that is watched, as far as the request asks for it.
     pub records: std::collections::BTreeMap<MemberKey, Record>,
     /// What the monitors as a whole are doing.
     pub workload: Workload,
@@ -68,6 +68,12 @@ pub(super) fn list(
         }
     }
     Ok(listed)
+}
+
+/// How all of them are, without a look at any.
+pub(super) fn overall(knowledge: &Knowledge<'_>) -> Result<HealthListView, Refusal> {
+    let summary = summary(known_here(knowledge)?);
+    Ok(HealthListView { matching: summary.members, summary, ..HealthListView::default() })
 }
 
 pub(super) fn show(knowledge: &Knowledge<'_>, picture: &Picture<'_>, select: &str) -> Result<HealthView, Refusal> {
@@ -176,14 +182,14 @@ fn result(result: &lb_health::Result) -> ResultView {
 }
 
 fn summary(health: &HealthKnowledge) -> HealthSummaryView {
-    let HealthKnowledge { records, workload } = health;
-    let count = |of: Option<Verdict>| records.values().filter(|record| record.verdict == of).count();
+    let Workload { members, up, down, damped, .. } = health.workload;
+    let workload = &health.workload;
     HealthSummaryView {
-        members: records.len(),
-        up: count(Some(Verdict::Up)),
-        down: count(Some(Verdict::Down)),
-        unknown: count(None),
-        damped: records.values().filter(|record| record.damping > 0).count(),
+        members,
+        up,
+        down,
+        unknown: members.saturating_sub(up + down),
+        damped,
         in_flight: workload.in_flight,
         most_in_flight: workload.most_in_flight,
         not_asked: workload.not_asked,

@@ -76,6 +76,9 @@ fn scene() -> Scene {
     }
     scene.monitors.workload = Workload {
         members: 3,
+        up: 1,
+        down: 1,
+        damped: 2,
         in_flight: 3,
         most_in_flight: 40,
         not_asked: 1,
