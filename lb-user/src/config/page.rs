@@ -118,8 +118,12 @@ modprobe ip6_tunnel && ip link set ip6tnl0 up
 ```
 
 Packets come from `encap_sources`, so that filters on the way and the member's own `rp_filter` must let these pass. A packet
-grows by 20 bytes of IPv4 or 40 of IPv6: `mss_clamp = \"auto\"` keeps TCP within what the way takes; other senders are told
-by ICMP.
+grows by 20 bytes of IPv4 or 40 of IPv6. A client whose packet does not fit any more is told so by ICMP; that it sends none,
+the member can see to, which is who says how long clients' segments may be:
+
+```sh
+ip route change default via 10.0.0.254 advmss 1400
+```
 
 ### `gue`
 
