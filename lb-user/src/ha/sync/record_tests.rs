@@ -92,7 +92,7 @@ fn nonsense_is_told_from_what_is_unknown() {
     };
     let cases = [
         with(0, 0),          // no transport
-        with(0, 3),          // none either
+        with(0, 4),          // none either
         with(1, 0x04),       // a free entry
         with(1, 0x41),       // a claimed one
         with(1, 0x47),       // no stage
