@@ -8,7 +8,7 @@ use super::{
     Session,
     failure::Failure,
     numbers,
-    table::{Screen, by_name, facts, listing, or_dash},
+    table::{Screen, by_name, facts, joined, listing, or_dash},
 };
 use crate::control::{
     protocol::{Request, Response},
@@ -83,7 +83,26 @@ fn show(listener: &ListenerView, screen: Screen) -> String {
         ("status_since", or_dash(listener.status_since.as_ref())),
         ("in_dataplane", listener.in_dataplane.to_string()),
     ];
-    facts(screen, known.into_iter().chain(traffic(listener.counters, listener.active_flows)))
+    let rules = [
+        ("allowed_cidrs", listener.allowed_cidrs.as_ref().map_or_else(|| "-".to_owned(), |cidrs| from(cidrs))),
+        ("connection_limit", or_dash(listener.connection_limit.map(limit))),
+        ("live_connections", or_dash(listener.live_connections.map(numbers::count))),
+        ("new_flows_per_source", or_dash(listener.new_flows_per_source.map(rate))),
+    ];
+    facts(screen, known.into_iter().chain(traffic(listener.counters, listener.active_flows)).chain(rules))
+}
+
+fn from(cidrs: &[String]) -> String {
+    if cidrs.is_empty() { "everybody".to_owned() } else { joined(cidrs) }
+}
+
+fn rate(flows: u32) -> String {
+    if flows == 0 { "no limit".to_owned() } else { format!("{flows} a second") }
+}
+
+/// A limit in words.
+pub(super) fn limit(flows: i64) -> String {
+    if flows < 0 { "no limit".to_owned() } else { flows.to_string() }
 }
 
 /// An address and a port as one writes them together.
@@ -135,12 +154,16 @@ mod tests {
     fn a_listener_is_shown_with_its_traffic() {
         let text = show(&sample::listener(), Screen::default());
         for line in [
-            "vip_address       192.0.2.10",
-            "status_reason     pool web/app: 1 of 2 members is down: app-2 (connection refused)",
-            "status_since      2023-11-14T22:08:20.000Z",
-            "active_flows      42",
-            "flows_new         12.3 k",
-            "bytes_in          4.5 MiB",
+            "vip_address           192.0.2.10",
+            "status_reason         pool web/app: 1 of 2 members is down: app-2 (connection refused)",
+            "status_since          2023-11-14T22:08:20.000Z",
+            "active_flows          42",
+            "flows_new             12.3 k",
+            "bytes_in              4.5 MiB",
+            "allowed_cidrs         198.51.100.0/24, 203.0.113.7/32",
+            "connection_limit      10000",
+            "live_connections      41",
+            "new_flows_per_source  100 a second",
         ] {
             assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
         }

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::{
     Session,
     failure::{Failure, tell},
-    listener::{place, traffic},
+    listener::{limit, place, traffic},
     table::{Screen, by_name, facts, listing, or_dash},
 };
 use crate::{
@@ -193,7 +193,8 @@ fn show(member: &MemberView, screen: Screen) -> String {
         ("next_hop", next_hop),
         ("in_dataplane", member.in_dataplane.to_string()),
     ];
-    facts(screen, known.into_iter().chain(traffic(member.counters, member.active_flows)))
+    let rules = [("connection_limit", or_dash(member.connection_limit.map(limit)))];
+    facts(screen, known.into_iter().chain(traffic(member.counters, member.active_flows)).chain(rules))
 }
 
 fn hop_in_words(hop: &NextHopView) -> String {

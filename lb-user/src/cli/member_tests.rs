@@ -89,6 +89,7 @@ fn a_member_is_shown_with_its_next_hop_and_override() {
         "share_percent     33.33",
         "override          disabled",
         "active_flows      42",
+        "connection_limit  500",
     ] {
         assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
     }

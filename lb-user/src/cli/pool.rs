@@ -9,7 +9,7 @@ use super::{
 };
 use crate::control::{
     protocol::{Request, Response},
-    view::{PoolView, health::HealthMonitorView},
+    view::{PoolView, SessionPersistenceView, health::HealthMonitorView},
 };
 
 /// What can be done with pools.
@@ -56,10 +56,11 @@ fn list(found: &[PoolView], screen: Screen) -> String {
             pool.lb_algorithm.clone(),
             pool.forward_mode.clone(),
             joined(&pool.listeners),
+            or_dash(pool.session_persistence.as_ref().map(|persistence| persistence.kind.clone())),
             notes(pool),
         ]
     });
-    let headings = ["NAME", "PROTOCOL", "STATUS", "IN USE", "ALGORITHM", "MODE", "LISTENERS", "NOTE"];
+    let headings = ["NAME", "PROTOCOL", "STATUS", "IN USE", "ALGORITHM", "MODE", "LISTENERS", "PERSISTENCE", "NOTE"];
     listing(screen, headings, &["IN USE"], rows)
 }
 
@@ -67,7 +68,8 @@ fn notes(pool: &PoolView) -> String {
     const REFUSED: &str = "every new flow is refused";
     let refuses = pool.table_slots == 0 && !pool.status_reason.as_ref().is_some_and(|reason| reason.contains(REFUSED));
     let refuses = refuses.then(|| REFUSED.to_owned());
-    [refuses, pool.status_reason.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    let changing = (pool.changing == Some(true)).then(|| "a change is under way".to_owned());
+    [refuses, pool.status_reason.clone(), changing].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn show(pool: &PoolView, screen: Screen) -> String {
@@ -88,8 +90,17 @@ fn show(pool: &PoolView, screen: Screen) -> String {
             ("members", pool.members.to_string()),
             ("members_in_use", pool.members_in_use.to_string()),
             ("table_slots", format!("{}{slots}", pool.table_slots)),
+            ("session_persistence", or_dash(pool.session_persistence.as_ref().map(persistence))),
+            ("mss_clamp", or_dash(pool.mss_clamp.as_ref())),
+            ("transition_hold", or_dash(pool.transition_hold.map(|seconds| format!("{seconds}s")))),
+            ("changing", or_dash(pool.changing)),
         ],
     )
+}
+
+fn persistence(persistence: &SessionPersistenceView) -> String {
+    let SessionPersistenceView { kind, persistence_timeout, persistence_granularity } = persistence;
+    format!("{kind} for {persistence_timeout}s, granularity {persistence_granularity}")
 }
 
 fn monitor(monitor: &HealthMonitorView) -> String {
@@ -113,24 +124,33 @@ mod tests {
         empty.name = "web/spare".to_owned();
         (empty.protocol, empty.members_in_use, empty.table_slots) = (None, 0, 0);
         empty.listeners.clear();
+        (empty.session_persistence, empty.changing) = (None, None);
         empty.status_reason = Some("it has no members: every new flow is refused".to_owned());
         let text = list(&[empty, sample::pool()], Screen::default());
         assert_eq!(
             text,
-            "NAME       PROTOCOL  STATUS    IN USE  ALGORITHM       MODE  LISTENERS  NOTE\n\
-             web/app    TCP       DEGRADED  1 of 2  SOURCE_IP_PORT  nat   web/http   1 of 2 members is down: app-2 (connection \
-             refused)\n\
-             web/spare  -         DEGRADED  0 of 2  SOURCE_IP_PORT  nat   -          it has no members: every new flow is \
-             refused\n"
+            "NAME       PROTOCOL  STATUS    IN USE  ALGORITHM       MODE  LISTENERS  PERSISTENCE  NOTE\n\
+             web/app    TCP       DEGRADED  1 of 2  SOURCE_IP_PORT  nat   web/http   SOURCE_IP    1 of 2 members is down: \
+             app-2 (connection refused); a change is under way\n\
+             web/spare  -         DEGRADED  0 of 2  SOURCE_IP_PORT  nat   -          -            it has no members: every \
+             new flow is refused\n"
         );
     }
 
     #[test]
     fn a_pool_is_shown_with_its_monitor_in_words() {
         let text = show(&sample::pool(), Screen::default());
-        assert!(text.contains("health_monitor    TCP every 0.5s within 1s, up after 2, down after 3\n"), "{text}");
-        assert!(text.contains("table_slots       211\n"), "{text}");
-        assert!(text.contains("status_reason     1 of 2 members is down: app-2 (connection refused)\n"), "{text}");
-        assert!(text.contains("status_since      2023-11-14T22:08:20.000Z\n"), "{text}");
+        for line in [
+            "session_persistence  SOURCE_IP for 360s, granularity 255.255.255.0",
+            "mss_clamp            auto",
+            "transition_hold      300s",
+            "changing             true",
+        ] {
+            assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
+        }
+        assert!(text.contains("health_monitor       TCP every 0.5s within 1s, up after 2, down after 3\n"), "{text}");
+        assert!(text.contains("table_slots          211\n"), "{text}");
+        assert!(text.contains("status_reason        1 of 2 members is down: app-2 (connection refused)\n"), "{text}");
+        assert!(text.contains("status_since         2023-11-14T22:08:20.000Z\n"), "{text}");
     }
 }

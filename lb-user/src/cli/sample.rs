@@ -8,8 +8,8 @@ use crate::control::{
     events::Kind,
     view::{
         CountersView, CountsView, DaemonView, DataplaneView, FlowState, FlowView, InterfaceView, ListenerView,
-        LoadBalancerView, MapView, MemberView, NextHopView, OperatingStatus, Percent, PoolView, Role, StatsView,
-        StatusView, TrafficView,
+        LoadBalancerView, MapView, MemberView, NextHopView, OperatingStatus, Percent, PoolView, Role,
+        SessionPersistenceView, StatsView, StatusView, TrafficView,
         events::EventView,
         health::{
             HealthListView, HealthMonitorView, HealthSummaryView, HealthView, MemberHealthView, QuestionView,
@@ -66,6 +66,10 @@ pub(crate) fn listener() -> ListenerView {
         in_dataplane: true,
         counters: Some(COUNTERS),
         active_flows: Some(42),
+        allowed_cidrs: Some(vec!["198.51.100.0/24".to_owned(), "203.0.113.7/32".to_owned()]),
+        connection_limit: Some(10_000),
+        live_connections: Some(41),
+        new_flows_per_source: Some(100),
     }
 }
 
@@ -84,6 +88,14 @@ pub(crate) fn pool() -> PoolView {
         members: 2,
         members_in_use: 1,
         table_slots: 211,
+        session_persistence: Some(SessionPersistenceView {
+            kind: "SOURCE_IP".to_owned(),
+            persistence_timeout: 360,
+            persistence_granularity: "255.255.255.0".to_owned(),
+        }),
+        mss_clamp: Some("auto".to_owned()),
+        transition_hold: Some(300.0),
+        changing: Some(true),
     }
 }
 
@@ -129,6 +141,7 @@ pub(crate) fn member() -> MemberView {
         in_dataplane: true,
         counters: Some(COUNTERS),
         active_flows: Some(42),
+        connection_limit: Some(500),
     }
 }
 

@@ -118,8 +118,12 @@ modprobe ip6_tunnel && ip link set ip6tnl0 up
 ```
 
 Packets come from `encap_sources`, so that filters on the way and the member's own `rp_filter` must let these pass. A packet
-grows by 20 bytes of IPv4 or 40 of IPv6: `mss_clamp = \"auto\"` keeps TCP within what the way takes; other senders are told
-by ICMP.
+grows by 20 bytes of IPv4 or 40 of IPv6. A client whose packet does not fit any more is told so by ICMP; that it sends none,
+the member can see to, which is who says how long clients' segments may be:
+
+```sh
+ip route change default via 10.0.0.254 advmss 1400
+```
 
 ### `gue`
 
@@ -135,10 +139,10 @@ Packets come from the balancer's own address towards the member. A packet grows 
 
 ## Changing a pool
 
-`lb_algorithm`, `forward_mode`, weights and members can change at any time. In `nat` and `dnat` each flow is remembered and
-stays where it is. In `dsr`, `ipip` and `gue` a flow goes where the pool's table says, and only flows that a change concerns
-are remembered, from their next packet on: `transition_hold` says how long that may take to come. ROUND_ROBIN,
-LEAST_CONNECTIONS, `session_persistence` and limits remember every flow.
+`lb_algorithm`, `forward_mode`, weights and members can change at any time. In `nat` each flow is remembered and stays where
+it is. In the other modes a flow goes where the pool's table says, and only flows that a change concerns are remembered, from
+their next packet on: `transition_hold` says how long that packet may take to come. With `ROUND_ROBIN`, `LEAST_CONNECTIONS`,
+`session_persistence` or a `connection_limit` every flow is remembered.
 
 ";
 

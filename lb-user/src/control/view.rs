@@ -6,13 +6,15 @@
 
 use std::net::IpAddr;
 
-use health::HealthMonitorView;
 use serde::{Deserialize, Serialize};
 
 pub mod events;
 pub mod health;
+mod pool;
 pub mod sync;
 pub mod vrrp;
+
+pub use pool::{PoolView, SessionPersistenceView};
 
 /// Octavia's operating status.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -120,7 +122,7 @@ impl Role {
 pub struct ListenerView {
     /// Its label, `load_balancer/listener`.
     pub name: String,
-    /// `TCP` or `UDP`.
+    /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
     /// Its VIP.
     pub vip_address: IpAddr,
@@ -145,40 +147,18 @@ pub struct ListenerView {
     pub counters: Option<CountersView>,
     /// Its flows now; filled in by `show` only.
     pub active_flows: Option<u64>,
-}
-
-/// A pool.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct PoolView {
-    /// Its label, `load_balancer/pool`.
-    pub name: String,
-    /// `TCP` or `UDP`; `null` offline when no listener names the pool.
-    pub protocol: Option<String>,
-    /// `SOURCE_IP_PORT` or `SOURCE_IP`.
-    pub lb_algorithm: String,
-    /// `nat`.
-    pub forward_mode: String,
-    /// As configured; `null` offline.
-    pub admin_state_up: Option<bool>,
-    /// `ERROR` when it has no member to offer, `DEGRADED` when one is in error.
-    pub operating_status: OperatingStatus,
-    /// Why, unless it is `ONLINE`.
+    /// From where it may be reached; empty: from everywhere. `null` offline.
     #[serde(default)]
-    pub status_reason: Option<String>,
-    /// Since when, in RFC 3339 with milliseconds, UTC; at the earliest since lbd
-    /// started. `null` offline, and in the moment after a change.
+    pub allowed_cidrs: Option<Vec<String>>,
+    /// How many flows it may have at once; -1: no limit. `null` offline.
     #[serde(default)]
-    pub status_since: Option<String>,
-    /// Its health monitor; `null` without one, and offline.
-    pub health_monitor: Option<HealthMonitorView>,
-    /// Labels of its listeners.
-    pub listeners: Vec<String>,
-    /// Members in all.
-    pub members: usize,
-    /// Members that new flows go to.
-    pub members_in_use: usize,
-    /// Slots of its table; 0 means that every new flow is refused.
-    pub table_slots: usize,
+    pub connection_limit: Option<i64>,
+    /// How many flows count against the limit now; `null` where they are not counted.
+    #[serde(default)]
+    pub live_connections: Option<u64>,
+    /// How many flows one source address may open a second; 0: no limit. `null` offline.
+    #[serde(default)]
+    pub new_flows_per_source: Option<u32>,
 }
 
 /// A member.
@@ -223,6 +203,10 @@ pub struct MemberView {
     pub counters: Option<CountersView>,
     /// Its flows now; filled in by `show` only.
     pub active_flows: Option<u64>,
+    /// How many flows it may have at once; -1: no limit. `null` offline, and when it is
+    /// gone from the pool file.
+    #[serde(default)]
+    pub connection_limit: Option<i64>,
 }
 
 /// A percentage in hundredths, written as a number with two decimals.

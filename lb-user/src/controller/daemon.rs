@@ -294,9 +294,11 @@ impl Daemon {
         }
     }
 
-    /// Sets the monitors to the pool file and to what operators changed.
+    /// Sets the monitors to the pool file, to what operators changed and to where VIPs are.
     fn monitor(&mut self) {
-        let targets = health::targets(self.controller.model(), self.controller.overrides());
+        let interfaces = self.attachments.iter().map(|a| (a.port, a.ifindex)).collect();
+        let ways = health::Ways { next_hops: self.controller.next_hops(), interfaces };
+        let targets = health::targets(self.controller.model(), self.controller.overrides(), &ways);
         let watched = targets.iter().map(|t| t.member.clone()).collect();
         let renamed = self.monitors.set(targets);
         self.controller.rename(&renamed);

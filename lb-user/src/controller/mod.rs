@@ -166,6 +166,11 @@ impl<D: Dataplane + Statistics + Describe> Controller<D> {
         &self.model
     }
 
+    /// How frames reach the members, as far as it is known.
+    pub const fn next_hops(&self) -> &NextHops {
+        &self.next_hops
+    }
+
     /// What operators changed.
     pub const fn overrides(&self) -> &Overrides {
         &self.overrides

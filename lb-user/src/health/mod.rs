@@ -19,8 +19,8 @@ use lb_health::{Delivery, Outcome, Pace, Question, TargetId};
 pub use lb_health::{Record, Workload};
 
 use crate::{
-    compile::{MemberKey, Overrides, Verdict},
-    model::{HealthMonitor, Member, Model},
+    compile::{MemberKey, NextHops, Overrides, Verdict},
+    model::{HealthMonitor, Member, Model, ProbePath},
 };
 
 /// A member to be probed.
@@ -49,12 +49,39 @@ pub struct HealthEvent {
     pub decided: Instant,
 }
 
+/// How frames get to members: what probes of a VIP on a member go by.
+#[derive(Clone, Debug)]
+pub struct Ways<'a> {
+    /// The next hop of each member, where it is known.
+    pub next_hops: &'a NextHops,
+    /// The kernel's number of each interface, by its number in the data path.
+    pub interfaces: BTreeMap<u16, u32>,
+}
+
+impl Ways<'_> {
+    /// Straight to a member. Where no frame can reach it, by an interface that is none: the
+    /// probe says so, unless [`Monitors::set_unreachable`] has a better reason.
+    fn to(&self, member: IpAddr) -> Delivery {
+        let hop = self.next_hops.get(&member);
+        let way = hop.and_then(|hop| Some((*self.interfaces.get(&hop.port)?, hop.source.0, hop.destination.0)));
+        let (interface, source, destination) = way.unwrap_or((0, [0; 6], [0; 6]));
+        Delivery::Link { interface, source, destination }
+    }
+}
+
+/// Whether anybody is to be probed at the VIP, so that [`targets`] rests on next hops.
+#[must_use]
+pub fn asks_vips(model: &Model) -> bool {
+    let mut pools = model.load_balancers().iter().flat_map(|lb| &lb.pools);
+    pools.any(|pool| pool.health_monitor.as_ref().is_some_and(|monitor| monitor.probe_path == ProbePath::Vip))
+}
+
 /// The members to probe: those of monitored pools, as far as neither the
 /// member nor anything above it is switched off. What operators changed counts: a
 /// member that the pool file has off and an operator has on takes traffic, so it is
 /// probed.
 #[must_use]
-pub fn targets(model: &Model, overrides: &Overrides) -> Vec<Target> {
+pub fn targets(model: &Model, overrides: &Overrides, ways: &Ways<'_>) -> Vec<Target> {
     let mut targets = Vec::new();
     for lb in model.load_balancers().iter().filter(|lb| lb.admin_state_up) {
         for pool in lb.pools.iter().filter(|pool| pool.admin_state_up) {
@@ -62,15 +89,20 @@ pub fn targets(model: &Model, overrides: &Overrides) -> Vec<Target> {
             targets.extend(pool.members.iter().filter_map(|member| {
                 let key = MemberKey::of(lb, pool, member);
                 let override_of = overrides.get(&key).and_then(|change| change.admin_state_up);
-                override_of.unwrap_or(member.admin_state_up).then(|| target(key, monitor, member))
+                override_of
+                    .unwrap_or(member.admin_state_up)
+                    .then(|| target(key, monitor, member, (lb.vip_address, ways)))
             }));
         }
     }
     targets
 }
 
-fn target(key: MemberKey, monitor: &HealthMonitor, member: &Member) -> Target {
-    let address = member.monitor_address.unwrap_or(member.address);
+fn target(key: MemberKey, monitor: &HealthMonitor, member: &Member, (vip, ways): (IpAddr, &Ways<'_>)) -> Target {
+    let (address, delivery) = match monitor.probe_path {
+        ProbePath::Member => (member.monitor_address.unwrap_or(member.address), Delivery::Routed),
+        ProbePath::Vip => (vip, ways.to(member.address)),
+    };
     let port = member.monitor_port.unwrap_or(member.protocol_port);
     let to = SocketAddr::new(address, port.get());
     let pace = Pace {
@@ -80,7 +112,7 @@ fn target(key: MemberKey, monitor: &HealthMonitor, member: &Member) -> Target {
         fall: monitor.max_retries_down,
         damping: monitor.flap_damping,
     };
-    Target { member: key, question: Question { kind: monitor.kind.clone(), to, delivery: Delivery::Routed }, pace }
+    Target { member: key, question: Question { kind: monitor.kind.clone(), to, delivery }, pace }
 }
 
 /// Probes that go on until they are dropped.
@@ -97,6 +129,9 @@ struct Numbers {
     members: HashMap<TargetId, MemberKey>,
     next: u32,
 }
+
+/// A member that is not wanted any more, and what it was asked.
+type Leaving = (MemberKey, TargetId, Question);
 
 impl Numbers {
     /// The number of a member, which it keeps as long as it is asked the same: what may
@@ -125,7 +160,7 @@ impl Numbers {
     /// to.
     fn keep(&mut self, wanted: &[Target]) -> Vec<(MemberKey, MemberKey)> {
         let keys: BTreeSet<&MemberKey> = wanted.iter().map(|target| &target.member).collect();
-        let mut gone: HashMap<(IpAddr, u16), Vec<(MemberKey, TargetId, Question)>> = HashMap::new();
+        let mut gone: HashMap<(IpAddr, u16), Vec<Leaving>> = HashMap::new();
         let leaving = self.ids.extract_if(.., |member, _| !keys.contains(member));
         for (member, (id, question)) in leaving {
             gone.entry((member.address, member.port)).or_default().push((member, id, question));

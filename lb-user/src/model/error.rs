@@ -174,6 +174,16 @@ pub enum ModelErrorKind {
         /// The pool's mode.
         mode: ForwardMode,
     },
+    /// Probes to the VIP on members that only wrapped packets reach.
+    #[error(
+        "probes are not wrapped as the packets of {} pools are, so that none could reach the VIP on a member: not \
+         available yet; write probe_path = \"member\", or remove this",
+        .mode.name()
+    )]
+    VipBehindTunnel {
+        /// The pool's mode.
+        mode: ForwardMode,
+    },
     /// Probes to the VIP of a type that cannot be steered to one member.
     #[error(
         "a {kind} probe is a connection of this host's, which cannot be led to one member's VIP; use PING, TCP with \
@@ -356,7 +366,9 @@ impl ModelError {
             ModelErrorKind::MonitorUnusable { .. } | ModelErrorKind::MonitorIsVip { .. } => Some("monitor_address"),
             ModelErrorKind::MonitorOfOtherProtocol { .. } => Some("type"),
             ModelErrorKind::HostOfHttp10 => Some("domain_name"),
-            ModelErrorKind::VipIsNotOnMembers { .. } | ModelErrorKind::VipNeedsPackets { .. } => Some("probe_path"),
+            ModelErrorKind::VipIsNotOnMembers { .. }
+            | ModelErrorKind::VipBehindTunnel { .. }
+            | ModelErrorKind::VipNeedsPackets { .. } => Some("probe_path"),
             ModelErrorKind::MonitorAddressAndVip { .. } => Some("monitor_address"),
             ModelErrorKind::CidrOfOtherFamily { .. } => Some("allowed_cidrs"),
             ModelErrorKind::PortOfDirectMember { .. } => Some("protocol_port"),
@@ -429,7 +441,9 @@ impl ModelError {
             }
             ModelErrorKind::MonitorOfOtherProtocol { .. } => &[(self.place.pool(), "protocol")],
             ModelErrorKind::HostOfHttp10 => &[(Some(self.place), "type"), (Some(self.place), "http_version")],
-            ModelErrorKind::VipIsNotOnMembers { .. } => &[(self.place.pool(), "forward_mode")],
+            ModelErrorKind::VipIsNotOnMembers { .. } | ModelErrorKind::VipBehindTunnel { .. } => {
+                &[(self.place.pool(), "forward_mode")]
+            }
             ModelErrorKind::VipNeedsPackets { .. } => {
                 &[(Some(self.place), "type"), (Some(self.place), "tcp_handshake")]
             }

@@ -7,7 +7,7 @@
 use lb_health::Handshake;
 
 use super::{
-    HealthMonitor, MonitorKind, Pool, ProbePath, Transport,
+    ForwardMode, HealthMonitor, MonitorKind, Pool, ProbePath, Transport,
     build::Errors,
     error::{ModelErrorKind, Place},
 };
@@ -48,6 +48,10 @@ fn probes_to_the_vip(place: Place, pool: &Pool, monitor: &HealthMonitor, errors:
     let mode = pool.forward_mode;
     if !mode.is_direct() {
         errors.add(place, ModelErrorKind::VipIsNotOnMembers { mode });
+        return;
+    }
+    if mode != ForwardMode::Dsr {
+        errors.add(place, ModelErrorKind::VipBehindTunnel { mode });
         return;
     }
     match &monitor.kind {

@@ -2,7 +2,7 @@
 //! since the epoch of the caller's clock.
 //!
 //! Invariant others rely on: a slot has one probe at most, and a probe that was taken out
-//! is in none of the three tables any more.
+//! is in none of the four tables any more.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -31,8 +31,6 @@ pub(super) struct Flight {
     pub(super) key: Key,
     /// The scope of a link-local address.
     pub(super) scope: u32,
-    /// How it gets there.
-    pub(super) delivery: Delivery,
     /// What an answer must carry.
     pub(super) token: u64,
     /// When it is given up.
@@ -50,14 +48,13 @@ impl Flight {
     pub(super) fn new(
         slot: Slot,
         (key, scope): (Key, u32),
-        delivery: Delivery,
         token: u64,
         (deadline, patience): (Duration, Duration),
     ) -> Self {
         let resend = deadline.saturating_sub(patience) + FIRST_RESEND;
         // A datagram that is lost is a silence; that is no failure.
         let due = if key.protocol == Protocol::Udp { deadline } else { resend.min(deadline) };
-        Self { slot, key, scope, delivery, token, deadline, patience, due, pause: FIRST_RESEND }
+        Self { slot, key, scope, token, deadline, patience, due, pause: FIRST_RESEND }
     }
 }
 
@@ -65,6 +62,8 @@ impl Flight {
 #[derive(Debug, Default)]
 pub(super) struct Flights {
     by_key: HashMap<Key, Flight>,
+    /// How those to one place get there that are not routed.
+    links: HashMap<Key, Vec<Delivery>>,
     by_slot: HashMap<Slot, Key>,
     due: BTreeSet<(Duration, Slot)>,
 }
@@ -81,7 +80,19 @@ pub(super) enum Due {
 impl Flights {
     /// Which lane to that place is free, beginning with one; `key.lane` is of no account.
     pub(super) fn free_lane(&self, key: Key, lanes: u32, first: u64) -> Option<u16> {
-        tried(lanes, first).find(|lane| !self.by_key.contains_key(&Key { lane: *lane, ..key }))
+        tried(lanes, first).find(|lane| !self.is_taken(&Key { lane: *lane, ..key }))
+    }
+
+    /// Whether another probe's answers could be taken for those of this one: in TCP and SCTP
+    /// they carry a number, whatever comes back.
+    fn is_taken(&self, key: &Key) -> bool {
+        match key.protocol {
+            Protocol::Tcp | Protocol::Sctp => self.by_key.contains_key(key),
+            Protocol::Udp | Protocol::Icmp => {
+                let place = key.of_answer();
+                self.by_key.contains_key(&place) || self.links.contains_key(&place)
+            }
+        }
     }
 
     /// The probes on the lanes to that place, beginning with one; `key.lane` is of no
@@ -96,13 +107,20 @@ impl Flights {
         self.end_key(&flight.key);
         self.due.insert((flight.due, flight.slot));
         self.by_slot.insert(flight.slot, flight.key);
+        if flight.key.delivery != Delivery::Routed {
+            self.links.entry(flight.key.of_answer()).or_default().push(flight.key.delivery);
+        }
         self.by_key.insert(flight.key, flight);
     }
 
-    /// Takes the probe out that was sent so, if it is the one that is meant.
-    pub(super) fn end_if(&mut self, key: &Key, is_meant: impl FnOnce(&Flight) -> bool) -> Option<Flight> {
-        self.by_key.get(key).filter(|flight| is_meant(flight))?;
-        self.end_key(key)
+    /// Takes the probe out that an answer is to, of those that were sent so the one that is
+    /// meant; how they got there is of no account.
+    pub(super) fn end_if(&mut self, key: &Key, is_meant: impl Fn(&Flight) -> bool) -> Option<Flight> {
+        let place = key.of_answer();
+        let links = self.links.get(&place).into_iter().flatten();
+        let mut keys = std::iter::once(place).chain(links.map(|delivery| Key { delivery: *delivery, ..place }));
+        let key = keys.find(|key| self.by_key.get(key).is_some_and(&is_meant))?;
+        self.end_key(&key)
     }
 
     /// The probe of that slot.
@@ -115,6 +133,15 @@ impl Flights {
         let flight = self.by_key.remove(key)?;
         self.by_slot.remove(&flight.slot);
         self.due.remove(&(flight.due, flight.slot));
+        let place = key.of_answer();
+        if key.delivery != Delivery::Routed
+            && let Some(links) = self.links.get_mut(&place)
+        {
+            links.retain(|delivery| *delivery != key.delivery);
+            if links.is_empty() {
+                self.links.remove(&place);
+            }
+        }
         Some(flight)
     }
 
@@ -150,6 +177,9 @@ impl Flights {
     pub(super) fn len(&self) -> usize {
         assert_eq!(self.by_key.len(), self.by_slot.len());
         assert_eq!(self.by_key.len(), self.due.len());
+        let routed = self.by_key.keys().filter(|key| key.delivery == Delivery::Routed).count();
+        assert_eq!(self.by_key.len(), routed + self.links.values().map(Vec::len).sum::<usize>());
+        assert!(self.links.values().all(|links| !links.is_empty()));
         self.by_key.len()
     }
 }

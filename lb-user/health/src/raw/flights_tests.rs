@@ -9,11 +9,11 @@ use super::*;
 const LANES: u32 = 4;
 
 fn key(protocol: Protocol, host: u8, lane: u16) -> Key {
-    Key { protocol, ip: [10, 0, 0, host].into(), port: 80, lane }
+    Key { protocol, ip: [10, 0, 0, host].into(), port: 80, lane, delivery: Delivery::Routed }
 }
 
 fn flight(slot: Slot, key: Key, now: Duration, patience: Duration) -> Flight {
-    Flight::new(slot, (key, 0), Delivery::Routed, slot.into(), (now + patience, patience))
+    Flight::new(slot, (key, 0), slot.into(), (now + patience, patience))
 }
 
 #[derive(Clone, Debug)]
@@ -115,4 +115,56 @@ fn a_datagram_is_not_sent_again() {
     let mut flights = Flights::default();
     flights.begin(flight(1, key(Protocol::Udp, 1, 0), Duration::ZERO, Duration::from_secs(10)));
     assert_eq!(flights.next_due(), Some(Duration::from_secs(10)));
+}
+
+/// Members that hold one VIP, each at its own Ethernet address.
+fn link(member: u8) -> Delivery {
+    Delivery::Link { interface: 1, source: [2; 6], destination: [4, 0, 0, 0, 0, member] }
+}
+
+#[test]
+fn members_of_one_vip_do_not_take_each_others_lanes() {
+    let (now, patience) = (Duration::ZERO, Duration::from_secs(1));
+    for protocol in [Protocol::Tcp, Protocol::Sctp] {
+        let mut flights = Flights::default();
+        // More members than lanes, all on the first one.
+        let keys: Vec<Key> = (0..40).map(|member| Key { delivery: link(member), ..key(protocol, 1, 0) }).collect();
+        for (slot, key) in (0..).zip(&keys) {
+            assert_eq!(flights.free_lane(*key, LANES, 0), Some(0));
+            flights.begin(flight(slot, *key, now, patience));
+            assert_eq!(flights.free_lane(*key, LANES, 0), Some(1), "a second probe of the same member");
+        }
+        assert_eq!(flights.len(), 40);
+        // The number in the answer says which; that of nobody ends nobody.
+        let answer = |flights: &mut Flights, token: u64| {
+            flights.end_if(&key(protocol, 1, 0), |flight| flight.token == token).map(|flight| flight.slot)
+        };
+        assert_eq!(answer(&mut flights, 40), None);
+        for slot in [17, 0, 39] {
+            assert_eq!(answer(&mut flights, slot.into()), Some(slot));
+            assert_eq!(answer(&mut flights, slot.into()), None);
+        }
+        assert_eq!(flights.len(), 37);
+        for slot in 0..40 {
+            flights.end_slot(slot);
+        }
+        assert_eq!(flights.len(), 0);
+    }
+}
+
+#[test]
+fn answers_without_a_number_need_a_lane_of_their_own() {
+    for protocol in [Protocol::Udp, Protocol::Icmp] {
+        let mut flights = Flights::default();
+        let place = key(protocol, 1, 0);
+        for (slot, delivery) in [(0, link(0)), (1, link(1)), (2, Delivery::Routed), (3, link(3))] {
+            let key = Key { delivery, ..place };
+            let lane = flights.free_lane(key, LANES, 0).unwrap();
+            assert_eq!(u32::from(lane), slot, "{protocol:?}");
+            flights.begin(flight(slot, Key { lane, ..key }, Duration::ZERO, Duration::from_secs(1)));
+        }
+        assert_eq!(flights.free_lane(Key { delivery: link(9), ..place }, LANES, 0), None);
+        assert_eq!(flights.end_if(&Key { lane: 1, ..place }, |_| true).map(|flight| flight.slot), Some(1));
+        assert_eq!(flights.free_lane(Key { delivery: link(9), ..place }, LANES, 0), Some(1));
+    }
 }

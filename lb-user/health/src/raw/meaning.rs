@@ -10,12 +10,15 @@ use super::{
     sockets::PORTS,
     tcp,
 };
-use crate::outcome::{Answer, Failure, Outcome};
+use crate::{
+    outcome::{Answer, Failure, Outcome},
+    question::Delivery,
+};
 
 /// What a packet says.
 #[derive(Debug)]
 pub(super) struct Meaning {
-    /// Of which probe.
+    /// Of which probe, as far as an answer tells ([`Key::of_answer`]).
     pub(super) key: Key,
     /// The number it must have for that.
     pub(super) token: u64,
@@ -28,7 +31,7 @@ pub(super) struct Meaning {
 /// The meaning of a packet that has arrived.
 pub(super) fn of_packet(ear: Ear, from: SocketAddr, bytes: &[u8]) -> Option<Meaning> {
     let from = plain(from);
-    let key = |port, lane| Key { protocol: ear.protocol, ip: from.ip(), port, lane };
+    let key = |port, lane| Key { protocol: ear.protocol, ip: from.ip(), port, lane, delivery: Delivery::Routed };
     let payload = match (ear.protocol, ear.family) {
         (Protocol::Udp, _) | (_, Family::V6) => bytes,
         (protocol, Family::V4) => ipv4_payload(bytes, protocol.number(Family::V4))?,
@@ -74,7 +77,7 @@ pub(super) fn of_packet(ear: Ear, from: SocketAddr, bytes: &[u8]) -> Option<Mean
 /// What is long enough to have it must have it.
 pub(super) fn of_error(ear: Ear, to: SocketAddr, bytes: &[u8]) -> Option<(Key, Option<u64>)> {
     let to = plain(to);
-    let key = |port, lane| Key { protocol: ear.protocol, ip: to.ip(), port, lane };
+    let key = |port, lane| Key { protocol: ear.protocol, ip: to.ip(), port, lane, delivery: Delivery::Routed };
     Some(match ear.protocol {
         Protocol::Tcp => {
             let sent = tcp::read_sent(bytes)?;

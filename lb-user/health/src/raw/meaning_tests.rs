@@ -69,7 +69,7 @@ fn key(ear: Ear, from: SocketAddr, theirs: u16, lane: u16) -> Key {
         Protocol::Udp => (from.port(), FIRST),
         Protocol::Icmp => (0, lane),
     };
-    Key { protocol: ear.protocol, ip: from.ip().to_canonical(), port, lane }
+    Key { protocol: ear.protocol, ip: from.ip().to_canonical(), port, lane, delivery: Delivery::Routed }
 }
 
 fn token(ear: Ear, token: u64) -> u64 {

@@ -210,12 +210,12 @@ impl RawProber {
             self.lines.open_link()?;
         }
         let roll = self.dice.roll();
-        let key = Key { protocol, ip: to.ip(), port, lane: 0 };
+        let key = Key { protocol, ip: to.ip(), port, lane: 0, delivery: probe.question.delivery };
         // Datagrams that begin together leave by one socket, if they can, in few system calls.
         let first = if protocol == Protocol::Udp { self.turn } else { roll >> 32 };
         let lanes = sockets::Line::lanes(protocol);
         let Some(lane) = self.flights.free_lane(key, lanes, first) else {
-            let same = |leader: &&Flight| leader.delivery == probe.question.delivery && leader.scope == scope;
+            let same = |leader: &&Flight| leader.scope == scope;
             let leaders = self.flights.on_lanes(key, lanes, first).filter(same);
             // The one that is waited for longest: another's impatience says little.
             let leader = leaders.max_by_key(|leader| leader.deadline).map(|leader| leader.slot);
@@ -231,8 +231,7 @@ impl RawProber {
             // forbidden for tags.
             Protocol::Tcp | Protocol::Sctp => (roll & 0xffff_ffff).max(1),
         };
-        let flight =
-            Flight::new(probe.slot, (key, scope), probe.question.delivery, token, (probe.deadline, probe.patience));
+        let flight = Flight::new(probe.slot, (key, scope), token, (probe.deadline, probe.patience));
         let (way, packet) = self.packet(&flight)?;
         self.flights.begin(flight);
         let is_full = self.lines.outbox(way).is_some_and(|(_, outbox)| {
@@ -286,7 +285,7 @@ impl RawProber {
 
     /// The addresses of a probe that goes to an Ethernet address; `None` of one that is routed.
     fn link_ends(&mut self, flight: &Flight) -> Result<Option<Ends>, Outcome> {
-        let Delivery::Link { interface, .. } = flight.delivery else { return Ok(None) };
+        let Delivery::Link { interface, .. } = flight.key.delivery else { return Ok(None) };
         let now = flight.deadline.saturating_sub(flight.patience);
         match self.sources.on(interface, flight.key.ip, now) {
             Ok(source) => Ok(Ends::of(source, flight.key.ip)),
@@ -362,7 +361,7 @@ impl RawProber {
                     self.sources.forget(key.ip);
                 }
                 // To a SYN-ACK the kernel says it, but cannot where routes do not lead.
-                let reset = outcome == Outcome::Answers(Answer::Accepts) && flight.delivery != Delivery::Routed;
+                let reset = outcome == Outcome::Answers(Answer::Accepts) && flight.key.delivery != Delivery::Routed;
                 ended.push((flight.slot, outcome));
                 if tag.is_some() || reset {
                     farewells.push((flight, tag));
@@ -401,7 +400,7 @@ impl RawProber {
 /// A frame for the member of a probe that goes to an Ethernet address.
 fn frame(flight: &Flight, ends: Ends, payload: &Payload) -> Result<Outgoing, Outcome> {
     let number = flight.key.protocol.number(Family::of(flight.key.ip));
-    if let Delivery::Link { interface, source, destination } = flight.delivery
+    if let Delivery::Link { interface, source, destination } = flight.key.delivery
         && let Some(frame) = packets::frame(destination, source, ends, number, payload)
     {
         return Ok(Outgoing::new(Name::of_interface(interface), None, frame.as_slice()));

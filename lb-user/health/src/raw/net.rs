@@ -5,6 +5,8 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use crate::question::Delivery;
+
 /// What a probe is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Protocol {
@@ -78,8 +80,8 @@ impl Protocol {
     }
 }
 
-/// What was sent where: no two probes under way have the same. What a probe's answers and
-/// errors carry.
+/// What was sent where and how: no two probes under way have the same. Answers and errors
+/// carry all of it but the last: see [`Key::of_answer`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Key {
     /// Of what it is made.
@@ -91,6 +93,15 @@ pub(super) struct Key {
     /// What keeps it apart from other probes to the same place: which of our ports, which
     /// of our sockets, which sequence number of an echo.
     pub(super) lane: u16,
+    /// How it gets there: many members can hold one VIP.
+    pub(super) delivery: Delivery,
+}
+
+impl Key {
+    /// As an answer tells it, which does not say how it was asked for.
+    pub(super) const fn of_answer(self) -> Self {
+        Self { delivery: Delivery::Routed, ..self }
+    }
 }
 
 /// What arrives at a socket of ours.

@@ -31,9 +31,10 @@ pub(in crate::config) static MSS_CLAMP: Field = Field {
     kind: Kind::WordOrInteger { words: &["off", "auto"], min: Mss::MIN as u64, max: Mss::MAX as u64 },
     default: Fallback::Text("off"),
     example: "\"auto\"",
-    meaning: "The largest TCP segment that clients are told to send to the pool, by its announcement in their \
-              handshake. `off`: what they agree with the member. `auto`: no more than fits on the way to the member \
-              with what `ipip` or `gue` put around it. A number of bytes: no more than that.",
+    meaning: "The largest TCP segment (MSS) that a handshake may announce on its way through. What a client announces \
+              bounds what members send it; what a member announces bounds what clients send, and passes here in \
+              `nat` only. `off`: it is left as it is. `auto`: no more than an Ethernet frame takes, with what `ipip` \
+              or `gue` put around it. A number of bytes: no more than that. It is never raised.",
 };
 
 pub(in crate::config) static TRANSITION_HOLD: Field = Field {
@@ -47,8 +48,8 @@ pub(in crate::config) static TRANSITION_HOLD: Field = Field {
     example: "60",
     meaning: "How long after a change of the pool its established flows stay with the member that they had, though \
               nothing has been heard from them meanwhile and the change gives them to another. Those that are heard \
-              from stay for as long as they live. Matters to the modes in which no flow is remembered (`dsr`, `ipip`, \
-              `gue`) and to changes of the mode.",
+              from stay for as long as they live. Matters where flows are not remembered: in the modes other than \
+              `nat`, and when the mode changes.",
 };
 
 /// `[loadbalancer.pool.session_persistence]`.

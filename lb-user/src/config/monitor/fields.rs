@@ -193,7 +193,9 @@ pub(in crate::config) static PROBE_PATH: Field = Field {
     default: Fallback::Text("member"),
     example: "\"member\"",
     meaning: "`member`: probes go to the member's address. `vip`: they go to the VIP on the member, the way its traffic \
-              does, which needs a `forward_mode` in which members hold the VIP; `nat` is none.",
+              does, so that a member that has lost its VIP is found out. That is for `forward_mode = \"dsr\"`, for types \
+              `PING`, `TCP` with `tcp_handshake = \"half\"`, `UDP-CONNECT` and `SCTP`, and for members without \
+              `monitor_address`; `ipip` and `gue` are not available yet.",
 };
 
 pub(in crate::config) static MONITOR_UP: Field = Field {

@@ -100,6 +100,7 @@ fn names<T>(rows: &[T], name: impl Fn(&T) -> &str) -> Vec<&str> {
 /// file says.
 fn without_intent(mut member: MemberView) -> MemberView {
     member.weight = None;
+    member.connection_limit = None;
     if member.operating_status == OperatingStatus::NoMonitor {
         member.operating_status = OperatingStatus::Online;
         member.status_reason = None;
@@ -362,7 +363,13 @@ fn pools_show_their_monitor_and_what_of_them_is_in_use() {
     assert!((monitor.delay - 2.5).abs() < 1e-9);
     assert!(online[1].health_monitor.is_none());
     let offline = pools(scene.ask_offline(&Request::Pools { select: None }));
-    let expected = online.into_iter().map(|p| PoolView { health_monitor: None, admin_state_up: None, ..p });
+    let expected = online.into_iter().map(|p| PoolView {
+        health_monitor: None,
+        admin_state_up: None,
+        mss_clamp: None,
+        transition_hold: None,
+        ..p
+    });
     assert_eq!(offline, expected.collect::<Vec<_>>());
 }
 

@@ -144,5 +144,6 @@ fn view(
         in_dataplane: row.seen.is_some(),
         counters: row.seen.map(|(id, _)| traffic::of_member(knowledge, id)).transpose()?,
         active_flows: tally.zip(row.seen).map(|(tally, (id, _))| tally.of_member(id)),
+        connection_limit: row.wanted.map(|(_, member)| pools::limit(member.connection_limit)),
     })
 }

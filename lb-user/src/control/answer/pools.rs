@@ -1,5 +1,10 @@
 //! Pools.
 
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    num::NonZeroU32,
+};
+
 use lb_common::pool::Picker;
 
 use super::{
@@ -8,8 +13,12 @@ use super::{
     select::{self, Names, POOL},
 };
 use crate::{
-    control::{protocol::Refusal, status::Object, view::PoolView},
-    model::{Algorithm, ForwardMode},
+    control::{
+        protocol::Refusal,
+        status::Object,
+        view::{PoolView, SessionPersistenceView},
+    },
+    model::{Algorithm, ForwardMode, LoadBalancer, MssClamp, Persistence},
 };
 
 pub(super) fn list(
@@ -55,7 +64,37 @@ fn view(knowledge: &Knowledge<'_>, picture: &Picture<'_>, row: &PoolRow<'_>) -> 
         members: picture.members_of(&row.label).count(),
         members_in_use: named(table).len(),
         table_slots: table.len(),
+        session_persistence: row.wanted.and_then(|(lb, pool)| Some(persistence(lb, pool.session_persistence?))),
+        mss_clamp: wanted.map(|pool| mss_clamp(pool.mss_clamp)),
+        transition_hold: wanted.map(|pool| pool.transition_hold.get().as_secs_f64()),
+        changing: None,
     }
+}
+
+/// As Octavia writes it: a mask or a prefix length, as the VIP's family wants it.
+fn persistence(lb: &LoadBalancer, persistence: Persistence) -> SessionPersistenceView {
+    let granularity = match lb.vip_address {
+        IpAddr::V4(_) => Ipv4Addr::from_bits(u32::MAX << (32 - persistence.prefix4())).to_string(),
+        IpAddr::V6(_) => persistence.prefix6().to_string(),
+    };
+    SessionPersistenceView {
+        kind: "SOURCE_IP".to_owned(),
+        persistence_timeout: persistence.timeout(),
+        persistence_granularity: granularity,
+    }
+}
+
+fn mss_clamp(clamp: MssClamp) -> String {
+    match clamp {
+        MssClamp::Off => "off".to_owned(),
+        MssClamp::Auto => "auto".to_owned(),
+        MssClamp::At(mss) => mss.get().to_string(),
+    }
+}
+
+/// A limit as Octavia writes it: -1 is none.
+pub(super) fn limit(limit: Option<NonZeroU32>) -> i64 {
+    limit.map_or(-1, |limit| i64::from(limit.get()))
 }
 
 fn listener_of<'p, 'a>(picture: &'p Picture<'a>, row: &PoolRow<'_>) -> Option<&'p ListenerRow<'a>> {

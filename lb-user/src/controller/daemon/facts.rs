@@ -11,7 +11,7 @@ use super::{Daemon, LOOK, STEP};
 use crate::{
     control::events::Event,
     controller::{Checked, tidings},
-    health::HealthEvent,
+    health::{self, HealthEvent},
 };
 
 impl Daemon {
@@ -69,6 +69,9 @@ impl Daemon {
         let hops = self.hops.borrow_and_update().clone();
         self.controller.set_hops(&hops);
         self.monitors.set_unreachable(&hops.missing);
+        if health::asks_vips(self.controller.model()) {
+            self.monitor();
+        }
         self.follow_facts();
         self.attach_where_changed(&hops).await;
         self.follow_pair();

@@ -291,3 +291,7 @@ pub(super) fn held(arrays: &impl Arrays, now: Tick) -> Vec<(PoolId, bool)> {
     }
     over
 }
+
+#[cfg(test)]
+#[path = "pools_tests.rs"]
+mod tests;
