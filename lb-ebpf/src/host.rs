@@ -1,23 +1,13 @@
 //! The tables outside the kernel: in ordinary memory for tests, or in memory
 //! shared with the kernel for tools.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    ops::Deref,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-};
+use std::{collections::BTreeMap, net::IpAddr, ops::Deref, sync::Arc};
 
 use lb_common::{
     advert::{AdvertGuard, AdvertLine},
     config::Config,
-    counters::{EVENTS, Event, TrafficCounters},
     dnat::DnatLine,
     flow::{Flow4Line, Flow6Line, Return4, Return6},
-    flow_note::{FlowNote, RING_NOTES},
     fragment::Fragment,
     instance::Instance,
     label::{LABELS, Label},
@@ -27,19 +17,17 @@ use lb_common::{
     member::Member,
     placement::PlacementLine,
     pool::{Pool, SlotLine},
-    port::{Place, Port, Tags},
+    port::Port,
     trace::{TraceFilter, TraceRecord},
     vip::{Vip4Line, Vip6Line},
 };
 
-use crate::{
-    family::NETWORK_OFFSET,
-    far::{self, Call},
-    headers::{Ipv4, Ipv6},
-    ingress::Ingress,
-    packet::Packet,
-    tables::{Direction, Tables, Way, add},
-};
+use crate::tables::Way;
+
+mod beside;
+mod tables;
+
+pub use beside::{Cidrs, Counts, Jiffies, Notes};
 
 /// Where the arrays are, flows aside. Slices are as long as the map has entries.
 pub trait Arrays {
@@ -331,112 +319,6 @@ impl FlowArrays for OwnedArrays {
     }
 }
 
-/// Prefixes that listeners may be reached from, in ordinary memory.
-#[derive(Debug, Default)]
-pub struct Cidrs(Mutex<BTreeSet<(u16, IpAddr, u8)>>);
-
-impl Cidrs {
-    /// Replaces a listener's prefixes: addresses with their lengths in bits.
-    pub fn set(&self, listener: u16, prefixes: &[(IpAddr, u8)]) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|(of, ..)| *of != listener);
-        all.extend(prefixes.iter().map(|(address, length)| (listener, *address, *length)));
-    }
-
-    /// A listener's prefixes.
-    #[must_use]
-    pub fn of(&self, listener: u16) -> Vec<(IpAddr, u8)> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().filter(|(of, ..)| *of == listener).map(|(_, address, length)| (*address, *length)).collect()
-    }
-
-    /// All prefixes: listeners, addresses and lengths.
-    #[must_use]
-    pub fn everything(&self) -> Vec<(u16, IpAddr, u8)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
-    }
-
-    /// Whether an address lies in one of them.
-    #[must_use]
-    pub fn allows(&self, listener: u16, address: IpAddr) -> bool {
-        self.of(listener).into_iter().any(|(network, length)| match (network, address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                (network.to_bits() ^ address.to_bits()).checked_shr(32 - u32::from(length.min(32))).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                (network.to_bits() ^ address.to_bits()).checked_shr(128 - u32::from(length.min(128))).unwrap_or(0) == 0
-            }
-            _ => false,
-        })
-    }
-}
-
-/// Counters in ordinary memory.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Counts {
-    /// By listener id.
-    pub listeners: BTreeMap<u16, TrafficCounters>,
-    /// By member id.
-    pub members: BTreeMap<u16, TrafficCounters>,
-    /// By [`Event::index`].
-    pub events: Vec<u64>,
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        Self { listeners: BTreeMap::new(), members: BTreeMap::new(), events: vec![0; EVENTS as usize] }
-    }
-}
-
-/// A count of jiffies that whoever has a copy may read and change.
-#[derive(Clone, Debug, Default)]
-pub struct Jiffies(Arc<AtomicU64>);
-
-impl Jiffies {
-    /// Now.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-
-    /// From now on it is so late.
-    pub fn set(&self, jiffies: u64) {
-        self.0.store(jiffies, Relaxed);
-    }
-}
-
-/// What `FLOW_NOTES` is in the kernel: notes that wait to be read by whoever has
-/// a copy, as many of them as fit there.
-#[derive(Clone, Debug, Default)]
-pub struct Notes(Arc<(Mutex<VecDeque<FlowNote>>, AtomicU64)>);
-
-impl Notes {
-    /// Writes a note. False: there was no room, and it is lost.
-    #[must_use]
-    pub fn write(&self, note: FlowNote) -> bool {
-        let (waiting, lost) = &*self.0;
-        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() >= RING_NOTES {
-            lost.fetch_add(1, Relaxed);
-            return false;
-        }
-        waiting.push_back(note);
-        true
-    }
-
-    /// Takes the oldest note.
-    #[must_use]
-    pub fn read(&self) -> Option<FlowNote> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-    }
-
-    /// How many were lost.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.0.1.load(Relaxed)
-    }
-}
-
 /// Arrays with a clock and counters: what the pipeline runs on. Interfaces are
 /// found by searching `PORTS`.
 #[derive(Debug)]
@@ -587,187 +469,5 @@ impl<A: FlowArrays> FlowArrays for Arc<A> {
 
     fn first_return(&self) -> u32 {
         (**self).first_return()
-    }
-}
-
-/// The entry with this number among those that begin with `first`.
-fn numbered<T>(part: &[T], first: u32, index: u32) -> Option<&T> {
-    part.get(index.checked_sub(first)? as usize)
-}
-
-/// The IP version of a packet, which stands in the same place in both.
-fn version(ip: &Ipv6) -> u32 {
-    u32::from_be(ip.version_class_flow) >> 28
-}
-
-impl<A: FlowArrays> Tables for HostTables<A> {
-    fn config(&self) -> Option<&Config> {
-        Some(self.arrays.config())
-    }
-
-    fn jiffies(&self) -> u64 {
-        self.jiffies.get()
-    }
-
-    fn vip4_line(&self, index: u32) -> Option<&Vip4Line> {
-        self.arrays.vips4().get(index as usize)
-    }
-
-    fn vip6_line(&self, index: u32) -> Option<&Vip6Line> {
-        self.arrays.vips6().get(index as usize)
-    }
-
-    fn instance(&self, id: u8) -> Option<&Instance> {
-        self.arrays.instances().get(usize::from(id))
-    }
-
-    fn advert_guard(&self) -> Option<&AdvertGuard> {
-        Some(self.arrays.advert_guard())
-    }
-
-    fn advert_line(&self, index: u32) -> Option<&AdvertLine> {
-        self.arrays.advert_sources().get(index as usize)
-    }
-
-    fn listener_line(&self, index: u32) -> Option<&ListenerLine> {
-        self.arrays.listeners().get(index as usize)
-    }
-
-    fn listener_of(&self, id: u16) -> Option<&ListenerOf> {
-        self.arrays.listener_keys().get(usize::from(id))
-    }
-
-    fn pool(&self, id: u16) -> Option<&Pool> {
-        self.arrays.pools().get(usize::from(id))
-    }
-
-    fn slot_line(&self, index: u32) -> Option<&SlotLine> {
-        self.arrays.slot_line(index)
-    }
-
-    fn member(&self, id: u16) -> Option<&Member> {
-        self.arrays.members().get(usize::from(id))
-    }
-
-    fn flow4_line(&self, index: u32) -> Option<&Flow4Line> {
-        numbered(self.arrays.flows4(), self.arrays.first_line(), index)
-    }
-
-    fn flow6_line(&self, index: u32) -> Option<&Flow6Line> {
-        numbered(self.arrays.flows6(), self.arrays.first_line(), index)
-    }
-
-    fn return4(&self, index: u32) -> Option<&Return4> {
-        numbered(self.arrays.returns4(), self.arrays.first_return(), index)
-    }
-
-    fn return6(&self, index: u32) -> Option<&Return6> {
-        numbered(self.arrays.returns6(), self.arrays.first_return(), index)
-    }
-
-    fn port(&self, number: u16) -> Option<&Port> {
-        self.arrays.ports().get(usize::from(number))
-    }
-
-    fn port_at(&self, place: Place) -> Option<u16> {
-        let is_there = |port: &Port| {
-            let tags = Tags(port.tags.load(Relaxed));
-            port.get().is_some_and(|(ifindex, _)| Place::new(ifindex, tags) == place)
-        };
-        u16::try_from(self.arrays.ports().iter().position(is_there)?).ok()
-    }
-
-    fn placement_line(&self, index: u32) -> Option<&PlacementLine> {
-        self.arrays.placements().get(index as usize)
-    }
-
-    fn listener_load(&self, id: u16) -> Option<&Load> {
-        self.arrays.listener_loads().get(usize::from(id))
-    }
-
-    fn member_load(&self, id: u16) -> Option<&Load> {
-        self.arrays.member_loads().get(usize::from(id))
-    }
-
-    fn source_cell(&self, index: u32) -> Option<&SourceCell> {
-        self.arrays.sources().get(index as usize)
-    }
-
-    fn fragment(&self, index: u32) -> Option<&Fragment> {
-        self.arrays.fragments().get(index as usize)
-    }
-
-    fn dnat_line(&self, index: u32) -> Option<&DnatLine> {
-        self.arrays.dnat_members().get(index as usize)
-    }
-
-    fn allows4(&self, listener: u16, address: u32) -> bool {
-        self.arrays.allows(listener, IpAddr::V4(Ipv4Addr::from(address.to_ne_bytes())))
-    }
-
-    fn allows6(&self, listener: u16, address: [u64; 2]) -> bool {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&address[0].to_ne_bytes());
-        bytes[8..].copy_from_slice(&address[1].to_ne_bytes());
-        self.arrays.allows(listener, IpAddr::V6(Ipv6Addr::from(bytes)))
-    }
-
-    fn trace_filter(&self) -> Option<&TraceFilter> {
-        Some(self.arrays.trace_filter())
-    }
-
-    fn keep_trace(&self, record: &TraceRecord) {
-        self.kept_trace.set(*record);
-    }
-
-    fn take_trace(&self) -> Option<TraceRecord> {
-        Some(self.kept_trace.take())
-    }
-
-    fn trace(&self, record: &TraceRecord) {
-        self.traces.borrow_mut().push(*record);
-    }
-
-    fn route(&self, packet: &Packet<'_>, _: Ingress, _: [u64; 2]) -> Option<Way> {
-        let destination = if let Some(ip) = packet.view::<Ipv6>(NETWORK_OFFSET).filter(|ip| version(ip) == 6) {
-            ip.destination
-        } else {
-            [u64::from(packet.view::<Ipv4>(NETWORK_OFFSET)?.destination), 0]
-        };
-        self.routes.borrow().get(&destination).copied()
-    }
-
-    fn far(&self, packet: &mut Packet<'_>, call: Call, arguments: [u64; 4]) -> u64 {
-        far::run(call, packet, self, arguments)
-    }
-
-    fn count_listener(&self, id: u16, direction: Direction, bytes: u64) {
-        add(self.counts.borrow_mut().listeners.entry(id).or_default(), direction, bytes);
-    }
-
-    fn count_member(&self, id: u16, direction: Direction, bytes: u64) {
-        add(self.counts.borrow_mut().members.entry(id).or_default(), direction, bytes);
-    }
-
-    fn count_new_flow(&self, listener: u16, member: u16) {
-        let mut counts = self.counts.borrow_mut();
-        counts.listeners.entry(listener).or_default().flows_new += 1;
-        counts.members.entry(member).or_default().flows_new += 1;
-    }
-
-    fn count_refused(&self, listener: u16) {
-        self.counts.borrow_mut().listeners.entry(listener).or_default().flows_refused += 1;
-    }
-
-    fn count(&self, event: Event) {
-        if let Some(count) = self.counts.borrow_mut().events.get_mut(event.index() as usize) {
-            *count += 1;
-        }
-    }
-
-    fn note(&self, note: FlowNote) {
-        if !self.notes.write(note) {
-            self.count(Event::FlowNotesLost);
-        }
     }
 }

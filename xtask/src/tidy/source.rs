@@ -16,10 +16,12 @@ const MAX_LINES: usize = 600;
 const UNSAFE_FILES: &[&str] = &[
     "lb-common/src/atomic.rs",
     "lb-ebpf/src/harness.rs",
+    "lb-ebpf/src/kernel_far.rs",
     "lb-ebpf/src/main.rs",
     "lb-ebpf/src/maps.rs",
     "lb-ebpf/src/packet.rs",
     "lb-ebpf/src/pass.rs",
+    "lb-ebpf/src/route.rs",
     "lb-user/health/src/raw/sys.rs",
     "lb-user/src/dataplane/region.rs",
     "lb-user/src/heap.rs",
