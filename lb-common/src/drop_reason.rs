@@ -43,7 +43,7 @@ drop_reasons! {
     MalformedIpv6 = 2, "malformed_ipv6";
     /// A TCP or UDP header to a VIP is cut short or has an impossible length.
     MalformedTransport = 3, "malformed_transport";
-    /// A fragment of an ICMP message or of an SCTP packet was sent to a VIP: what it carries cannot be answered or translated in parts.
+    /// A fragment of an ICMP message, or of an SCTP packet whose ports would have to change, was sent to a VIP: their checksums can only be made with the whole packet at hand. Look for a path MTU below the sender's.
     Fragment = 4, "fragment";
     /// An IPv6 packet to a VIP has more extension headers than are looked through, or one that cannot be skipped.
     ExtensionHeaders = 5, "extension_headers";
