@@ -43,7 +43,7 @@ drop_reasons! {
     MalformedIpv6 = 2, "malformed_ipv6";
     /// A TCP or UDP header to a VIP is cut short or has an impossible length.
     MalformedTransport = 3, "malformed_transport";
-    /// A fragment of an SCTP packet whose ports would have to change: its checksum can only be changed with the whole packet at hand. Look for a path MTU below the sender's.
+    /// A fragment of an ICMP message, or of an SCTP packet whose ports would have to change, was sent to a VIP: their checksums can only be made with the whole packet at hand. Look for a path MTU below the sender's.
     Fragment = 4, "fragment";
     /// An IPv6 packet to a VIP has more extension headers than are looked through, or one that cannot be skipped.
     ExtensionHeaders = 5, "extension_headers";
@@ -69,7 +69,7 @@ drop_reasons! {
     MemberMissing = 15, "member_missing";
     /// The data path has no configuration yet; this passes as soon as lbd has started.
     NotConfigured = 16, "not_configured";
-    /// An ICMP message to a VIP that is no echo request: errors about balanced flows are not translated yet.
+    /// An ICMP message to a VIP that is neither an echo request nor an error about a flow (a redirect, source quench, an answer to nobody), or an echo request to a VIP that this node is not active for.
     IcmpUnsupported = 17, "icmp_unsupported";
     /// An ICMP, ARP or neighbour discovery message for a VIP is cut short or contradicts itself.
     MalformedControl = 18, "malformed_control";

@@ -1,1 +1,111 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use lb_common::{pool::ForwardMode, protocol::Transport, time::Tick};
+
+use super::*;
+use crate::host::{Arrays as _, HostTables, OwnedArrays};
+
+const HZ_SHIFT: u64 = 8;
+
+/// Tables at a tick.
+fn tables(tick: u64) -> HostTables<std::sync::Arc<OwnedArrays>> {
+    let arrays = std::sync::Arc::new(OwnedArrays::new(1024, 1024));
+    let config = arrays.config();
+    config.idle_limits.store(IdleLimits { unconfirmed: 5, tcp: 3600, tcp_closing: 20, udp: 60 }.to_word(), Relaxed);
+    config.seed.store(7, Relaxed);
+    config.version.store(u64::from(lb_common::config::ABI_VERSION) | HZ_SHIFT << 32, Relaxed);
+    HostTables::new(arrays, tick << HZ_SHIFT)
+}
+
+fn word(stage: PlacementStage, member: u16, tick: u16) -> u64 {
+    PlacementWord::new(stage, member, 1, ForwardMode::Dsr, Transport::Tcp, Tick(tick)).0
+}
+
+/// Fingerprints that lie in one bucket.
+fn of_one_bucket() -> impl Iterator<Item = u64> {
+    (1..).map(|n| 4 << 32 | n)
+}
+
+#[test]
+fn what_was_recorded_is_found_and_recorded_again_in_its_place() {
+    let tables = tables(100);
+    for (n, fingerprint) in (1..).zip(of_one_bucket().take(8)) {
+        assert_eq!(record(&tables, fingerprint, word(PlacementStage::Established, n, 100)), 1);
+    }
+    for (n, fingerprint) in (1..).zip(of_one_bucket().take(8)) {
+        let way = Spot(find(&tables, fingerprint)).placement(&tables).unwrap();
+        assert_eq!((way.word().member(), way.fingerprint.load(Relaxed)), (n, fingerprint));
+        assert_eq!(record(&tables, fingerprint, word(PlacementStage::Established, n + 100, 100)), 1);
+        assert_eq!(way.word().member(), n + 100);
+    }
+    assert!(Spot(find(&tables, 5 << 32)).placement(&tables).is_none());
+}
+
+#[test]
+fn an_established_flow_in_use_is_displaced_by_nobody() {
+    let tables = tables(100);
+    for fingerprint in of_one_bucket().take(8) {
+        record(&tables, fingerprint, word(PlacementStage::Established, 1, 100));
+    }
+    for fingerprint in of_one_bucket().skip(8).take(1000) {
+        assert_eq!(record(&tables, fingerprint, word(PlacementStage::New, 2, 100)), 0);
+    }
+    assert!(of_one_bucket().take(8).all(|f| Spot(find(&tables, f)).placement(&tables).is_some()));
+}
+
+#[test]
+fn idle_goes_before_closing_and_closing_before_new() {
+    let tables = tables(100);
+    let stages = [
+        (PlacementStage::Established, 100),
+        (PlacementStage::Established, 100),
+        (PlacementStage::Session, 100),
+        (PlacementStage::Established, 99),
+        (PlacementStage::New, 100),
+        (PlacementStage::New, 90),
+        (PlacementStage::Closing, 100),
+        (PlacementStage::Established, 100),
+    ];
+    for (fingerprint, (stage, tick)) in of_one_bucket().zip(stages) {
+        record(&tables, fingerprint, word(stage, 1, tick));
+    }
+    let gone = |nth: usize| Spot(find(&tables, of_one_bucket().nth(nth).unwrap())).placement(&tables).is_none();
+    let mut newcomers = of_one_bucket().skip(100);
+    for (next, expected) in [(5, "idle"), (6, "closing"), (4, "new")] {
+        assert!(!gone(next), "{expected}");
+        let newcomer = newcomers.next().unwrap();
+        assert_eq!(record(&tables, newcomer, word(PlacementStage::Established, 2, 100)), 1);
+        assert!(gone(next), "{expected}");
+    }
+    assert_eq!(record(&tables, newcomers.next().unwrap(), word(PlacementStage::Established, 2, 100)), 0);
+}
+
+#[test]
+fn a_counted_flow_that_is_displaced_or_ends_is_counted_out_once() {
+    let tables = tables(100);
+    let live = || tables.arrays.member_loads()[1].live.load(Relaxed) as i64;
+    let counted = PlacementWord(word(PlacementStage::New, 1, 90)).counted(true);
+    let first = of_one_bucket().next().unwrap();
+    live::began(&tables, 1, 1);
+    assert_eq!(record(&tables, first, counted.0), 1);
+    let moment = Moment::read(&tables).unwrap();
+    let way = Spot(find(&tables, first)).placement(&tables).unwrap();
+    note(&tables, &moment, way, way.word(), false, true);
+    assert_eq!((live(), way.word().stage()), (0, PlacementStage::Closing));
+    note(&tables, &moment, way, way.word(), false, true);
+    assert_eq!(live(), 0);
+    live::began(&tables, 1, 1);
+    record(&tables, first, counted.0);
+    assert_eq!(record(&tables, first, word(PlacementStage::New, 2, 100)), 1);
+    assert_eq!(live(), 0, "who was displaced is counted out");
+}
+
+#[test]
+fn a_spot_survives_its_word() {
+    for (line, way) in [(0, 0), (65535, 3), (12345, 2)] {
+        let spot = Spot::new(line, way);
+        let back = Spot::above(spot.over(0xabcd));
+        assert_eq!((back.0, spot.over(0xabcd) as u16), (spot.0, 0xabcd));
+    }
+    assert_eq!(Spot::above(Spot::NONE.over(7)).0 >> 63, 0);
+}

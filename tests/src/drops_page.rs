@@ -86,8 +86,8 @@ const fn look_at(reason: DropReason) -> &'static str {
              opened."
         }
         Fragment => {
-            "For TCP, look for a path whose MTU is below the sender's and whose ICMP errors are filtered; lower the \
-             MSS or the MTU at the sender. For UDP, have the sender keep its datagrams below the path's MTU."
+            "Have the sender keep such packets below the path's MTU: nobody pings a VIP with more than fits a packet, \
+             and SCTP finds out what its path takes (RFC 8899)."
         }
         ExtensionHeaders => "Find the sender with a capture. Ordinary traffic has none of these.",
         UnsupportedProtocol => {
@@ -164,9 +164,8 @@ const fn look_at(reason: DropReason) -> &'static str {
             "If it keeps rising, a start was cut off before it was done. Look at `lbd`'s log and start it again."
         }
         IcmpUnsupported => {
-            "If large transfers stall, a path has a smaller MTU than the members and its \"too big\" messages end \
-             here: lower the MSS or the MTU at the members. Echo requests to a VIP that this node is not active for \
-             come here too."
+            "A few are noise: errors about flows are sent on and not counted here. If echo requests end so, this node is \
+             not active for the VIP."
         }
         MalformedControl => {
             "A few are noise. What keeps counting is a broken sender, or somebody who sends neighbour solicitations from \
