@@ -35,7 +35,7 @@ impl Load {
     /// Flows that live.
     #[must_use]
     pub fn live(&self) -> u64 {
-        (self.live.load(Relaxed) as i64).max(0) as u64
+        (self.live.load(Relaxed) as i64).max(0).unsigned_abs()
     }
 
     /// One more flow.

@@ -173,10 +173,8 @@ pub fn is_over(forward: Stage, back: Stage) -> bool {
 /// word was replaced, at most once a tick for each direction of a flow.
 #[inline(always)]
 pub(crate) fn note<F: Family, T: Tables>(tables: &T, before: Ctl, after: Ctl, vip_and_transport: u16) {
-    if is_news(before, after) {
-        if tables.config().is_some_and(Config::notes_flows) {
-            tables.note(FlowNote::new(after, vip_and_transport, F::IS_V6));
-        }
+    if is_news(before, after) && tables.config().is_some_and(Config::notes_flows) {
+        tables.note(FlowNote::new(after, vip_and_transport, F::IS_V6));
     }
 }
 

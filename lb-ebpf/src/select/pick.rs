@@ -103,9 +103,10 @@ fn by_load<T: Tables>(tables: &T, entry: PoolEntry, hash: u64) -> u16 {
     let one = slot(tables, entry, hash);
     let other = slot(tables, entry, hash::mix(hash ^ NEXT));
     let of = |id| {
-        let live = tables.member_load(id).map_or(0, |load| load.live.load(Relaxed) as i64);
+        // Less than none, as two CPUs may leave it for a moment, is none.
+        let live = tables.member_load(id).map_or(0, |load| load.live.load(Relaxed));
         let weight = tables.member(id).map_or(1, |member| member.state().weight());
-        (if live < 0 { 0 } else { live as u64 & 0xffff_ffff_ffff }, u64::from(weight))
+        (if live >> 63 != 0 { 0 } else { live & 0xffff_ffff_ffff }, u64::from(weight))
     };
     let ((live, weight), (other_live, other_weight)) = (of(one), of(other));
     if other_live * weight < live * other_weight { other } else { one }

@@ -128,7 +128,7 @@ impl Flows<'_> {
         let Counted { listeners: of_listeners, members: of_members } = counted;
         for (loads, counted, said) in [(listeners, of_listeners, &said[0]), (members, of_members, &said[1])] {
             for ((load, counted), said) in loads.iter().zip(counted).zip(said).filter(|((_, a), b)| a != *b) {
-                load.live.fetch_add((counted - said) as u64, Relaxed);
+                load.live.fetch_add((counted - said).cast_unsigned(), Relaxed);
             }
         }
         Ok(())
