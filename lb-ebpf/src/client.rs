@@ -3,8 +3,8 @@
 //! Two stories, one end. A packet to a `nat` pool belongs to a flow that is
 //! found in the flow table; a packet to any other pool finds its member by the
 //! pool's table alone. Both are told here as far as they are those of most
-//! packets, and end in [`deliver`](crate::deliver). Everything else is asked of
-//! [`attend`] or [`select::choose`](crate::select::choose), which are far calls.
+//! packets, and end in [`deliver`]. Everything else is asked of
+//! [`attend`] or [`select::choose`], which are far calls.
 
 use lb_common::atomic::{Ordering::Relaxed, blur};
 

@@ -13,6 +13,9 @@
 //! [`DropReason`](lb_common::drop_reason::DropReason).
 #![cfg_attr(not(any(test, feature = "host")), no_std)]
 #![deny(unsafe_code)]
+// These pages are for those who work on the pipeline, and its story leads through
+// functions that nobody else calls.
+#![allow(rustdoc::private_intra_doc_links)]
 
 mod admission;
 pub mod client;

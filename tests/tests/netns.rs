@@ -12,6 +12,7 @@ mod netns {
     mod changes;
     mod daemon;
     mod forwarding;
+    mod modes;
     mod neighbours;
     mod next_hops;
     mod operator;

@@ -2,7 +2,7 @@
 //! in before. This half of the flow table runs outside the kernel only, beside
 //! the program that uses the same entries at the same time.
 //!
-//! The protocol is that of [`super::open`]: an entry is claimed by a
+//! The protocol is that of `open`: an entry is claimed by a
 //! compare-and-swap, filled, and published. What differs:
 //!
 //! - The place of the return entry is given: the flow's SNAT port names it.

@@ -62,7 +62,7 @@ pub struct Counts {
     pub listeners: BTreeMap<u16, TrafficCounters>,
     /// By member id.
     pub members: BTreeMap<u16, TrafficCounters>,
-    /// By [`Event::index`].
+    /// By [`lb_common::counters::Event::index`].
     pub events: Vec<u64>,
 }
 

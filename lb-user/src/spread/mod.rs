@@ -68,7 +68,7 @@ pub fn slots_for(members: usize) -> u32 {
 /// may be used now. Each slot holds an index into `candidates`; the table is
 /// empty when nobody has a weight.
 ///
-/// Each candidate gets its share to 5 % and two or three slots ([`parties`] has
+/// Each candidate gets its share to 5 % and two or three slots (`parties` has
 /// it to the slot), and at least one slot. Time is O(slots × ln slots): two to
 /// four milliseconds for the largest table in optimised code. Candidates beyond
 /// [`MAX_MEMBERS`] are not used; a [`crate::model::Model`] never has as many.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use lb_common::names::PASS_PROGRAM;
+use lb_common::names::{PASS_PROGRAM, UNWRAP_PROGRAM};
 
 use super::netns::NetNs;
 
@@ -59,8 +59,21 @@ pub fn bpf_object(name: &str) -> Result<PathBuf> {
 /// # Errors
 /// When the object has not been built or the kernel refuses.
 pub fn attach_pass(namespace: &NetNs, interface: &str) -> Result<()> {
+    attach(namespace, interface, PASS_PROGRAM)
+}
+
+/// Attaches the program that takes outer headers off, as a member's tunnel devices
+/// do, which not every kernel has.
+///
+/// # Errors
+/// When the object has not been built or the kernel refuses.
+pub fn attach_unwrap(namespace: &NetNs, interface: &str) -> Result<()> {
+    attach(namespace, interface, UNWRAP_PROGRAM)
+}
+
+fn attach(namespace: &NetNs, interface: &str, program: &str) -> Result<()> {
     let object = bpf_object("pass")?;
     let object = object.to_string_lossy();
-    let link = ["link", "set", "dev", interface, "xdpdrv", "object", &object, "program", PASS_PROGRAM];
+    let link = ["link", "set", "dev", interface, "xdpdrv", "object", &object, "program", program];
     namespace.run("ip", &link).map(drop)
 }

@@ -215,6 +215,12 @@ pub struct Listener {
     pub protocol_port: u16,
     /// Its pool.
     pub default_pool: String,
+    /// From where it may be reached; from everywhere if empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_cidrs: Vec<String>,
+    /// How many flows it may have; any number if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_limit: Option<u32>,
 }
 
 /// `[[loadbalancer.pool]]`.
@@ -226,6 +232,12 @@ pub struct Pool {
     pub protocol: String,
     /// `SOURCE_IP_PORT` or `SOURCE_IP`.
     pub lb_algorithm: String,
+    /// `nat` and four others; the first if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward_mode: Option<String>,
+    /// Seconds that flows keep their member when the pool changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transition_hold: Option<u32>,
     /// `keep` or `reset`; the first if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_member_down: Option<String>,
@@ -421,6 +433,8 @@ impl Listener {
             protocol: protocol.to_owned(),
             protocol_port: port,
             default_pool: pool.to_owned(),
+            allowed_cidrs: Vec::new(),
+            connection_limit: None,
         }
     }
 }
@@ -474,6 +488,8 @@ impl Pool {
             name: name.to_owned(),
             protocol: protocol.to_owned(),
             lb_algorithm: "SOURCE_IP_PORT".to_owned(),
+            forward_mode: None,
+            transition_hold: None,
             on_member_down: None,
             panic_threshold: None,
             member,

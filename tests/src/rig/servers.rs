@@ -54,8 +54,7 @@ impl Member {
         fs::create_dir_all(&content).with_context(|| format!("create {}", content.display()))?;
         fs::write(content.join("index.html"), format!("{name}\n")).context("write a page")?;
         fs::write(content.join(&BULK_PATH[1..]), bulk()).context("write a large file")?;
-        fs::write(directory.join("nginx.conf"), nginx_configuration(&directory, name, &addresses))
-            .context("write nginx.conf")?;
+        fs::write(directory.join("nginx.conf"), nginx_configuration(&directory, name)).context("write nginx.conf")?;
         Ok(Self {
             http: None,
             udp: None,
@@ -185,13 +184,11 @@ pub fn bulk() -> Vec<u8> {
     bytes
 }
 
-fn nginx_configuration(directory: &Path, name: &str, addresses: &[IpAddr; 2]) -> String {
+fn nginx_configuration(directory: &Path, name: &str) -> String {
     let directory = directory.display();
-    let mut listen = String::new();
-    for address in addresses {
-        // Writing to a string cannot fail.
-        let _ = writeln!(listen, "    listen {} backlog=1024;", SocketAddr::new(*address, HTTP_PORT));
-    }
+    // At every address: a member may hold a VIP beside its own.
+    let listen =
+        format!("    listen {HTTP_PORT} backlog=1024;\n    listen [::]:{HTTP_PORT} ipv6only=on backlog=1024;\n");
     let mut scratch = String::new();
     for what in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
         let _ = writeln!(scratch, "  {what}_temp_path {directory}/scratch-{what};");
