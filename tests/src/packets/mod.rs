@@ -13,6 +13,7 @@ pub mod case;
 pub mod fixtures;
 pub mod kernel;
 pub mod model;
+pub mod page;
 pub mod random;
 pub mod scene;
 pub mod spec;
