@@ -58,7 +58,6 @@ fn a_bad_file_is_refused_with_its_line_field_reason_and_remedy() -> Result<()> {
     let good = good()?;
     for (from, to, words) in [
         ("weight = 1", "weight = 257", &["weight", "256"][..]),
-        ("SOURCE_IP_PORT", "ROUND_ROBIN", &["ROUND_ROBIN", "not available yet"]),
         ("SOURCE_IP_PORT", "FASTEST", &["FASTEST", "SOURCE_IP"]),
         ("default_pool = \"app\"", "default_pool = \"nowhere\"", &["nowhere"]),
         ("vip_address = \"10.77.0.10\"", "vip_address = \"10.77.0.300\"", &["10.77.0.300"]),
