@@ -95,20 +95,22 @@ fn pays<T: Tables>(tables: &T, rate: SourceRate, who: u64) -> bool {
     if other >> MOMENT_BITS == digest {
         return pay(second, other, now, rate, digest);
     }
-    if is_past(one, now) {
+    if is_past(one, now, rate) {
         return take(first, one, now, rate, digest);
     }
-    if is_past(other, now) {
+    if is_past(other, now, rate) {
         return take(second, other, now, rate, digest);
     }
     true
 }
 
-/// Whether the moment of a cell has come: it owes nothing.
+/// Whether the moment of a cell has come: it owes nothing. Nobody can owe more
+/// than a burst and one flow, so what seems to lie further ahead has come long
+/// ago, or was never written.
 #[inline(always)]
-const fn is_past(word: u64, now: u64) -> bool {
+const fn is_past(word: u64, now: u64, rate: SourceRate) -> bool {
     let ahead = (word & MOMENT).wrapping_sub(now) & MOMENT;
-    ahead == 0 || ahead > MOMENT / 2
+    ahead == 0 || ahead > rate.burst as u64 + rate.interval as u64
 }
 
 /// Gives a cell that owes nothing to a source, with its first flow.
@@ -122,7 +124,7 @@ fn take(cell: &SourceCell, word: u64, now: u64, rate: SourceRate, digest: u64) -
 /// Lets a source pay in its own cell.
 #[inline(always)]
 fn pay(cell: &SourceCell, word: u64, now: u64, rate: SourceRate, digest: u64) -> bool {
-    let from = if is_past(word, now) { now } else { word & MOMENT };
+    let from = if is_past(word, now, rate) { now } else { word & MOMENT };
     if (from.wrapping_sub(now) & MOMENT) > u64::from(rate.burst) {
         return false;
     }
@@ -131,4 +133,39 @@ fn pay(cell: &SourceCell, word: u64, now: u64, rate: SourceRate, digest: u64) ->
     // in the same moment.
     compare_and_swap(&cell.word, word, digest << MOMENT_BITS | until);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_owes_for_as_long_as_a_burst_can_last_whatever_the_clock_says() {
+        let rate = SourceRate { interval: 2560, burst: 23040 };
+        // Ever since the start, around the wrap, and in the second half of the range.
+        for now in [0, 1 << 20, 1 << 39, (1 << 39) + 5, MOMENT - 3, MOMENT] {
+            assert!(is_past(0, now, rate) || now > MOMENT - 25600, "never written, at {now}");
+            for ahead in [1, 2560, 25600] {
+                assert!(!is_past(now.wrapping_add(ahead) & MOMENT, now, rate), "{ahead} ahead of {now}");
+            }
+            for behind in [0, 1, 1 << 30, 1 << 39, (1 << 39) + 1] {
+                let word = now.wrapping_sub(behind) & MOMENT;
+                assert!(is_past(word, now, rate), "{behind} before {now}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_pays_for_its_burst_and_then_at_its_rate() {
+        let rate = SourceRate { interval: 100, burst: 300 };
+        let cell = SourceCell::default();
+        let mut now = MOMENT - 150;
+        let mut admitted = 0;
+        for _ in 0..1000 {
+            admitted += u64::from(pay(&cell, cell.word.load(Relaxed), now, rate, 7));
+            now = (now + 10) & MOMENT;
+        }
+        // Four at once, and one for each interval that passes.
+        assert!((100..=104).contains(&admitted), "{admitted}");
+    }
 }

@@ -122,7 +122,11 @@ fn record_of(lb: &LoadBalancer, pool: &Pool) -> PoolRecord {
     };
     let limits_members = pool.members.iter().any(|member| member.connection_limit.is_some());
     let mut listeners = lb.listeners.iter().filter(|listener| listener.default_pool.as_ref() == Some(&pool.name));
-    let limits = limits_members || listeners.any(|listener| listener.connection_limit.is_some());
+    let limits = limits_members
+        || listeners.any(|listener| {
+            // Of UDP only a record tells a flow's first packet from the others.
+            listener.connection_limit.is_some() || listener.new_flows_per_source.is_some()
+        });
     // The flow table of `nat` knows every flow; other modes only know whom they record.
     let is_told = matches!(picker, Picker::SourceIpPort | Picker::SourceIp);
     let records = !matches!(mode, Mode::Nat) && (limits || !is_told);
