@@ -277,8 +277,7 @@ pub const fn return_hash(seed: u64, member: [u64; 2], ports: u64) -> u64 {
     // combined bit by bit, another member and another port could make the same
     // word, and all members together would have hardly more places than one. A
     // whole mix is not needed, for both are the operator's and no attacker's.
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    hash::mix((seed ^ member[0] ^ member[1].rotate_left(32)).wrapping_mul(SPREAD) ^ ports)
+    hash::mix((seed ^ member[0] ^ member[1].rotate_left(32)).wrapping_mul(hash::SPREAD) ^ ports)
 }
 
 /// The `ports` word of [`return_hash`].
@@ -293,7 +292,7 @@ pub const fn return_ports(member_port: u16, vip_and_transport: u16, snat_port: u
 #[must_use]
 pub const fn last_hop_digest(last_hop: u64, own_mac_word: u64) -> u16 {
     let folded = last_hop ^ (own_mac_word >> 16).rotate_left(29);
-    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as u16
+    (folded.wrapping_mul(hash::SPREAD) >> 52) as u16
 }
 
 /// Reads a control word.

@@ -21,16 +21,21 @@ use crate::time::Tick;
 pub const NO_POOL: u16 = 0;
 
 /// How a pool's members are reached.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum ForwardMode {
-    /// Both addresses are translated; members need no configuration.
+    /// Full NAT: both addresses are translated, members see the VIP as their
+    /// client and need no configuration.
+    #[default]
     Nat = 0,
-    /// The destination is translated; members route back through the balancer.
+    /// The destination is translated: members see their clients, and route
+    /// answers back through the balancer.
     Dnat = 1,
-    /// The frame is sent to the member's Ethernet address; members hold the VIP.
+    /// The frame goes to the member's Ethernet address as it came: members hold
+    /// the VIP and answer clients themselves.
     Dsr = 2,
-    /// The packet is wrapped into another IP packet (RFC 2003, RFC 2473).
+    /// The packet is wrapped into another IP packet (RFC 2003, RFC 2473): as
+    /// `Dsr`, over routers and address families.
     Ipip = 3,
     /// The packet is wrapped into UDP to port 6080 (Generic UDP Encapsulation,
     /// variant 1: the payload is an IP packet).
@@ -66,34 +71,54 @@ impl ForwardMode {
         }
     }
 
-    /// Whether members answer clients without the balancer in between.
+    /// Whether members hold the VIP and answer clients without the balancer in
+    /// between.
     #[inline(always)]
     #[must_use]
     pub const fn is_direct(self) -> bool {
         matches!(self, Self::Dsr | Self::Ipip | Self::Gue)
     }
+
+    /// Whether members may be of the other address family than the VIP.
+    #[must_use]
+    pub const fn crosses_families(self) -> bool {
+        matches!(self, Self::Ipip | Self::Gue)
+    }
 }
 
-/// What chooses the slot of a new flow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+/// How a pool chooses the member of a new flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Picker {
-    /// SOURCE_IP_PORT: a hash of addresses and ports.
+pub enum Algorithm {
+    /// SOURCE_IP_PORT: by a hash of addresses and ports.
+    #[default]
     SourceIpPort = 0,
-    /// SOURCE_IP: a hash of the client's address and the VIP.
+    /// SOURCE_IP: by a hash of the client's address and the VIP.
     SourceIp = 1,
-    /// ROUND_ROBIN: the next slot of a smooth weighted sequence.
+    /// ROUND_ROBIN: one after the other, each as often as its weight says; the
+    /// next slot of a smooth weighted sequence.
     RoundRobin = 2,
-    /// LEAST_CONNECTIONS: of two hashed slots the member with fewer flows for
-    /// its weight.
+    /// LEAST_CONNECTIONS: of two that a hash chooses, the one with fewer flows
+    /// for its weight.
     LeastConnections = 3,
 }
 
-impl Picker {
-    /// All pickers.
+impl Algorithm {
+    /// All algorithms.
     pub const ALL: [Self; 4] = [Self::SourceIpPort, Self::SourceIp, Self::RoundRobin, Self::LeastConnections];
 
-    /// From the three bits of a word; what no picker has is SOURCE_IP_PORT.
+    /// Octavia's word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SourceIpPort => "SOURCE_IP_PORT",
+            Self::SourceIp => "SOURCE_IP",
+            Self::RoundRobin => "ROUND_ROBIN",
+            Self::LeastConnections => "LEAST_CONNECTIONS",
+        }
+    }
+
+    /// From the three bits of a word; what no algorithm has is SOURCE_IP_PORT.
     #[inline(always)]
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
@@ -107,14 +132,14 @@ impl Picker {
 }
 
 /// The word of a pool: first slot (bits 0–31), length in slots (32–49), mode
-/// (50–52), picker (53–55), flags. Zero is a pool with an empty table.
+/// (50–52), algorithm (53–55), flags. Zero is a pool with an empty table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(transparent)]
 pub struct PoolEntry(pub u64);
 
 impl PoolEntry {
     const VALID: u64 = 1 << 63;
-    /// Every flow is recorded, in every mode: the picker does not find a flow's
+    /// Every flow is recorded, in every mode: the algorithm does not find a flow's
     /// member again, or flows are counted against a limit.
     pub const RECORDS: u64 = 1 << 57;
     /// A client stays with its member: `session_persistence` SOURCE_IP.
@@ -130,11 +155,11 @@ impl PoolEntry {
 
     /// A pool whose table is `length` slots long from `first`.
     #[must_use]
-    pub const fn new(first: u32, length: u32, mode: ForwardMode, picker: Picker, flags: u64) -> Self {
+    pub const fn new(first: u32, length: u32, mode: ForwardMode, algorithm: Algorithm, flags: u64) -> Self {
         Self(
             Self::VALID
                 | flags & Self::FLAGS
-                | (picker as u64) << 53
+                | (algorithm as u64) << 53
                 | (mode as u64) << 50
                 | (length as u64 & 0x3_ffff) << 32
                 | first as u64,
@@ -171,8 +196,8 @@ impl PoolEntry {
     /// What chooses the slot.
     #[inline(always)]
     #[must_use]
-    pub const fn picker(self) -> Picker {
-        Picker::from_bits(self.0 >> 53)
+    pub const fn algorithm(self) -> Algorithm {
+        Algorithm::from_bits(self.0 >> 53)
     }
 
     /// Whether any bit of `flags` is set.
@@ -322,12 +347,12 @@ mod tests {
     #[test]
     fn an_entry_keeps_its_parts_apart() {
         for mode in ForwardMode::ALL {
-            for picker in Picker::ALL {
+            for algorithm in Algorithm::ALL {
                 for flags in [0, PoolEntry::RECORDS, PoolEntry::CHANGING, PoolEntry::FLAGS] {
-                    let entry = PoolEntry::new(u32::MAX, 65537, mode, picker, flags);
+                    let entry = PoolEntry::new(u32::MAX, 65537, mode, algorithm, flags);
                     assert!(entry.is_valid());
                     assert_eq!((entry.first(), entry.length()), (u32::MAX, 65537));
-                    assert_eq!((entry.mode(), entry.picker(), entry.flags()), (mode, picker, flags));
+                    assert_eq!((entry.mode(), entry.algorithm(), entry.flags()), (mode, algorithm, flags));
                     assert_eq!(entry.with_flags(0).with_flags(flags), entry);
                 }
             }

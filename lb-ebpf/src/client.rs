@@ -15,7 +15,7 @@ use lb_common::{
     limits::SLOTS_PER_LINE,
     listener::ListenerEntry,
     member::{Member, MemberState},
-    pool::{ForwardMode, Picker, PoolEntry},
+    pool::{Algorithm, ForwardMode, PoolEntry},
 };
 
 use crate::{
@@ -73,7 +73,8 @@ pub(crate) fn forward<F: Family, T: Tables>(
         (known.unwrap_or_else(|| attention::<F, T>(packet, tables, arrival, pool)), 0)
     } else {
         let ports = ends.ports();
-        let wide = ends.selection(moment.seed(), if matches!(pool.picker(), Picker::SourceIp) { 0 } else { ports });
+        let wide =
+            ends.selection(moment.seed(), if matches!(pool.algorithm(), Algorithm::SourceIp) { 0 } else { ports });
         let steady = !pool.has(UNSTEADY) && !arrival.listener.has(ListenerEntry::RULES) && pool.length() != 0;
         let choice = if steady && F::vip(tables, ends.client).is_none() {
             Choice::member(slot(tables, pool, wide), 0, pool.mode())

@@ -1,4 +1,4 @@
-//! Choosing a member: of a new flow by the pool's picker, of a flow that the
+//! Choosing a member: of a new flow by the pool's algorithm, of a flow that the
 //! table alone does not tell by its record or by the table it was placed by.
 
 use lb_common::{
@@ -9,7 +9,7 @@ use lb_common::{
     listener::ListenerEntry,
     member::MemberState,
     placement::{self as record, Placement, PlacementStage, PlacementWord},
-    pool::{ForwardMode, Persistence, Picker, Pool, PoolEntry, Until},
+    pool::{Algorithm, ForwardMode, Persistence, Pool, PoolEntry, Until},
     protocol::Transport,
 };
 
@@ -77,10 +77,10 @@ impl<F: Family> Ends<F> {
         record::flow(self.selection(seed, self.ports()), F::words(self.client), self.ports())
     }
 
-    /// The hash that a pool's picker goes by.
+    /// The hash that a pool's algorithm goes by.
     #[inline(always)]
     fn hash(&self, seed: u64, entry: PoolEntry) -> u64 {
-        self.selection(seed, if matches!(entry.picker(), Picker::SourceIp) { 0 } else { self.ports() })
+        self.selection(seed, if matches!(entry.algorithm(), Algorithm::SourceIp) { 0 } else { self.ports() })
     }
 
     /// The fingerprint of the client, as finely as its pool tells clients apart.
@@ -282,7 +282,7 @@ const fn told(member: u16, entry: PoolEntry) -> Told {
 }
 
 /// What the table says that flows were placed by before the first unfinished
-/// change. Pickers that do not go by a hash say nobody.
+/// change. Algorithms that do not go by a hash say nobody.
 #[inline(always)]
 fn before<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, pool: &Pool, ends: &Ends<F>) -> Told {
     let previous = PoolEntry(pool.previous.load(Relaxed));
@@ -307,14 +307,14 @@ pub(crate) fn for_new_flow<F: Family, T: Tables>(
         return Err(DropReason::PoolEmpty);
     }
     let plain = !entry.has(PoolEntry::PERSISTENT | PoolEntry::LIMITS_MEMBERS)
-        && matches!(entry.picker(), Picker::SourceIp | Picker::SourceIpPort);
+        && matches!(entry.algorithm(), Algorithm::SourceIp | Algorithm::SourceIpPort);
     if !plain {
         return Ok(Choice::TO_DRAW);
     }
     Ok(Choice::member(slot(tables, entry, ends.hash(moment.seed(), entry)), 0, entry.mode()))
 }
 
-/// Draws the member of a packet's new flow, for a pool whose picker is more than
+/// Draws the member of a packet's new flow, for a pool whose algorithm is more than
 /// the slot of a hash, or whose clients stay with their member. A far call.
 #[inline(always)]
 pub(crate) fn draw<F: Family, T: Tables>(packet: &Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {

@@ -25,10 +25,6 @@ use crate::{
     tables::Tables,
 };
 
-/// Mixed into the selection hash once a candidate, so that each candidate port
-/// is independent of the slot and of the others.
-const CANDIDATE: u64 = 0x9e37_79b9_7f4a_7c15;
-
 /// Opens the flow of a packet to a listener of a `nat` pool, whose return entry
 /// has been claimed (see [`claim_back_far`]). `whose` is the
 /// listener's id (bits 0–15), VIP and transport (16–31) and the member's id
@@ -214,7 +210,7 @@ fn claim_back<F: Family, T: Tables>(
     let mut best_port = 0;
     let mut candidate = ends.selection(moment.seed(), ends.ports());
     for _ in 0..SNAT_CANDIDATES {
-        candidate = hash::mix(candidate.wrapping_add(CANDIDATE));
+        candidate = hash::mix(candidate.wrapping_add(hash::SPREAD));
         let port = low.wrapping_add(hash::scale(candidate, count) as u16);
         let ports = flow::return_ports(member_port, vip_and_transport, port);
         let place = F::return_place(moment.config, address, ports);

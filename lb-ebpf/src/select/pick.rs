@@ -6,7 +6,7 @@ use lb_common::{
     hash,
     limits::SLOTS_PER_LINE,
     member::MemberState,
-    pool::{Persistence, Picker, Pool, PoolEntry},
+    pool::{Algorithm, Persistence, Pool, PoolEntry},
 };
 
 use crate::{
@@ -58,7 +58,7 @@ fn takes<T: Tables>(tables: &T, id: u16, pool: u16) -> bool {
     stands && state.pool() == pool && !tables.member_load(id).is_some_and(|load| load.is_full())
 }
 
-/// A member by the pool's picker, below its limit.
+/// A member by the pool's algorithm, below its limit.
 ///
 /// # Errors
 /// [`DropReason::PoolEmpty`], [`DropReason::MemberConnectionLimit`].
@@ -68,13 +68,13 @@ pub(crate) fn fresh<T: Tables>(tables: &T, pool: &Pool, entry: PoolEntry, hash: 
         return Err(DropReason::PoolEmpty);
     }
     let limited = entry.has(PoolEntry::LIMITS_MEMBERS);
-    let turns = matches!(entry.picker(), Picker::RoundRobin);
+    let turns = matches!(entry.algorithm(), Algorithm::RoundRobin);
     let mut turn = if turns { pool.turn.fetch_add(1, Relaxed) } else { 0 };
     let mut hash = hash;
     for _ in 0..TRIES {
         let member = if turns {
             by_turn(tables, entry, turn)
-        } else if matches!(entry.picker(), Picker::LeastConnections) {
+        } else if matches!(entry.algorithm(), Algorithm::LeastConnections) {
             by_load(tables, entry, hash)
         } else {
             slot(tables, entry, hash)

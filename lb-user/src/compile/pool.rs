@@ -19,7 +19,7 @@ use lb_common::{
 
 use super::{HealthView, MemberKey, MemberOverride, NextHops, Overrides, Verdict, panic};
 use crate::{
-    dataplane::{ForwardMode as Mode, MemberPath, Persistence, Picker, PoolRecord},
+    dataplane::{MemberPath, Persistence, PoolRecord},
     model::{Algorithm, ForwardMode, LoadBalancer, Member, MssClamp, OnMemberDown, Pool},
     spread,
 };
@@ -107,19 +107,7 @@ impl Lineup {
 
 /// What a pool is, its table aside.
 fn record_of(lb: &LoadBalancer, pool: &Pool) -> PoolRecord {
-    let mode = match pool.forward_mode {
-        ForwardMode::Nat => Mode::Nat,
-        ForwardMode::Dnat => Mode::Dnat,
-        ForwardMode::Dsr => Mode::Dsr,
-        ForwardMode::Ipip => Mode::Ipip,
-        ForwardMode::Gue => Mode::Gue,
-    };
-    let picker = match pool.lb_algorithm {
-        Algorithm::SourceIpPort => Picker::SourceIpPort,
-        Algorithm::SourceIp => Picker::SourceIp,
-        Algorithm::RoundRobin => Picker::RoundRobin,
-        Algorithm::LeastConnections => Picker::LeastConnections,
-    };
+    let (mode, algorithm) = (pool.forward_mode, pool.lb_algorithm);
     let limits_members = pool.members.iter().any(|member| member.connection_limit.is_some());
     let mut listeners = lb.listeners.iter().filter(|listener| listener.default_pool.as_ref() == Some(&pool.name));
     let limits = limits_members
@@ -128,8 +116,8 @@ fn record_of(lb: &LoadBalancer, pool: &Pool) -> PoolRecord {
             listener.connection_limit.is_some() || listener.new_flows_per_source.is_some()
         });
     // The flow table of `nat` knows every flow; other modes only know whom they record.
-    let is_told = matches!(picker, Picker::SourceIpPort | Picker::SourceIp);
-    let records = !matches!(mode, Mode::Nat) && (limits || !is_told);
+    let is_told = matches!(algorithm, Algorithm::SourceIpPort | Algorithm::SourceIp);
+    let records = !matches!(mode, ForwardMode::Nat) && (limits || !is_told);
     let persistence = pool.session_persistence.map(|p| Persistence {
         timeout: p.timeout(),
         prefix4: p.prefix4(),
@@ -144,7 +132,7 @@ fn record_of(lb: &LoadBalancer, pool: &Pool) -> PoolRecord {
     PoolRecord {
         label: lb.label_of_pool(pool),
         mode,
-        picker,
+        algorithm,
         flags: flags.into_iter().filter(|(_, set)| *set).fold(0, |all, (flag, _)| all | flag),
         persistence: persistence.unwrap_or_default(),
         mss: if let MssClamp::At(mss) = pool.mss_clamp { mss.get() } else { 0 },

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     compile::InstanceIntent,
     dataplane::{
-        Dataplane as _, InstanceId, ListenerKey, ListenerRules, MemberPath, MemberRecord, ObservedPool, Op, Picker,
+        Algorithm, Dataplane as _, InstanceId, ListenerKey, ListenerRules, MemberPath, MemberRecord, ObservedPool, Op,
         PoolRecord, Transport, VipId, memory::MemoryDataplane,
     },
     model::Topology,
@@ -255,8 +255,8 @@ impl Damage {
                 return Some(());
             }
             Self::PoolHash => {
-                let is_sticky = record.picker == Picker::SourceIp;
-                let record = record.picked_by(if is_sticky { Picker::SourceIpPort } else { Picker::SourceIp });
+                let is_sticky = record.algorithm == Algorithm::SourceIp;
+                let record = record.picked_by(if is_sticky { Algorithm::SourceIpPort } else { Algorithm::SourceIp });
                 Op::PutPool { id, record, table, hold: Duration::ZERO }
             }
             _ if table.is_empty() => return None,

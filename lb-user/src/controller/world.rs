@@ -14,7 +14,7 @@ use lb_common::{config::IdleLimits, mac::Mac, member::MemberState, pool::NO_POOL
 use crate::{
     compile::{Desired, HealthView, InstanceIntent, MemberKey, NextHops, Overrides, compile},
     dataplane::{
-        ListenerKey, MemberId, NextHop, Observed, Picker,
+        ListenerKey, MemberId, NextHop, Observed,
         kernel::KernelOptions,
         memory::MemoryDataplane,
         tables::frames::{connect, next_hop},
@@ -181,7 +181,7 @@ pub(crate) struct Flat {
     vips: BTreeMap<IpAddr, (String, bool, Option<String>)>,
     /// Label, pool, whether in the SNAT range.
     listeners: BTreeMap<ListenerKey, (String, Option<String>, bool)>,
-    pools: BTreeMap<String, (Picker, Vec<SocketAddr>)>,
+    pools: BTreeMap<String, (Algorithm, Vec<SocketAddr>)>,
     members: BTreeMap<MemberKey, (String, u64, u16, Option<NextHop>)>,
 }
 
@@ -193,7 +193,10 @@ impl Flat {
         });
         let pools = desired.pools.iter().map(|(label, pool)| {
             let members: Vec<SocketAddr> = pool.members.iter().map(|key| (key.address, key.port).into()).collect();
-            (label.clone(), (pool.record.picker, pool.table.iter().map(|slot| members[usize::from(*slot)]).collect()))
+            (
+                label.clone(),
+                (pool.record.algorithm, pool.table.iter().map(|slot| members[usize::from(*slot)]).collect()),
+            )
         });
         let members =
             desired.members.iter().map(|(key, m)| (key.clone(), (m.label.clone(), m.flags, m.weight, m.next_hop)));
@@ -216,7 +219,7 @@ impl Flat {
         });
         let pools = observed.pools.values().map(|pool| {
             let at = |id: &MemberId| (observed.members[id].address, observed.members[id].port).into();
-            (pool.record.label.clone(), (pool.record.picker, pool.table.iter().map(at).collect()))
+            (pool.record.label.clone(), (pool.record.algorithm, pool.table.iter().map(at).collect()))
         });
         let in_service = observed.members.values().filter(|m| m.flags & MemberState::RETIRED == 0);
         let members = in_service.map(|m| {

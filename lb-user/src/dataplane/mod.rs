@@ -19,7 +19,7 @@ pub use lb_common::{
     flow::Stage,
     mac::Mac,
     member::NextHop,
-    pool::{ForwardMode, Persistence, Picker},
+    pool::{Algorithm, ForwardMode, Persistence},
     protocol::Transport,
 };
 
@@ -133,7 +133,7 @@ pub struct PoolRecord {
     /// How its members are reached.
     pub mode: ForwardMode,
     /// What chooses the slot of a new flow.
-    pub picker: Picker,
+    pub algorithm: Algorithm,
     /// Flags of [`lb_common::pool::PoolEntry`], without `CHANGING`: that is the
     /// writer's.
     pub flags: u64,
@@ -152,17 +152,17 @@ impl PoolRecord {
         Self {
             label: label.into(),
             mode: ForwardMode::Nat,
-            picker: Picker::SourceIpPort,
+            algorithm: Algorithm::SourceIpPort,
             flags: 0,
             persistence: Persistence::default(),
             mss: 0,
         }
     }
 
-    /// The same with another picker.
+    /// The same with another algorithm.
     #[must_use]
-    pub fn picked_by(self, picker: Picker) -> Self {
-        Self { picker, ..self }
+    pub fn picked_by(self, algorithm: Algorithm) -> Self {
+        Self { algorithm, ..self }
     }
 }
 

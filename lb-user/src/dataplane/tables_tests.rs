@@ -10,7 +10,7 @@ use super::{
     *,
 };
 use crate::dataplane::{
-    Dataplane, DropReason, FlowRecord, ListenerRules, ObservedPool, Picker, PoolRecord, Statistics,
+    Algorithm, Dataplane, DropReason, FlowRecord, ListenerRules, ObservedPool, PoolRecord, Statistics,
     kernel::KernelOptions, memory::MemoryDataplane,
 };
 use lb_common::pool::NO_POOL;
@@ -150,7 +150,7 @@ fn what_was_put_is_observed() {
         put_pool(POOL, table.clone()),
         Op::PutPool {
             id: PoolId(4095),
-            record: PoolRecord::named("six/app").picked_by(Picker::SourceIp),
+            record: PoolRecord::named("six/app").picked_by(Algorithm::SourceIp),
             table: vec![last],
             hold: Duration::ZERO,
         },
@@ -180,11 +180,12 @@ fn what_was_put_is_observed() {
     }
     let observed = dataplane.observe().unwrap();
     assert_eq!(observed.snat_ports, (16384, 65535));
-    let pool = |label: &str, picker, table| ObservedPool { record: PoolRecord::named(label).picked_by(picker), table };
+    let pool =
+        |label: &str, algorithm, table| ObservedPool { record: PoolRecord::named(label).picked_by(algorithm), table };
     let pools = [
-        (POOL, pool("web/1", Picker::SourceIpPort, table)),
-        (PoolId(7), pool("web/7", Picker::SourceIpPort, vec![])),
-        (PoolId(4095), pool("six/app", Picker::SourceIp, vec![last])),
+        (POOL, pool("web/1", Algorithm::SourceIpPort, table)),
+        (PoolId(7), pool("web/7", Algorithm::SourceIpPort, vec![])),
+        (PoolId(4095), pool("six/app", Algorithm::SourceIp, vec![last])),
     ];
     assert_eq!(observed.pools, pools.into());
     assert_eq!(observed.members, [(MemberId(1), record(1, POOL)), (MemberId(2), record(2, POOL)), (last, v6)].into());

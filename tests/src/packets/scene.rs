@@ -9,7 +9,7 @@ use lb_common::{
     protocol::Transport,
 };
 use lb_user::dataplane::{
-    InstanceId, ListenerId, ListenerRules, MemberId, MemberPath, MemberRecord, Op, Picker, PoolId, PoolRecord, VipId,
+    Algorithm, InstanceId, ListenerId, ListenerRules, MemberId, MemberPath, MemberRecord, Op, PoolId, PoolRecord, VipId,
 };
 
 /// Our address on port 0, by which every frame comes in.
@@ -229,8 +229,8 @@ pub fn put_member(member: Member, flags: u64, resolved: bool) -> Op {
 /// Gives a kind of pool another table.
 #[must_use]
 pub fn put_pool(version: Version, kind: Kind, table: Vec<MemberId>) -> Op {
-    let picker = if kind == Kind::Sticky { Picker::SourceIp } else { Picker::SourceIpPort };
-    let record = PoolRecord::named(format!("lb/{kind:?}")).picked_by(picker);
+    let algorithm = if kind == Kind::Sticky { Algorithm::SourceIp } else { Algorithm::SourceIpPort };
+    let record = PoolRecord::named(format!("lb/{kind:?}")).picked_by(algorithm);
     Op::PutPool { id: PoolId(version.pool_id(kind)), record, table, hold: std::time::Duration::ZERO }
 }
 

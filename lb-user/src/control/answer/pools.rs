@@ -5,8 +5,6 @@ use std::{
     num::NonZeroU32,
 };
 
-use lb_common::pool::Picker;
-
 use super::{
     Knowledge, health,
     picture::{ListenerRow, Picture, PoolRow, named},
@@ -18,7 +16,7 @@ use crate::{
         status::Object,
         view::{PoolView, SessionPersistenceView},
     },
-    model::{Algorithm, ForwardMode, LoadBalancer, MssClamp, Persistence},
+    model::{ForwardMode, LoadBalancer, MssClamp, Persistence},
 };
 
 pub(super) fn list(
@@ -40,15 +38,8 @@ fn view(knowledge: &Knowledge<'_>, picture: &Picture<'_>, row: &PoolRow<'_>) -> 
     let wanted = row.wanted.map(|(_, pool)| pool);
     let table = row.seen.map_or(&[][..], |seen| seen.table.as_slice());
     let transport = wanted.map(|pool| pool.protocol).or_else(|| listener_of(picture, row).map(|l| l.key.transport));
-    let algorithm = match wanted {
-        Some(pool) => pool.lb_algorithm,
-        None => match row.seen.map_or(Picker::SourceIpPort, |seen| seen.record.picker) {
-            Picker::SourceIpPort => Algorithm::SourceIpPort,
-            Picker::SourceIp => Algorithm::SourceIp,
-            Picker::RoundRobin => Algorithm::RoundRobin,
-            Picker::LeastConnections => Algorithm::LeastConnections,
-        },
-    };
+    let seen = row.seen.map(|seen| seen.record.algorithm);
+    let algorithm = wanted.map(|pool| pool.lb_algorithm).or(seen).unwrap_or_default();
     let forward_mode = wanted.map_or(ForwardMode::Nat, |pool| pool.forward_mode);
     PoolView {
         name: row.label.clone(),

@@ -82,8 +82,8 @@ impl TableWriter {
             _ if as_before => before.first(),
             _ => self.write_table(arrays, id, length, table)?,
         };
-        let mut entry = PoolEntry::new(first, length, record.mode, record.picker, flags);
-        let moves = !as_before || before.mode() != entry.mode() || before.picker() != entry.picker();
+        let mut entry = PoolEntry::new(first, length, record.mode, record.algorithm, flags);
+        let moves = !as_before || before.mode() != entry.mode() || before.algorithm() != entry.algorithm();
         let changing = before.is_valid() && before.has(PoolEntry::CHANGING) && same_pool;
         // The flow table knows the flows of `nat`, whatever the pool's table says.
         let is_nat = |entry: PoolEntry| matches!(entry.mode(), ForwardMode::Nat);
@@ -258,7 +258,7 @@ pub(super) fn observe(arrays: &impl Arrays, id: u16, entry: PoolEntry) -> Observ
     let record = PoolRecord {
         label: label_of(arrays, Labelled::Pool(id)),
         mode: entry.mode(),
-        picker: entry.picker(),
+        algorithm: entry.algorithm(),
         flags: entry.flags() & !PoolEntry::CHANGING,
         persistence: Persistence { timeout: (options >> 16) as u16, ..persistence },
         mss: options as u16,

@@ -7,7 +7,7 @@ use lb_common::{
     config::IdleLimits,
     member::MemberState,
     placement::{PlacementStage, PlacementWord},
-    pool::{ForwardMode, Picker, PoolEntry, Until},
+    pool::{Algorithm, ForwardMode, PoolEntry, Until},
     protocol::Transport,
     time::Tick,
 };
@@ -235,7 +235,7 @@ proptest! {
         let mut dataplane = dataplane(16384);
         for (id, mode, members, pause) in changes {
             let record = PoolRecord { mode: ForwardMode::ALL[mode], ..PoolRecord::named(format!("web/{id}")) }
-                .picked_by(Picker::SourceIp);
+                .picked_by(Algorithm::SourceIp);
             let table: Vec<_> = members.iter().copied().map(MemberId).cycle().take(members.len() * 20).collect();
             let op = Op::PutPool { id: PoolId(id), record, table: table.clone(), hold: HOLD };
             dataplane.apply(&op).unwrap();
