@@ -95,11 +95,7 @@ impl Lineup {
                 weight: stand.weight,
             })
             .collect();
-        // The one place that knows which kind of table an algorithm is given.
-        let table = match pool.lb_algorithm {
-            Algorithm::RoundRobin => spread::sequence(&candidates),
-            _ => spread::table(&candidates, pool.members.len()),
-        };
+        let table = spread::for_algorithm(pool.lb_algorithm, &candidates, pool.members.len());
         let chosen = chosen.into_iter().map(|(at, ..)| *at).collect();
         Self { record: record_of(lb, pool), chosen, table, stands, hold: pool.transition_hold.get() }
     }

@@ -1,5 +1,6 @@
-//! Tables that spread flows over a pool's members: [`table`] for what is hashed
-//! and [`sequence`] for taking turns. Pure.
+//! Tables that spread flows over a pool's members, by the pool's algorithm
+//! ([`for_algorithm`]): [`table`] for what is hashed and [`sequence`] for taking
+//! turns. Pure.
 //!
 //! What must not be here: names, health, ids.
 //!
@@ -14,6 +15,7 @@ use std::net::IpAddr;
 use lb_common::{
     hash,
     limits::{MAX_MEMBERS, MAX_TABLE_SLOTS},
+    pool::Algorithm,
 };
 
 mod rendezvous;
@@ -61,6 +63,16 @@ pub fn slots_for(members: usize) -> u32 {
             (wanted..MAX_TABLE_SLOTS).find(|n| is_prime(*n)).unwrap_or(MAX_TABLE_SLOTS)
         }
         _ => MAX_TABLE_SLOTS,
+    }
+}
+
+/// What an algorithm finds members in: the one place that knows which kind of
+/// table each is given. Parameters and result are those of [`table`].
+#[must_use]
+pub fn for_algorithm(algorithm: Algorithm, candidates: &[Candidate], configured: usize) -> Vec<u16> {
+    match algorithm {
+        Algorithm::RoundRobin => sequence(candidates),
+        Algorithm::SourceIpPort | Algorithm::SourceIp | Algorithm::LeastConnections => table(candidates, configured),
     }
 }
 

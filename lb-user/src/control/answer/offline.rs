@@ -14,7 +14,7 @@ use crate::{
         view::MemberSetView,
     },
     dataplane::{MemberId, MemberRecord, Observed, ObservedPool, Op, PoolId},
-    model::Weight,
+    model::{Algorithm, Weight},
     spread,
 };
 
@@ -111,7 +111,7 @@ impl Edit {
         let mut notes = Vec::new();
         let after = changed(before, change, pool_enabled, &mut notes);
         members.iter_mut().filter(|(other, _)| other == id).for_each(|(_, record)| *record = after.clone());
-        let table = table(&members);
+        let table = table(pool.record.algorithm, &members);
 
         if !pool_enabled {
             notes.push(format!("pool {} is switched off: none of its members takes flows", member.pool));
@@ -207,7 +207,7 @@ fn changed(before: &MemberRecord, change: &MemberChange, pool_enabled: bool, not
 }
 
 /// The table of a pool with these members.
-fn table(members: &[(MemberId, MemberRecord)]) -> Vec<MemberId> {
+fn table(algorithm: Algorithm, members: &[(MemberId, MemberRecord)]) -> Vec<MemberId> {
     let chosen = in_table(members, |(_, member)| Fitness {
         flags: member.flags,
         weight: member.weight,
@@ -220,7 +220,7 @@ fn table(members: &[(MemberId, MemberRecord)]) -> Vec<MemberId> {
             weight: member.weight,
         })
         .collect();
-    let slots = spread::table(&candidates, members.len());
+    let slots = spread::for_algorithm(algorithm, &candidates, members.len());
     slots.into_iter().map(|slot| chosen[usize::from(slot)].0).collect()
 }
 

@@ -6,6 +6,7 @@ use super::{super::scene::Scene, *};
 use crate::{
     control::{protocol::Request, view::OperatingStatus},
     dataplane::Dataplane as _,
+    model::Algorithm,
 };
 
 const DRAIN: MemberChange = MemberChange { reset: false, weight: None, admin_state_up: None, drain: Some(true) };
@@ -83,8 +84,9 @@ fn the_maps_come_out_as_lbd_would_have_written_them() {
     ];
     // Everything a table follows from is there: a backup, a member that is
     // down, one out of reach.
-    let start = || {
+    let start = |algorithm| {
         let mut scene = Scene::empty();
+        scene.pool(0).lb_algorithm = algorithm;
         scene.pool(0).members.extend((4..=6).map(|n| super::super::scene::member(&format!("m{n}"), n)));
         scene.pool(0).members[3].backup = true;
         for n in [4, 5, 6] {
@@ -96,13 +98,15 @@ fn the_maps_come_out_as_lbd_would_have_written_them() {
         scene.settle();
         scene
     };
-    for (member, change, same) in changes {
-        let mut by_hand = start();
+    let with_each = |change| Algorithm::ALL.map(|algorithm| (algorithm, change));
+    for (algorithm, (member, change, same)) in changes.into_iter().flat_map(with_each) {
+        let mut by_hand = start(algorithm);
         edit(&mut by_hand, member, &change);
-        let mut by_lbd = start();
+        let mut by_lbd = start(algorithm);
         same(&mut by_lbd);
         by_lbd.settle();
-        assert_eq!(by_hand.dataplane.observe().unwrap(), by_lbd.dataplane.observe().unwrap(), "{member} {change:?}");
+        let (by_hand, by_lbd) = (by_hand.dataplane.observe().unwrap(), by_lbd.dataplane.observe().unwrap());
+        assert_eq!(by_hand, by_lbd, "{algorithm:?} {member} {change:?}");
     }
 }
 

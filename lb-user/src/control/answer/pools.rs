@@ -16,7 +16,7 @@ use crate::{
         status::Object,
         view::{PoolView, SessionPersistenceView},
     },
-    model::{ForwardMode, LoadBalancer, MssClamp, Persistence},
+    model::{LoadBalancer, MssClamp, Persistence},
 };
 
 pub(super) fn list(
@@ -38,9 +38,10 @@ fn view(knowledge: &Knowledge<'_>, picture: &Picture<'_>, row: &PoolRow<'_>) -> 
     let wanted = row.wanted.map(|(_, pool)| pool);
     let table = row.seen.map_or(&[][..], |seen| seen.table.as_slice());
     let transport = wanted.map(|pool| pool.protocol).or_else(|| listener_of(picture, row).map(|l| l.key.transport));
-    let seen = row.seen.map(|seen| seen.record.algorithm);
-    let algorithm = wanted.map(|pool| pool.lb_algorithm).or(seen).unwrap_or_default();
-    let forward_mode = wanted.map_or(ForwardMode::Nat, |pool| pool.forward_mode);
+    // As it is wanted; offline as it is in the maps.
+    let asked = wanted.map(|pool| (pool.forward_mode, pool.lb_algorithm));
+    let seen = row.seen.map(|seen| (seen.record.mode, seen.record.algorithm));
+    let (forward_mode, algorithm) = asked.or(seen).unwrap_or_default();
     PoolView {
         name: row.label.clone(),
         protocol: transport.map(|transport| transport.name().to_owned()),
@@ -91,3 +92,7 @@ pub(super) fn limit(limit: Option<NonZeroU32>) -> i64 {
 fn listener_of<'p, 'a>(picture: &'p Picture<'a>, row: &PoolRow<'_>) -> Option<&'p ListenerRow<'a>> {
     picture.listeners.iter().find(|listener| listener.pool.as_deref() == Some(&row.label))
 }
+
+#[cfg(test)]
+#[path = "pools_tests.rs"]
+mod tests;
