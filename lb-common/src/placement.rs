@@ -153,6 +153,26 @@ impl PlacementWord {
     }
 }
 
+/// A client's placement is news again when it had not been used for so many ticks.
+const STALE_SESSION: u16 = 8;
+
+/// Whether a placement that goes from one word to the other does something that
+/// another balancer should hear of: a flow goes on, or having gone on it begins to
+/// end; or a client that had been away for a while opens another flow. A flow of
+/// which only the opening packet was seen is news to nobody: anyone could open
+/// such flows without end.
+#[inline(always)]
+#[must_use]
+pub const fn is_news(before: PlacementWord, after: PlacementWord) -> bool {
+    const ESTABLISHED: u64 = PlacementStage::Established as u64;
+    const SESSION: u64 = PlacementStage::Session as u64;
+    let (from, to) = (before.0 >> 60, after.0 >> 60);
+    if to >= SESSION {
+        return after.seen().age(before.seen()) >= STALE_SESSION;
+    }
+    from != to && (to == ESTABLISHED || from == ESTABLISHED)
+}
+
 /// A placement: 16 bytes.
 #[repr(C)]
 #[derive(Debug, Default)]
@@ -237,6 +257,21 @@ mod tests {
         assert_eq!((later.member(), later.seen(), later.stage()), (0x3fff, Tick(3), PlacementStage::Closing));
         assert!(later.is_counted() && !later.counted(false).is_counted());
         assert!(!PlacementWord::CLAIMED.is_live() && !PlacementWord::FREE.is_live());
+    }
+
+    #[test]
+    fn what_is_news_is_a_flow_that_goes_on_one_that_ends_or_a_client_that_comes_back() {
+        use PlacementStage::{Closing, Established, New, Session};
+        let word = |stage, seen| PlacementWord::new(stage, 1, 1, ForwardMode::Dsr, Transport::Tcp, Tick(seen));
+        let ways = [New, Established, Closing];
+        for (at, before) in ways.into_iter().enumerate() {
+            for after in ways.into_iter().skip(at) {
+                let news = [(New, Established), (Established, Closing)].contains(&(before, after));
+                assert_eq!(is_news(word(before, 1), word(after, 500)), news, "{before:?} to {after:?}");
+            }
+        }
+        let again = |ticks: u16| is_news(word(Session, 0xfffe), word(Session, 0xfffe_u16.wrapping_add(ticks)));
+        assert_eq!([0, 1, STALE_SESSION - 1, STALE_SESSION, 300].map(again), [false, false, false, true, true]);
     }
 
     #[test]

@@ -8,12 +8,16 @@
 
 use lb_common::{
     atomic::{Ordering::Relaxed, blur, compare_and_swap},
-    config::IdleLimits,
+    config::{Config, IdleLimits},
+    flow_note::FlowNote,
     limits::PLACEMENT_LINES,
-    placement::{self, Placement, PlacementStage, PlacementWord},
+    placement::{self, Placement, PlacementStage, PlacementWord, is_news},
 };
 
 use crate::{flow::Moment, live, tables::Tables};
+
+#[cfg(any(test, feature = "host"))]
+pub mod adopt;
 
 /// Lines of a bucket.
 const LINES: u32 = 2;
@@ -43,6 +47,14 @@ impl Spot {
     #[inline(always)]
     pub(crate) const fn above(word: u64) -> Self {
         Self(word >> 16 & (PLACEMENT_LINES as u64 - 1) | (word >> 48 & 3) << 32 | word >> 63 << 63)
+    }
+
+    /// Notes for another balancer what is recorded there, if notes are wanted.
+    #[inline(always)]
+    pub(crate) fn tell<T: Tables>(self, tables: &T) {
+        if tables.config().is_some_and(Config::notes_flows) {
+            tables.note(FlowNote::of_placement(self.0 as u32, (self.0 >> 32) as u32));
+        }
     }
 
     /// The placement.
@@ -93,8 +105,8 @@ pub(crate) fn find<T: Tables>(tables: &T, fingerprint: u64) -> u64 {
 }
 
 /// Records a placement, in the way that the fingerprint has already or in one
-/// that is free or may be displaced. A far call; returns 1, or 0 where there is
-/// none.
+/// that is free or may be displaced. A far call; returns its [`Spot`], or 0 where
+/// there is none.
 #[inline(always)]
 pub(crate) fn record<T: Tables>(tables: &T, fingerprint: u64, word: u64) -> u64 {
     let Some(moment) = Moment::read(tables) else { return 0 };
@@ -126,7 +138,7 @@ pub(crate) fn record<T: Tables>(tables: &T, fingerprint: u64, word: u64) -> u64 
     }
     way.fingerprint.store(fingerprint, Relaxed);
     way.word.swap(word, lb_common::atomic::Ordering::SeqCst);
-    1
+    spot
 }
 
 /// How willingly a way is given to another flow: 0 for never, the higher the
@@ -149,13 +161,13 @@ fn rank(moment: &Moment<'_>, limits: IdleLimits, word: PlacementWord) -> u64 {
 }
 
 /// Notes what a packet says about its flow: that it goes on, or ends. `ends`: it
-/// has FIN or RST; `opens`: it is like the first one.
+/// has FIN or RST; `opens`: it is like the first one. What is news is told.
 #[inline(always)]
 pub(crate) fn note<T: Tables>(
     tables: &T,
     moment: &Moment<'_>,
-    way: &Placement,
-    before: PlacementWord,
+    spot: Spot,
+    (way, before): (&Placement, PlacementWord),
     opens: bool,
     ends: bool,
 ) {
@@ -167,8 +179,13 @@ pub(crate) fn note<T: Tables>(
     };
     let closes = ends && before.is_counted();
     let after = before.with(stage, moment.now).counted(before.is_counted() && !ends);
-    if after != before && compare_and_swap(&way.word, before.0, after.0) && closes {
-        live::ended(tables, before.listener(), before.member());
+    if after != before && compare_and_swap(&way.word, before.0, after.0) {
+        if closes {
+            live::ended(tables, before.listener(), before.member());
+        }
+        if is_news(before, after) {
+            spot.tell(tables);
+        }
     }
 }
 

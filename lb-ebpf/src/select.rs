@@ -129,7 +129,7 @@ fn placed<F: Family, T: Tables>(
         return Err(DropReason::SourceNotAllowed);
     }
     if let Some(way) = spot.placement(tables)
-        && let Some(choice) = go_on(tables, moment, arrival, way)
+        && let Some(choice) = go_on(tables, moment, arrival, spot, way)
     {
         return choice;
     }
@@ -252,6 +252,7 @@ fn go_on<T: Tables>(
     tables: &T,
     moment: &Moment<'_>,
     arrival: &Arrival,
+    spot: Spot,
     way: &Placement,
 ) -> Option<Result<Choice, DropReason>> {
     let (segment, word) = (&arrival.segment, way.word());
@@ -267,7 +268,8 @@ fn go_on<T: Tables>(
     if is_reset(state, segment) {
         return Some(Err(DropReason::MemberDownReset));
     }
-    placement::note(tables, moment, way, word, segment.opens(), segment.has(tcp_flags::FIN | tcp_flags::RST));
+    let ends = segment.has(tcp_flags::FIN | tcp_flags::RST);
+    placement::note(tables, moment, spot, (way, word), segment.opens(), ends);
     Some(Ok(Choice::member(word.member(), 0, word.mode())))
 }
 
@@ -352,8 +354,9 @@ pub(crate) fn write_session<F: Family, T: Tables>(
     let Some(pool) = tables.pool(listener.pool()) else { return 0 };
     let session = ends.session(moment.seed(), Persistence::from_word(pool.persistence.load(Relaxed)));
     let word = word_of(&arrival, choice, PlacementStage::Session, &moment);
-    if placement::record(tables, session, word.0) == 0 {
-        tables.count(Event::PlacementLost);
+    match placement::record(tables, session, word.0) {
+        0 => tables.count(Event::PlacementLost),
+        spot => Spot(spot).tell(tables),
     }
     0
 }

@@ -58,7 +58,7 @@ pub(super) fn read(path: &Path) -> Result<Capture, String> {
                 reader.refill().map_err(|error| unreadable(&error))?;
                 stalled = true;
             }
-            Err(PcapError::Incomplete(_)) => {
+            Err(PcapError::Incomplete(_) | PcapError::UnexpectedEof) => {
                 return Err("it ends in the middle of a packet, or has one too long".into());
             }
             Err(error) => return Err(unreadable(&error)),

@@ -14,7 +14,7 @@ use lb_ebpf::host::Arrays;
 use lb_user::dataplane::{
     Dataplane, DataplaneInfo, Describe as _, FlowRecord, InstanceId, ListenerId, MemberId, Observed, Op, Statistics,
     TrafficCounters,
-    exchange::{FlowExchange, KernelExchange, MemoryExchange, SharedFlow},
+    exchange::{FlowExchange, KernelExchange, MemoryExchange, Shared, SharedFlow, SharedPlacement},
     kernel::{KernelDataplane, KernelOptions},
 };
 use nix::{
@@ -150,6 +150,7 @@ pub struct Pair {
     kernel: Kernel,
     exchanges: (MemoryExchange, KernelExchange),
     noted: usize,
+    recorded: usize,
 }
 
 impl Pair {
@@ -162,7 +163,7 @@ impl Pair {
         host.dataplane.set_noting(true);
         kernel.dataplane.set_noting(true);
         let exchanges = (host.dataplane.exchange(), kernel.dataplane.exchange()?);
-        let pair = Self { host, kernel, exchanges, noted: 0 };
+        let pair = Self { host, kernel, exchanges, noted: 0, recorded: 0 };
         // One clock for both: the kernel's, with its ticks and limits.
         let (ours, theirs) = (pair.host.tables().arrays.config(), pair.kernel.dataplane.arrays().config());
         for (to, from) in
@@ -198,6 +199,12 @@ impl Pair {
         self.noted
     }
 
+    /// How many of them told what is recorded beside the flow table.
+    #[must_use]
+    pub const fn recorded(&self) -> usize {
+        self.recorded
+    }
+
     /// The kernel's side.
     #[must_use]
     pub const fn kernel(&self) -> &Kernel {
@@ -220,6 +227,7 @@ impl World for Pair {
         let (host, theirs) = (notes(&mut self.exchanges.0), notes(&mut self.exchanges.1));
         assert_eq!(host, theirs, "host and kernel note something else for {frame:02x?}");
         self.noted += theirs.0;
+        self.recorded += theirs.1.iter().filter(|shared| shared.placement().is_some()).count();
         kernel
     }
 
@@ -262,12 +270,18 @@ impl World for Pair {
     }
 }
 
-/// How many notes there were, and about which flows, without their ages.
-fn notes(exchange: &mut impl FlowExchange) -> (usize, Vec<SharedFlow>) {
-    let mut flows = Vec::new();
-    let drained = exchange.drain(100, &mut |flow| flows.push(SharedFlow { idle_millis: 0, ..flow }));
+/// How many notes there were, and about which flows and placements, without their
+/// ages.
+fn notes(exchange: &mut impl FlowExchange) -> (usize, Vec<Shared>) {
+    let mut told = Vec::new();
+    let drained = exchange.drain(100, &mut |shared| {
+        told.push(match shared {
+            Shared::Flow(flow) => Shared::Flow(SharedFlow { idle_millis: 0, ..flow }),
+            Shared::Placement(placement) => Shared::Placement(SharedPlacement { idle_millis: 0, ..placement }),
+        });
+    });
     assert_eq!((drained.more, drained.lost), (false, 0));
-    (drained.notes, flows)
+    (drained.notes, told)
 }
 
 /// Runs `work` on a thread with a network namespace of its own, which ends with

@@ -201,7 +201,7 @@ impl Side {
     /// What its notes say.
     pub(super) fn drain(&mut self) -> Vec<SharedFlow> {
         let mut flows = Vec::new();
-        let drained = self.exchange.drain(1000, &mut |flow| flows.push(flow));
+        let drained = self.exchange.drain(1000, &mut |shared| flows.extend(shared.flow()));
         assert!(!drained.more && drained.lost == 0, "{drained:?}");
         flows
     }
@@ -220,7 +220,7 @@ impl Side {
 /// All flows that a look through the table finds, so many lines at a time.
 pub(super) fn scan(exchange: &dyn FlowExchange, lines: u32) -> Vec<SharedFlow> {
     let (mut flows, mut cursor) = (Vec::new(), Default::default());
-    while exchange.scan(&mut cursor, lines, &mut |flow| flows.push(flow)) {}
+    while exchange.scan(&mut cursor, lines, &mut |shared| flows.extend(shared.flow())) {}
     assert_eq!(cursor, Default::default());
     flows
 }
