@@ -29,12 +29,14 @@ pub enum PlacementStage {
     Established = 3,
     /// A flow whose client has sent FIN or RST.
     Closing = 4,
-    /// A client of a pool with session persistence.
+    /// A client of a pool with session persistence. As long as none of its flows has
+    /// gone on, any new flow may displace it.
     Session = 5,
 }
 
 /// The word of a placement: member id (bits 0–15), last tick (16–31), listener
-/// id (32–47), mode (48–50), transport (51–52), counted (53), stage (60–63).
+/// id (32–47), mode (48–50), transport (51–52), counted (53), known (54), stage
+/// (60–63).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(transparent)]
 pub struct PlacementWord(pub u64);
@@ -46,6 +48,8 @@ impl PlacementWord {
     pub const CLAIMED: Self = Self((PlacementStage::Claimed as u64) << 60);
     /// The flow is one of those in the listener's and the member's live count.
     const COUNTED: u64 = 1 << 53;
+    /// Of a client: a flow of it has gone on.
+    const KNOWN: u64 = 1 << 54;
 
     /// A placement.
     #[inline(always)]
@@ -80,6 +84,21 @@ impl PlacementWord {
     #[must_use]
     pub const fn is_counted(self) -> bool {
         self.0 & Self::COUNTED != 0
+    }
+
+    /// The same for a client of which a flow has gone on: an address that answers,
+    /// and no forged one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn known(self, known: bool) -> Self {
+        Self(if known { self.0 | Self::KNOWN } else { self.0 & !Self::KNOWN })
+    }
+
+    /// Whether a flow of the client has gone on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        self.0 & Self::KNOWN != 0
     }
 
     /// The member's id.
@@ -168,7 +187,7 @@ pub const fn is_news(before: PlacementWord, after: PlacementWord) -> bool {
     const SESSION: u64 = PlacementStage::Session as u64;
     let (from, to) = (before.0 >> 60, after.0 >> 60);
     if to >= SESSION {
-        return after.seen().age(before.seen()) >= STALE_SESSION;
+        return after.is_known() && after.seen().age(before.seen()) >= STALE_SESSION;
     }
     from != to && (to == ESTABLISHED || from == ESTABLISHED)
 }
@@ -270,7 +289,9 @@ mod tests {
                 assert_eq!(is_news(word(before, 1), word(after, 500)), news, "{before:?} to {after:?}");
             }
         }
-        let again = |ticks: u16| is_news(word(Session, 0xfffe), word(Session, 0xfffe_u16.wrapping_add(ticks)));
+        let client = |seen, known| word(Session, seen).known(known);
+        let again = |ticks: u16| is_news(client(0xfffe, true), client(0xfffe_u16.wrapping_add(ticks), true));
+        assert!(!is_news(client(1, false), client(500, false)), "a client that may be forged");
         assert_eq!([0, 1, STALE_SESSION - 1, STALE_SESSION, 300].map(again), [false, false, false, true, true]);
     }
 

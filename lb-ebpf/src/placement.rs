@@ -4,7 +4,8 @@
 //! An ordinary data structure over slices of atomics, as the flow table is. A way
 //! is claimed by a compare-and-swap of its word and published by a store of it.
 //! What may be displaced, in this order: what has been idle for too long, what is
-//! closing, what is new. What is established and in use never is.
+//! closing, what is new: flows of which only the opening packet was seen, and clients
+//! that have no other. What is established and in use never is.
 
 use lb_common::{
     atomic::{Ordering::Relaxed, blur, compare_and_swap},
@@ -155,13 +156,15 @@ fn rank(moment: &Moment<'_>, limits: IdleLimits, word: PlacementWord) -> u64 {
         _ if is_idle => 5,
         PlacementStage::Closing => 4,
         PlacementStage::New => 3,
+        PlacementStage::Session if !word.is_known() => 3,
         PlacementStage::Established | PlacementStage::Session => return 0,
     };
     (class << 16) + u64::from(age)
 }
 
 /// Notes what a packet says about its flow: that it goes on, or ends. `ends`: it
-/// has FIN or RST; `opens`: it is like the first one. What is news is told.
+/// has FIN or RST; `opens`: it is like the first one. What is news is told. True:
+/// it is the first packet by which the flow goes on.
 #[inline(always)]
 pub(crate) fn note<T: Tables>(
     tables: &T,
@@ -170,7 +173,7 @@ pub(crate) fn note<T: Tables>(
     (way, before): (&Placement, PlacementWord),
     opens: bool,
     ends: bool,
-) {
+) -> bool {
     let stage = match before.stage() {
         _ if ends => PlacementStage::Closing,
         PlacementStage::New if opens => PlacementStage::New,
@@ -187,6 +190,7 @@ pub(crate) fn note<T: Tables>(
             spot.tell(tables);
         }
     }
+    matches!(before.stage(), PlacementStage::New) && matches!(stage, PlacementStage::Established)
 }
 
 #[cfg(test)]

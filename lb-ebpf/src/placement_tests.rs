@@ -67,7 +67,7 @@ fn idle_goes_before_closing_and_closing_before_new() {
         (PlacementStage::Established, 100),
     ];
     for (fingerprint, (stage, tick)) in of_one_bucket().zip(stages) {
-        record(&tables, fingerprint, word(stage, 1, tick));
+        record(&tables, fingerprint, PlacementWord(word(stage, 1, tick)).known(true).0);
     }
     let gone = |nth: usize| Spot(find(&tables, of_one_bucket().nth(nth).unwrap())).placement(&tables).is_none();
     let mut newcomers = of_one_bucket().skip(100);
@@ -78,6 +78,37 @@ fn idle_goes_before_closing_and_closing_before_new() {
         assert!(gone(next), "{expected}");
     }
     assert_eq!(record(&tables, newcomers.next().unwrap(), word(PlacementStage::Established, 2, 100)), 0);
+}
+
+#[test]
+fn a_client_of_whom_no_flow_went_on_gives_way_and_one_that_answered_does_not() {
+    let tables = tables(100);
+    let session = |known| PlacementWord(word(PlacementStage::Session, 1, 100)).known(known).0;
+    let real = of_one_bucket().next().unwrap();
+    assert_ne!(record(&tables, real, session(false)), 0);
+    assert_ne!(record(&tables, real, session(true)), 0);
+    // Any number of forged addresses fill the rest of the bucket and displace each
+    // other there, and a flow that begins finds room.
+    for forged in of_one_bucket().skip(1).take(1000) {
+        assert_ne!(record(&tables, forged, session(false)), 0);
+    }
+    assert_ne!(record(&tables, of_one_bucket().nth(2000).unwrap(), word(PlacementStage::New, 2, 100)), 0);
+    let way = Spot(find(&tables, real)).placement(&tables).unwrap();
+    assert!(way.word().is_known());
+}
+
+#[test]
+fn only_the_first_packet_by_which_a_flow_goes_on_says_so() {
+    let tables = tables(100);
+    let first = of_one_bucket().next().unwrap();
+    let spot = Spot(record(&tables, first, word(PlacementStage::New, 1, 100)));
+    let moment = Moment::read(&tables).unwrap();
+    let way = spot.placement(&tables).unwrap();
+    let hear = |opens, ends| note(&tables, &moment, spot, (way, way.word()), opens, ends);
+    assert_eq!(
+        [hear(true, false), hear(false, false), hear(false, false), hear(false, true)],
+        [false, true, false, false]
+    );
 }
 
 #[test]

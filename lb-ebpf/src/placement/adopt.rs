@@ -75,7 +75,9 @@ impl<A: Copy> Foreign<A> {
     /// The word that says so, for a flow that has come so far.
     fn word(&self, stage: PlacementStage, seen: Tick) -> PlacementWord {
         let word = PlacementWord::new(stage, self.member, self.listener.id(), self.mode, self.transport, seen);
-        word.counted(self.counted && matches!(stage, PlacementStage::Established))
+        // Only of clients that were heard of again does anybody tell.
+        let known = matches!(stage, PlacementStage::Session);
+        word.counted(self.counted && matches!(stage, PlacementStage::Established)).known(known)
     }
 
     fn seen(&self, moment: &Moment<'_>) -> Tick {
@@ -194,7 +196,7 @@ fn refresh<F: Family, T: Tables>(
     };
     let seen = if theirs < ours { foreign.seen(moment) } else { here.seen() };
     let counted = stage == Established && (here.is_counted() || foreign.counted);
-    let after = here.with(stage, seen).counted(counted);
+    let after = here.with(stage, seen).counted(counted).known(stage == Session);
     if after != here && compare_and_swap(&way.word, here.0, after.0) {
         match (here.is_counted(), counted) {
             (false, true) => live::began(tables, here.listener(), here.member()),

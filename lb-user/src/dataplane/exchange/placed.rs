@@ -42,7 +42,11 @@ impl<A: FlowArrays, S: Source> Exchange<A, S> {
     fn share_placement(&self, moment: &Moment<'_>, way: &Placement) -> Option<SharedPlacement> {
         let word = way.word();
         // A flow of which only the opening packet was seen is nobody's news.
-        if !matches!(word.stage(), PlacementStage::Established | PlacementStage::Closing | PlacementStage::Session) {
+        let is_news = match word.stage() {
+            PlacementStage::Session => word.is_known(),
+            stage => matches!(stage, PlacementStage::Established | PlacementStage::Closing),
+        };
+        if !is_news {
             return None;
         }
         let fingerprint = way.fingerprint.load(Relaxed);
