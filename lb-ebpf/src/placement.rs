@@ -4,7 +4,8 @@
 //! An ordinary data structure over slices of atomics, as the flow table is. A way
 //! is claimed by a compare-and-swap of its word and published by a store of it.
 //! What may be displaced, in this order: what has been idle for too long, what is
-//! closing, what is new. What is established and in use never is.
+//! closing, what is new, what a change of the table moved and was heard once. What is
+//! established and in use never is.
 
 use lb_common::{
     atomic::{Ordering::Relaxed, blur, compare_and_swap},
@@ -15,7 +16,7 @@ use lb_common::{
 
 use crate::{flow::Moment, live, tables::Tables};
 
-/// Lines of a bucket.
+/// Lines of a bucket, neighbours in memory: a fingerprint has eight ways.
 const LINES: u32 = 2;
 
 /// Where a placement is: number of its line (bits 0–31), its way (32–47), and
@@ -59,8 +60,8 @@ impl Spot {
 #[inline(always)]
 const fn idle_limit(limits: IdleLimits, word: PlacementWord, session: u16) -> u16 {
     match word.stage() {
-        PlacementStage::Established if word.is_udp() => limits.udp,
-        PlacementStage::Established => limits.tcp,
+        PlacementStage::Established | PlacementStage::Moved if word.is_udp() => limits.udp,
+        PlacementStage::Established | PlacementStage::Moved => limits.tcp,
         PlacementStage::Closing => limits.tcp_closing,
         PlacementStage::Session => session,
         _ => limits.unconfirmed,
@@ -143,6 +144,7 @@ fn rank(moment: &Moment<'_>, limits: IdleLimits, word: PlacementWord) -> u64 {
         _ if is_idle => 5,
         PlacementStage::Closing => 4,
         PlacementStage::New => 3,
+        PlacementStage::Moved => 2,
         PlacementStage::Established | PlacementStage::Session => return 0,
     };
     (class << 16) + u64::from(age)
@@ -161,8 +163,8 @@ pub(crate) fn note<T: Tables>(
 ) {
     let stage = match before.stage() {
         _ if ends => PlacementStage::Closing,
-        PlacementStage::New if opens => PlacementStage::New,
-        PlacementStage::New => PlacementStage::Established,
+        stage @ (PlacementStage::New | PlacementStage::Moved) if opens => stage,
+        PlacementStage::New | PlacementStage::Moved => PlacementStage::Established,
         stage => stage,
     };
     let closes = ends && before.is_counted();
