@@ -15,8 +15,8 @@ use krater_tests::packets::{
 const PLAN: Plan = Plan {
     seed: 0x5eed,
     flows: 100_000,
-    steps: 24,
-    act: 12,
+    steps: 32,
+    act: 16,
     ways: &[("dsr", "SOURCE_IP_PORT"), ("ipip", "SOURCE_IP_PORT")],
 };
 
