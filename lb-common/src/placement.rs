@@ -8,8 +8,8 @@
 //!
 //! A placement is found by a 64-bit fingerprint of what it is about, made with
 //! the operator's seed from addresses and ports and never from ids, so that two
-//! balancers with the same seed agree on it. Two flows of a table of 2¹⁸ have
-//! the same one about once in 2⁴⁶ flows.
+//! balancers with the same seed agree on it. Two flows of a table of 2²⁰ have
+//! the same one about once in 2⁴⁴ flows.
 
 use crate::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::{hash, pool::ForwardMode, protocol::Transport, time::Tick};
@@ -32,6 +32,10 @@ pub enum PlacementStage {
     /// A client of a pool with session persistence. As long as none of its flows has
     /// gone on, any new flow may displace it.
     Session = 5,
+    /// A flow that was there before its pool's table changed, of which one packet was
+    /// seen since. It is kept for as long as one that went on; but anybody can make
+    /// such a packet up, so a flow may displace it where nothing else gives way.
+    Moved = 6,
 }
 
 /// The word of a placement: member id (bits 0–15), last tick (16–31), listener
@@ -152,6 +156,7 @@ impl PlacementWord {
             2 => PlacementStage::New,
             3 => PlacementStage::Established,
             4 => PlacementStage::Closing,
+            6 => PlacementStage::Moved,
             _ => PlacementStage::Session,
         }
     }
@@ -186,7 +191,7 @@ pub const fn is_news(before: PlacementWord, after: PlacementWord) -> bool {
     const ESTABLISHED: u64 = PlacementStage::Established as u64;
     const SESSION: u64 = PlacementStage::Session as u64;
     let (from, to) = (before.0 >> 60, after.0 >> 60);
-    if to >= SESSION {
+    if to == SESSION {
         return after.is_known() && after.seen().age(before.seen()) >= STALE_SESSION;
     }
     from != to && (to == ESTABLISHED || from == ESTABLISHED)

@@ -297,6 +297,20 @@ impl Choice {
         self.0 >> 56 & 1 != 0
     }
 
+    /// The same for a flow that was there before its pool's table changed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_moved_flow(self) -> Self {
+        Self(self.0 | 1 << 57)
+    }
+
+    /// Whether the flow was there before its pool's table changed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_moved(self) -> bool {
+        self.0 >> 57 & 1 != 0
+    }
+
     /// The flow is a new one: its member is to be picked.
     pub const TO_PICK: Self = Self(1 << 51);
 

@@ -4,8 +4,9 @@
 //! An ordinary data structure over slices of atomics, as the flow table is. A way
 //! is claimed by a compare-and-swap of its word and published by a store of it.
 //! What may be displaced, in this order: what has been idle for too long, what is
-//! closing, what is new: flows of which only the opening packet was seen, and clients
-//! that have no other. What is established and in use never is.
+//! closing, what is new (flows of which only the opening packet was seen, and clients
+//! that have no other), what a change of the table moved and was heard once. What is
+//! established and in use never is.
 
 use lb_common::{
     atomic::{Ordering::Relaxed, blur, compare_and_swap},
@@ -20,7 +21,7 @@ use crate::{flow::Moment, live, tables::Tables};
 #[cfg(any(test, feature = "host"))]
 pub mod adopt;
 
-/// Lines of a bucket.
+/// Lines of a bucket, neighbours in memory: a fingerprint has eight ways.
 const LINES: u32 = 2;
 
 /// Where a placement is: number of its line (bits 0–31), its way (32–47), and
@@ -72,8 +73,8 @@ impl Spot {
 #[inline(always)]
 const fn idle_limit(limits: IdleLimits, word: PlacementWord, session: u16) -> u16 {
     match word.stage() {
-        PlacementStage::Established if word.is_udp() => limits.udp,
-        PlacementStage::Established => limits.tcp,
+        PlacementStage::Established | PlacementStage::Moved if word.is_udp() => limits.udp,
+        PlacementStage::Established | PlacementStage::Moved => limits.tcp,
         PlacementStage::Closing => limits.tcp_closing,
         PlacementStage::Session => session,
         _ => limits.unconfirmed,
@@ -157,6 +158,7 @@ fn rank(moment: &Moment<'_>, limits: IdleLimits, word: PlacementWord) -> u64 {
         PlacementStage::Closing => 4,
         PlacementStage::New => 3,
         PlacementStage::Session if !word.is_known() => 3,
+        PlacementStage::Moved => 2,
         PlacementStage::Established | PlacementStage::Session => return 0,
     };
     (class << 16) + u64::from(age)
@@ -176,8 +178,8 @@ pub(crate) fn note<T: Tables>(
 ) -> bool {
     let stage = match before.stage() {
         _ if ends => PlacementStage::Closing,
-        PlacementStage::New if opens => PlacementStage::New,
-        PlacementStage::New => PlacementStage::Established,
+        stage @ (PlacementStage::New | PlacementStage::Moved) if opens => stage,
+        PlacementStage::New | PlacementStage::Moved => PlacementStage::Established,
         stage => stage,
     };
     let closes = ends && before.is_counted();
@@ -190,7 +192,8 @@ pub(crate) fn note<T: Tables>(
             spot.tell(tables);
         }
     }
-    matches!(before.stage(), PlacementStage::New) && matches!(stage, PlacementStage::Established)
+    matches!(before.stage(), PlacementStage::New | PlacementStage::Moved)
+        && matches!(stage, PlacementStage::Established)
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ fn word(stage: PlacementStage, member: u16, tick: u16) -> u64 {
     PlacementWord::new(stage, member, 1, ForwardMode::Dsr, Transport::Tcp, Tick(tick)).0
 }
 
+/// Ways of a bucket.
+const WAYS: usize = LINES as usize * 4;
+
 /// Fingerprints that lie in one bucket.
 fn of_one_bucket() -> impl Iterator<Item = u64> {
     (1..).map(|n| 4 << 32 | n)
@@ -29,10 +32,10 @@ fn of_one_bucket() -> impl Iterator<Item = u64> {
 #[test]
 fn what_was_recorded_is_found_and_recorded_again_in_its_place() {
     let tables = tables(100);
-    for (n, fingerprint) in (1..).zip(of_one_bucket().take(8)) {
+    for (n, fingerprint) in (1..).zip(of_one_bucket().take(WAYS)) {
         assert_ne!(record(&tables, fingerprint, word(PlacementStage::Established, n, 100)), 0);
     }
-    for (n, fingerprint) in (1..).zip(of_one_bucket().take(8)) {
+    for (n, fingerprint) in (1..).zip(of_one_bucket().take(WAYS)) {
         let way = Spot(find(&tables, fingerprint)).placement(&tables).unwrap();
         assert_eq!((way.word().member(), way.fingerprint.load(Relaxed)), (n, fingerprint));
         assert_ne!(record(&tables, fingerprint, word(PlacementStage::Established, n + 100, 100)), 0);
@@ -44,13 +47,37 @@ fn what_was_recorded_is_found_and_recorded_again_in_its_place() {
 #[test]
 fn an_established_flow_in_use_is_displaced_by_nobody() {
     let tables = tables(100);
-    for fingerprint in of_one_bucket().take(8) {
+    for fingerprint in of_one_bucket().take(WAYS) {
         record(&tables, fingerprint, word(PlacementStage::Established, 1, 100));
     }
-    for fingerprint in of_one_bucket().skip(8).take(1000) {
+    for fingerprint in of_one_bucket().skip(WAYS).take(1000) {
         assert_eq!(record(&tables, fingerprint, word(PlacementStage::New, 2, 100)), 0);
     }
-    assert!(of_one_bucket().take(8).all(|f| Spot(find(&tables, f)).placement(&tables).is_some()));
+    assert!(of_one_bucket().take(WAYS).all(|f| Spot(find(&tables, f)).placement(&tables).is_some()));
+}
+
+#[test]
+fn a_flow_that_a_change_moved_lives_as_long_as_an_established_one_and_gives_way_last() {
+    let later = tables(3600);
+    let moved = PlacementWord(word(PlacementStage::Moved, 1, 100));
+    assert!(!is_idle(&Moment::read(&later).unwrap(), moved, 0));
+    assert!(is_idle(&Moment::read(&tables(3800)).unwrap(), moved, 0));
+    let tables = tables(100);
+    let stages =
+        [PlacementStage::Moved, PlacementStage::New].into_iter().chain([PlacementStage::Established; WAYS - 2]);
+    for (fingerprint, stage) in of_one_bucket().zip(stages) {
+        record(&tables, fingerprint, word(stage, 1, 100));
+    }
+    let way = |nth: usize| Spot(find(&tables, of_one_bucket().nth(nth).unwrap())).placement(&tables);
+    // Who floods displaces what is new, his own first of all.
+    for newcomer in of_one_bucket().skip(100).take(1000) {
+        assert_ne!(record(&tables, newcomer, word(PlacementStage::New, 2, 100)), 0);
+    }
+    assert!(way(1).is_none());
+    let moment = Moment::read(&tables).unwrap();
+    let found = way(0).unwrap();
+    note(&tables, &moment, Spot::NONE, (found, found.word()), false, false);
+    assert_eq!(found.word().stage(), PlacementStage::Established);
 }
 
 #[test]
@@ -66,7 +93,8 @@ fn idle_goes_before_closing_and_closing_before_new() {
         (PlacementStage::Closing, 100),
         (PlacementStage::Established, 100),
     ];
-    for (fingerprint, (stage, tick)) in of_one_bucket().zip(stages) {
+    let stages = stages.into_iter().chain(std::iter::repeat((PlacementStage::Established, 100)));
+    for (fingerprint, (stage, tick)) in of_one_bucket().take(WAYS).zip(stages) {
         record(&tables, fingerprint, PlacementWord(word(stage, 1, tick)).known(true).0);
     }
     let gone = |nth: usize| Spot(find(&tables, of_one_bucket().nth(nth).unwrap())).placement(&tables).is_none();

@@ -161,7 +161,7 @@ fn placed<F: Family, T: Tables>(
     // What both tables tell alike needs no record, unless all flows have one.
     let now = told(slot(tables, entry, ends.hash(moment.seed(), entry)), entry);
     let is_needed = entry.has(PoolEntry::RECORDS | PoolEntry::PERSISTENT) || now != told_before;
-    Ok(if is_needed { choice.to_be_recorded(false) } else { choice })
+    Ok(if is_needed { choice.to_be_recorded(false).of_moved_flow() } else { choice })
 }
 
 /// Picks the member of a packet's flow, which is a new one, for a pool whose
@@ -229,7 +229,13 @@ pub(crate) fn write_record<F: Family, T: Tables>(
         return Choice::refused(DropReason::MalformedTransport);
     };
     let counted = choice.is_counted();
-    let word = word_of(&arrival, choice, PlacementStage::New, &moment);
+    let stage = match () {
+        // Its first packet since the change may be its last, or next to it.
+        () if arrival.segment.has(tcp_flags::FIN | tcp_flags::RST) && !counted => PlacementStage::Closing,
+        () if choice.is_moved() => PlacementStage::Moved,
+        () => PlacementStage::New,
+    };
+    let word = word_of(&arrival, choice, stage, &moment);
     if placement::record(tables, ends.fingerprint(moment.seed()), word.counted(counted).0) == 0 {
         if counted {
             return Choice::refused(DropReason::FlowTableFull);

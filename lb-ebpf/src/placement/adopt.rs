@@ -164,7 +164,8 @@ fn is_of(way: &Placement, fingerprint: u64) -> bool {
 ///
 /// The younger of the two knows better. If both are of about the same age and name
 /// the same member, the flow has come as far as either says; a flow of which only
-/// the opening packet was seen here, or which is about to end, gives way to one
+/// the opening packet was seen here, or one since a change, or which is about to end,
+/// gives way to one
 /// that goes on elsewhere.
 fn refresh<F: Family, T: Tables>(
     tables: &T,
@@ -173,7 +174,7 @@ fn refresh<F: Family, T: Tables>(
     way: &Placement,
     here: PlacementWord,
 ) -> Taken {
-    use PlacementStage::{Closing, Established, New, Session};
+    use PlacementStage::{Closing, Established, Moved, New, Session};
     let (ours, theirs) = (u32::from(moment.now.age(here.seen())), foreign.idle);
     let agrees = foreign.agrees(here);
     if theirs > ours + SLACK || (here.stage() == Session) != (foreign.stage == Session) {
@@ -181,7 +182,7 @@ fn refresh<F: Family, T: Tables>(
     }
     let is_younger = theirs + SLACK < ours;
     if !agrees {
-        let yields = matches!(here.stage(), New | Closing) && foreign.stage == Established;
+        let yields = matches!(here.stage(), New | Moved | Closing) && foreign.stage == Established;
         if !is_younger && !yields {
             return Taken::Place;
         }
@@ -191,7 +192,7 @@ fn refresh<F: Family, T: Tables>(
         return put_over::<F, T>(tables, moment, foreign, way, here);
     }
     let stage = match here.stage() {
-        stage if is_younger || stage == New => foreign.stage,
+        stage if is_younger || matches!(stage, New | Moved) => foreign.stage,
         stage => stage.max(foreign.stage),
     };
     let seen = if theirs < ours { foreign.seen(moment) } else { here.seen() };

@@ -9,7 +9,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use lb_common::atomic::Ordering::Relaxed;
+use lb_common::{
+    atomic::Ordering::Relaxed,
+    pool::{PoolEntry, Until},
+    time::tick_millis,
+};
 use lb_ebpf::host::Arrays;
 use lb_user::dataplane::{
     Dataplane, DataplaneInfo, Describe as _, FlowRecord, InstanceId, ListenerId, MemberId, Observed, Op, Statistics,
@@ -23,6 +27,7 @@ use nix::{
 };
 
 use super::{
+    crowd::Road,
     scene::{OWN, OWN_BACK},
     world::{Fate, Host, INGRESS, Outcome, TRUNK, World, counted, in_order, options},
 };
@@ -81,6 +86,46 @@ impl Kernel {
 
     fn events(&self) -> Vec<u64> {
         self.dataplane.events().unwrap()
+    }
+}
+
+impl Road for Kernel {
+    fn reader(&self) -> &(impl Dataplane + Statistics) {
+        &self.dataplane
+    }
+
+    fn writer(&mut self) -> &mut impl Dataplane {
+        &mut self.dataplane
+    }
+
+    fn arrays(&self) -> &dyn Arrays {
+        self.dataplane.arrays()
+    }
+
+    fn drive(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
+        let (action, frame) = self.dataplane.test_run(frame).unwrap();
+        (action == 3).then_some(frame)
+    }
+
+    /// Nobody turns the kernel's clock, so the end of each hold comes nearer.
+    fn pass(&mut self, seconds: u64) {
+        let arrays = self.dataplane.arrays();
+        let tick = u64::from(tick_millis(arrays.config().hz.load(Relaxed) as u32));
+        let ticks = (seconds * 1000).div_ceil(tick) as u16;
+        for pool in arrays.pools().iter().filter(|pool| pool.entry().has(PoolEntry::CHANGING)) {
+            let Until { tcp, udp } = Until::from_word(pool.until.load(Relaxed));
+            pool.until.store(Until { tcp: tcp.before(ticks), udp: udp.before(ticks) }.to_word(), Relaxed);
+        }
+    }
+
+    fn outlive_the_ended(&mut self) {
+        let limits = self.dataplane.arrays().config().idle_limits();
+        let tick = u64::from(tick_millis(self.dataplane.arrays().config().hz.load(Relaxed) as u32));
+        thread::sleep(Duration::from_millis(tick * u64::from(limits.tcp_closing.max(limits.unconfirmed) + 2)));
+    }
+
+    fn tend(&mut self) {
+        while !self.dataplane.sweep().unwrap() {}
     }
 }
 

@@ -6,16 +6,20 @@
 //! ([`kernel::Pair`]). [`fixtures`] are written once and run in either.
 //!
 //! Frames are made by [`spec`] and judged by `etherparse` and by [`model`],
-//! none of which shares a line with the pipeline.
+//! none of which shares a line with the pipeline. [`crowd`] sends those of very many
+//! connections while a [`schedule`] changes their pool.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what stands here is only ever called by tests")]
 
 pub mod case;
+pub mod crowd;
 pub mod fixtures;
 pub mod kernel;
+pub mod maglev;
 pub mod model;
 pub mod page;
 pub mod random;
 pub mod scene;
+pub mod schedule;
 pub mod spec;
 pub mod world;
 

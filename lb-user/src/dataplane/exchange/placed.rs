@@ -138,7 +138,7 @@ fn contradicts_itself(placement: &SharedPlacement) -> bool {
         // What is reached by `nat` is in the flow table.
         PlacementStage::Established | PlacementStage::Closing => mode == ForwardMode::Nat,
         PlacementStage::Session => placement.counted,
-        PlacementStage::Free | PlacementStage::Claimed | PlacementStage::New => true,
+        PlacementStage::Free | PlacementStage::Claimed | PlacementStage::New | PlacementStage::Moved => true,
     };
     let other_family = vip.is_ipv4() != member.is_ipv4() && !mode.crosses_families();
     placement.fingerprint == 0
