@@ -14,9 +14,11 @@ pub mod fixtures;
 pub mod kernel;
 pub mod model;
 pub mod page;
+pub mod pair;
 pub mod random;
 pub mod scene;
 pub mod spec;
+pub mod telling;
 pub mod world;
 
 #[cfg(test)]
@@ -25,8 +27,6 @@ mod exchange_property_tests;
 mod exchange_tests;
 #[cfg(test)]
 mod flow_table_tests;
-#[cfg(test)]
-mod pair;
 #[cfg(test)]
 mod property_tests;
 
