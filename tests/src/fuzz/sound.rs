@@ -66,7 +66,13 @@ fn packet(bytes: &[u8], version: u8) -> Option<Packet<'_>> {
         let length = match protocol {
             0 | 43 | 60 => 8 + usize::from(*bytes.get(header + 1)?) * 8,
             44 => {
-                fragment |= number(bytes, header + 2)? & 0xfff9 != 0;
+                let field = number(bytes, header + 2)?;
+                fragment |= field & 0xfff9 != 0;
+                if field & 0xfff8 != 0 {
+                    // What follows is from the middle of something.
+                    header += 8;
+                    break;
+                }
                 8
             }
             _ => break,
