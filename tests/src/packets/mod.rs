@@ -17,10 +17,12 @@ pub mod kernel;
 pub mod maglev;
 pub mod model;
 pub mod page;
+pub mod pair;
 pub mod random;
 pub mod scene;
 pub mod schedule;
 pub mod spec;
+pub mod telling;
 pub mod world;
 
 #[cfg(test)]
@@ -29,8 +31,6 @@ mod exchange_property_tests;
 mod exchange_tests;
 #[cfg(test)]
 mod flow_table_tests;
-#[cfg(test)]
-mod pair;
 #[cfg(test)]
 mod property_tests;
 
