@@ -9,8 +9,7 @@
 //! nobody waits for any more (another ticket) changes nothing.
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -20,6 +19,7 @@ use crate::{
     engine::{Finding, MAX_IN_FLIGHT, Target, TargetId},
     machine::{Machine, Pace, Verdict},
     outcome::{Failure, Outcome},
+    plan::{Plan, Planned},
     question::Question,
     raw::Slot,
     record::{Lateness, RESULTS, Record, Result, TRANSITIONS, Transition, Workload},
@@ -64,7 +64,7 @@ pub(crate) struct Roster {
     free: Vec<Slot>,
     slots: HashMap<TargetId, Slot>,
     /// Starts to come. An entry whose member has another plan meanwhile is passed over.
-    plan: BinaryHeap<Reverse<(Duration, Slot, u64)>>,
+    plan: Plan,
     unreachable: BTreeMap<IpAddr, Unreachable>,
     findings: BTreeMap<TargetId, Finding>,
     /// Without what is counted when somebody looks.
@@ -206,13 +206,13 @@ impl Roster {
         self.serial += 1;
         if let Some(member) = self.members[slot as usize].as_mut() {
             (member.due, member.serial) = (due, self.serial);
-            self.plan.push(Reverse((due, slot, self.serial)));
+            self.plan.push(Planned::new(due, slot, self.serial));
         }
         // Entries that are passed over may be due hours from now.
         if self.plan.len() > 2 * self.members.len() + 64 {
-            let mut plan = std::mem::take(&mut self.plan).into_vec();
-            plan.retain(|Reverse((_, slot, serial))| self.is_planned(*slot, *serial));
-            self.plan = plan.into();
+            let mut plan = std::mem::take(&mut self.plan);
+            plan.retain(|planned| self.is_planned(planned));
+            self.plan = plan;
         }
     }
 
@@ -222,18 +222,18 @@ impl Roster {
         if self.workload.in_flight >= MAX_IN_FLIGHT {
             return None;
         }
-        while let Some(Reverse((due, slot, serial))) = self.plan.peek() {
-            if self.is_planned(*slot, *serial) {
-                return Some(*due);
+        while let Some(planned) = self.plan.first() {
+            if self.is_planned(&planned) {
+                return Some(planned.due());
             }
             self.plan.pop();
         }
         None
     }
 
-    fn is_planned(&self, slot: Slot, serial: u64) -> bool {
-        let member = self.members.get(slot as usize).and_then(Option::as_ref);
-        member.is_some_and(|member| member.serial == serial && member.asked_at.is_none())
+    fn is_planned(&self, planned: &Planned) -> bool {
+        let member = self.members.get(planned.slot as usize).and_then(Option::as_ref);
+        member.is_some_and(|member| member.serial == planned.serial && member.asked_at.is_none())
     }
 
     /// The next member that is to be asked now; its probe is under way from here on.
@@ -245,7 +245,7 @@ impl Roster {
         if due > now {
             return None;
         }
-        let Reverse((due, slot, serial)) = self.plan.pop()?;
+        let Planned { slot, serial, .. } = self.plan.pop()?;
         let member = self.members[slot as usize].as_mut()?;
         member.asked_at = Some(now);
         self.workload.in_flight += 1;
