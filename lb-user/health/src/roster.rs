@@ -22,7 +22,7 @@ use crate::{
     plan::{Plan, Planned},
     question::Question,
     raw::Slot,
-    record::{Lateness, RESULTS, Record, Result, TRANSITIONS, Transition, Workload},
+    record::{Kept, Lateness, RESULTS, Record, TRANSITIONS, Transition, Workload},
     schedule::Schedule,
 };
 
@@ -98,7 +98,7 @@ struct Member {
     complained: bool,
     probes: u64,
     failures: u64,
-    results: VecDeque<Result>,
+    results: VecDeque<Kept>,
     transitions: VecDeque<Transition>,
 }
 
@@ -344,11 +344,8 @@ impl Member {
                 None
             }
         };
-        keep(&mut self.results, RESULTS, RESULTS, || Result {
-            at,
-            took: now.since_epoch.saturating_sub(started),
-            outcome: outcome.clone(),
-        });
+        let took = now.since_epoch.saturating_sub(started);
+        keep(&mut self.results, RESULTS, RESULTS, || Kept::new(at, took, &outcome));
         let answers = answers?;
         self.complained = false;
         self.probes += 1;
@@ -371,7 +368,7 @@ impl Member {
             asking: self.asked_at.is_some(),
             probes: self.probes,
             failures: self.failures,
-            results: self.results.iter().take(most).cloned().collect(),
+            results: self.results.iter().take(most).map(Kept::result).collect(),
             transitions: self.transitions.iter().take(most).cloned().collect(),
         }
     }
