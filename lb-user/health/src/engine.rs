@@ -36,11 +36,11 @@ pub const MAX_IN_FLIGHT: usize = 16_384;
 
 /// The longest time that probes wait for others that are due soon, so that they begin
 /// together: waking up costs as much as several probes, so ten thousand members that are
-/// asked every second are asked eighty at a time.
-const GATHER: Duration = Duration::from_millis(8);
+/// asked every second are asked a hundred at a time.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// That part of the shortest delay is waited for at the longest.
-const GATHER_PART: u32 = 125;
+const GATHER_PART: u32 = 100;
 
 /// The shortest time from one turn to the next, where probes are gathered for no longer
 /// than that.
@@ -343,6 +343,7 @@ impl Engine {
         let mut starts = Vec::new();
         let due = if now.since_epoch >= self.begins { roster.start_due(now.since_epoch) } else { None };
         if let Some(first) = due {
+            roster.fetch(now.since_epoch);
             self.begins = now.since_epoch + self.gather;
             for start in std::iter::once(first).chain(std::iter::from_fn(|| roster.start_due(now.since_epoch))) {
                 if is_raw(&start.question.kind) { starts.push(start) } else { self.connect(start) }

@@ -87,6 +87,12 @@ impl Plan {
         Some(first)
     }
 
+    /// Whose starts are due by then, of those that are kept in order; in no order.
+    pub(crate) fn due(&self, now: Duration) -> impl Iterator<Item = Slot> {
+        let near = self.near.iter().map(|Reverse(planned)| planned);
+        near.filter(move |planned| planned.due() <= now).map(|planned| planned.slot)
+    }
+
     /// Leaves out what does not count any more.
     pub(crate) fn retain(&mut self, counts: impl Fn(&Planned) -> bool) {
         self.near.retain(|Reverse(planned)| counts(planned));
@@ -146,6 +152,8 @@ mod tests {
                 }
                 prop_assert_eq!(plan.len(), model.len());
                 prop_assert_eq!(plan.first(), model.first().copied());
+                let now = Duration::from_nanos(1 << 19);
+                prop_assert!(plan.due(now).count() <= model.iter().filter(|planned| planned.due() <= now).count());
             }
             while let Some(planned) = plan.pop() {
                 prop_assert_eq!(Some(planned), model.pop_first());

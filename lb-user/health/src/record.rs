@@ -59,6 +59,11 @@ impl Kept {
         }
     }
 
+    /// Any part of it.
+    pub(crate) const fn touch(&self) -> u64 {
+        self.at_nanos
+    }
+
     /// The same for whoever looks.
     pub(crate) fn result(&self) -> Result {
         Result {

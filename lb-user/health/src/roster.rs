@@ -255,6 +255,17 @@ impl Roster {
         Some(Start { ticket: Ticket { slot, serial }, question, patience: member.pace.timeout })
     }
 
+    /// Has the memory of those who are due brought near: with thousands of members it is
+    /// far away, and where nothing else is done meanwhile that of many comes at once.
+    pub(crate) fn fetch(&self, now: Duration) {
+        let touch = |slot: Slot| {
+            let member = self.members.get(slot as usize)?.as_ref()?;
+            let kept = member.results.back().map_or(0, Kept::touch);
+            Some(member.serial ^ u64::from(member.question.to.port()) ^ member.probes ^ kept)
+        };
+        std::hint::black_box(self.plan.due(now).filter_map(touch).fold(0, |all, one| all ^ one));
+    }
+
     /// Says once that members are not asked in time, until half as many probes are under way.
     fn complain(&mut self) {
         let in_flight = self.workload.in_flight;
