@@ -1,7 +1,7 @@
 //! The thread that all probes run on, and the handle of whoever wants them.
 //!
 //! The thread takes turns: what was told to it, what has ended, who is due; then it waits
-//! for whichever comes next. Turns are [`GRAIN`] apart at least, so that with many
+//! for whichever comes next. Turns are a grain apart at least, so that with many
 //! members each turn does a batch of work with few system calls.
 
 use std::{
@@ -34,15 +34,21 @@ use crate::{
 /// descriptor and port.
 pub const MAX_IN_FLIGHT: usize = 16_384;
 
-/// The shortest time from one turn to the next.
-const GRAIN: Duration = Duration::from_millis(1);
-
 /// The longest time that probes wait for others that are due soon, so that they begin
-/// together: a batch of forty costs little more than one of ten.
-const GATHER: Duration = Duration::from_millis(4);
+/// together: waking up costs as much as several probes, so ten thousand members that are
+/// asked every second are asked a hundred at a time.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// That part of the shortest delay is waited for at the longest.
-const GATHER_PART: u32 = 250;
+const GATHER_PART: u32 = 100;
+
+/// The shortest time from one turn to the next, where probes are gathered for no longer
+/// than that.
+const GRAIN: Duration = Duration::from_millis(1);
+
+/// As many times as long probes are gathered as answers are at most: those to one batch
+/// come together, and what they decide is not to wait for long.
+const GATHER_GRAINS: u32 = 4;
 
 /// A member, as whoever sets the targets numbers it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -215,6 +221,8 @@ struct Engine {
     begins: Duration,
     /// How long they are gathered.
     gather: Duration,
+    /// The shortest time from one turn to the next.
+    grain: Duration,
 }
 
 impl Engine {
@@ -229,6 +237,7 @@ impl Engine {
             ended: Vec::new(),
             begins: Duration::ZERO,
             gather: GRAIN,
+            grain: GRAIN,
         }
     }
 
@@ -244,8 +253,14 @@ impl Engine {
                 return;
             }
             let next = self.turn();
+            let soonest = began + self.grain;
+            // Answers are on their way: what has come by then is taken together. Without
+            // any, it is rarely anything but the next start that ends the wait.
+            if self.raw.awaits_answers() || !self.streams.is_empty() {
+                sleep_until(soonest).await;
+            }
             self.wait(next).await;
-            sleep_until(began + GRAIN).await;
+            sleep_until(soonest).await;
         }
     }
 
@@ -277,6 +292,7 @@ impl Engine {
         }
         if let Some(shortest) = told.targets.iter().flatten().map(|target| target.pace.delay).min() {
             self.gather = (shortest / GATHER_PART).clamp(GRAIN, GATHER);
+            self.grain = (self.gather / GATHER_GRAINS).max(GRAIN);
         }
         let abandoned = told.targets.map(|targets| roster.set(now, targets)).unwrap_or_default();
         drop(roster);
@@ -327,6 +343,7 @@ impl Engine {
         let mut starts = Vec::new();
         let due = if now.since_epoch >= self.begins { roster.start_due(now.since_epoch) } else { None };
         if let Some(first) = due {
+            roster.fetch(now.since_epoch);
             self.begins = now.since_epoch + self.gather;
             for start in std::iter::once(first).chain(std::iter::from_fn(|| roster.start_due(now.since_epoch))) {
                 if is_raw(&start.question.kind) { starts.push(start) } else { self.connect(start) }

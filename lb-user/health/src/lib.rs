@@ -21,6 +21,7 @@
 mod engine;
 mod machine;
 mod outcome;
+mod plan;
 mod question;
 mod raw;
 mod record;

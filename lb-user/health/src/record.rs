@@ -4,12 +4,12 @@
 use std::{
     collections::VecDeque,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
     machine::{Pace, Verdict},
-    outcome::Outcome,
+    outcome::{Answer, Outcome},
     question::Question,
 };
 
@@ -27,6 +27,54 @@ pub struct Result {
     pub took: Duration,
     /// What came of it.
     pub outcome: Outcome,
+}
+
+/// A [`Result`] as it is kept: there are several of each member, and nearly all of them
+/// are of probes that were answered as they should be. 32 bytes.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// Since 1970.
+    at_nanos: u64,
+    took_nanos: u64,
+    outcome: Brief,
+}
+
+#[derive(Debug)]
+enum Brief {
+    Answers(Answer),
+    Other(Box<Outcome>),
+}
+
+impl Kept {
+    /// What came of a probe.
+    pub(crate) fn new(at: SystemTime, took: Duration, outcome: &Outcome) -> Self {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            at_nanos: nanos(at.duration_since(UNIX_EPOCH).unwrap_or_default()),
+            took_nanos: nanos(took),
+            outcome: match outcome {
+                Outcome::Answers(answer) => Brief::Answers(*answer),
+                other => Brief::Other(Box::new(other.clone())),
+            },
+        }
+    }
+
+    /// Any part of it.
+    pub(crate) const fn touch(&self) -> u64 {
+        self.at_nanos
+    }
+
+    /// The same for whoever looks.
+    pub(crate) fn result(&self) -> Result {
+        Result {
+            at: UNIX_EPOCH + Duration::from_nanos(self.at_nanos),
+            took: Duration::from_nanos(self.took_nanos),
+            outcome: match &self.outcome {
+                Brief::Answers(answer) => Outcome::Answers(*answer),
+                Brief::Other(outcome) => Outcome::clone(outcome),
+            },
+        }
+    }
 }
 
 /// A change of the verdict, or the first one.
@@ -107,4 +155,27 @@ pub struct Workload {
     pub not_asked: u64,
     /// How late they start.
     pub lateness: Lateness,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Failure;
+
+    #[test]
+    fn what_is_kept_is_small_and_says_what_came_of_the_probe() {
+        assert!(size_of::<Kept>() <= 32);
+        let at = UNIX_EPOCH + Duration::new(1_800_000_000, 123_456_789);
+        let took = Duration::from_nanos(1_234_567);
+        let timeout = Failure::Timeout { patience: Duration::from_secs(3), missing: "SYN-ACK" };
+        for outcome in [
+            Outcome::Answers(Answer::Status(204)),
+            Outcome::Fails(timeout),
+            Outcome::Fails(Failure::Tls("no".into())),
+            Outcome::NotAsked("no descriptors".into()),
+        ] {
+            let result = Result { at, took, outcome };
+            assert_eq!(Kept::new(at, took, &result.outcome).result(), result);
+        }
+    }
 }

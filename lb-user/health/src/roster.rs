@@ -9,8 +9,7 @@
 //! nobody waits for any more (another ticket) changes nothing.
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -20,9 +19,10 @@ use crate::{
     engine::{Finding, MAX_IN_FLIGHT, Target, TargetId},
     machine::{Machine, Pace, Verdict},
     outcome::{Failure, Outcome},
+    plan::{Plan, Planned},
     question::Question,
     raw::Slot,
-    record::{Lateness, RESULTS, Record, Result, TRANSITIONS, Transition, Workload},
+    record::{Kept, Lateness, RESULTS, Record, TRANSITIONS, Transition, Workload},
     schedule::Schedule,
 };
 
@@ -64,7 +64,7 @@ pub(crate) struct Roster {
     free: Vec<Slot>,
     slots: HashMap<TargetId, Slot>,
     /// Starts to come. An entry whose member has another plan meanwhile is passed over.
-    plan: BinaryHeap<Reverse<(Duration, Slot, u64)>>,
+    plan: Plan,
     unreachable: BTreeMap<IpAddr, Unreachable>,
     findings: BTreeMap<TargetId, Finding>,
     /// Without what is counted when somebody looks.
@@ -98,7 +98,7 @@ struct Member {
     complained: bool,
     probes: u64,
     failures: u64,
-    results: VecDeque<Result>,
+    results: VecDeque<Kept>,
     transitions: VecDeque<Transition>,
 }
 
@@ -206,13 +206,13 @@ impl Roster {
         self.serial += 1;
         if let Some(member) = self.members[slot as usize].as_mut() {
             (member.due, member.serial) = (due, self.serial);
-            self.plan.push(Reverse((due, slot, self.serial)));
+            self.plan.push(Planned::new(due, slot, self.serial));
         }
         // Entries that are passed over may be due hours from now.
         if self.plan.len() > 2 * self.members.len() + 64 {
-            let mut plan = std::mem::take(&mut self.plan).into_vec();
-            plan.retain(|Reverse((_, slot, serial))| self.is_planned(*slot, *serial));
-            self.plan = plan.into();
+            let mut plan = std::mem::take(&mut self.plan);
+            plan.retain(|planned| self.is_planned(planned));
+            self.plan = plan;
         }
     }
 
@@ -222,18 +222,18 @@ impl Roster {
         if self.workload.in_flight >= MAX_IN_FLIGHT {
             return None;
         }
-        while let Some(Reverse((due, slot, serial))) = self.plan.peek() {
-            if self.is_planned(*slot, *serial) {
-                return Some(*due);
+        while let Some(planned) = self.plan.first() {
+            if self.is_planned(&planned) {
+                return Some(planned.due());
             }
             self.plan.pop();
         }
         None
     }
 
-    fn is_planned(&self, slot: Slot, serial: u64) -> bool {
-        let member = self.members.get(slot as usize).and_then(Option::as_ref);
-        member.is_some_and(|member| member.serial == serial && member.asked_at.is_none())
+    fn is_planned(&self, planned: &Planned) -> bool {
+        let member = self.members.get(planned.slot as usize).and_then(Option::as_ref);
+        member.is_some_and(|member| member.serial == planned.serial && member.asked_at.is_none())
     }
 
     /// The next member that is to be asked now; its probe is under way from here on.
@@ -245,7 +245,7 @@ impl Roster {
         if due > now {
             return None;
         }
-        let Reverse((due, slot, serial)) = self.plan.pop()?;
+        let Planned { slot, serial, .. } = self.plan.pop()?;
         let member = self.members[slot as usize].as_mut()?;
         member.asked_at = Some(now);
         self.workload.in_flight += 1;
@@ -253,6 +253,17 @@ impl Roster {
         self.workload.lateness.note(now.saturating_sub(due), member.pace.delay);
         let question = Arc::clone(&member.question);
         Some(Start { ticket: Ticket { slot, serial }, question, patience: member.pace.timeout })
+    }
+
+    /// Has the memory of those who are due brought near: with thousands of members it is
+    /// far away, and where nothing else is done meanwhile that of many comes at once.
+    pub(crate) fn fetch(&self, now: Duration) {
+        let touch = |slot: Slot| {
+            let member = self.members.get(slot as usize)?.as_ref()?;
+            let kept = member.results.back().map_or(0, Kept::touch);
+            Some(member.serial ^ u64::from(member.question.to.port()) ^ member.probes ^ kept)
+        };
+        std::hint::black_box(self.plan.due(now).filter_map(touch).fold(0, |all, one| all ^ one));
     }
 
     /// Says once that members are not asked in time, until half as many probes are under way.
@@ -344,11 +355,8 @@ impl Member {
                 None
             }
         };
-        keep(&mut self.results, RESULTS, RESULTS, || Result {
-            at,
-            took: now.since_epoch.saturating_sub(started),
-            outcome: outcome.clone(),
-        });
+        let took = now.since_epoch.saturating_sub(started);
+        keep(&mut self.results, RESULTS, RESULTS, || Kept::new(at, took, &outcome));
         let answers = answers?;
         self.complained = false;
         self.probes += 1;
@@ -371,7 +379,7 @@ impl Member {
             asking: self.asked_at.is_some(),
             probes: self.probes,
             failures: self.failures,
-            results: self.results.iter().take(most).cloned().collect(),
+            results: self.results.iter().take(most).map(Kept::result).collect(),
             transitions: self.transitions.iter().take(most).cloned().collect(),
         }
     }

@@ -127,6 +127,7 @@ pub enum DaemonError {
 /// When it cannot start; then the data path is as it was.
 pub fn run(config_file: &Path) -> Result<(), DaemonError> {
     let system = |what| move |source| DaemonError::System { what, source };
+    heap::be_one();
     let config = read(config_file)?;
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()

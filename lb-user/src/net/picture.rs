@@ -37,6 +37,8 @@ pub(super) struct Picture {
     routes: BTreeMap<IpAddr, Route>,
     pub(super) neighbours: Neighbours,
     held: BTreeMap<IpAddr, Held>,
+    /// Whether any of them stood for one that is not known, last time.
+    holds: bool,
 }
 
 /// The last next hop of a member.
@@ -84,8 +86,14 @@ impl Picture {
         self.neighbours.keep(&places)
     }
 
+    /// Whether the last [`Picture::hops`] hold only for a while, though nothing is heard.
+    pub(super) const fn holds(&self) -> bool {
+        self.holds
+    }
+
     /// What follows, with generation zero.
     pub(super) fn hops(&mut self, now: Instant) -> Hops {
+        self.holds = false;
         let mut hops = Hops { links: Arc::clone(&self.shown), ..Hops::default() };
         for member in self.members() {
             if let Some(path) = self.path(member) {
@@ -120,6 +128,7 @@ impl Picture {
             Ok(next_hop) => drop(self.held.insert(member, Held { next_hop: *next_hop, since: None })),
             Err(Missing::Asking(..)) => {
                 if let Some(held) = self.hold(member, now) {
+                    self.holds = true;
                     return Ok(held);
                 }
             }

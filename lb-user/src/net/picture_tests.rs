@@ -42,12 +42,14 @@ fn reached(picture: &mut Picture, now: Instant) -> Result<NextHop, String> {
 #[test]
 fn a_flushed_entry_is_bridged_while_it_is_asked_for_and_not_for_longer() {
     let (mut picture, start) = (picture(), Instant::now());
-    assert_eq!(reached(&mut picture, start), Ok(hop(FIRST)));
+    assert_eq!((reached(&mut picture, start), picture.holds()), (Ok(hop(FIRST)), false));
     picture.neighbours.hear(place(1), Report::Unknown, Instant::now());
-    assert_eq!(reached(&mut picture, start), Ok(hop(FIRST)));
-    assert_eq!(reached(&mut picture, start + HOLD - Duration::from_millis(1)), Ok(hop(FIRST)));
+    assert_eq!((reached(&mut picture, start), picture.holds()), (Ok(hop(FIRST)), true));
+    let last = start + HOLD - Duration::from_millis(1);
+    assert_eq!((reached(&mut picture, last), picture.holds()), (Ok(hop(FIRST)), true));
     let late = reached(&mut picture, start + HOLD).unwrap_err();
     assert_eq!(late, "waiting for answer to ARP from 10.0.0.1 on eth1");
+    assert!(!picture.holds(), "nothing can expire any more");
     // What was given up does not come back by itself.
     assert!(reached(&mut picture, start).is_err());
     picture.neighbours.hear(place(1), Report::Fresh(SECOND), Instant::now());

@@ -111,8 +111,11 @@ impl Watch {
         }
         if now >= self.due.tick {
             self.due.tick = now + TICK;
-            // Addresses that were held may have expired.
-            self.due.publish.get_or_insert(now);
+            // Addresses that are held may have expired. Otherwise the same would follow, and
+            // of ten thousand members that takes a hundredth of a core.
+            if self.picture.holds() {
+                self.due.publish.get_or_insert(now);
+            }
             self.make_sure().await;
         }
         if self.due.publish.is_some_and(|at| now >= at) {
@@ -143,8 +146,12 @@ impl Watch {
     fn take(&mut self, event: Event, now: Instant) {
         match event {
             Event::Neighbour(place, report) => {
+                let before = self.picture.neighbours.knowledge(place);
                 if self.picture.neighbours.hear(place, report, now) {
-                    self.due.publish.get_or_insert(now + BURST_OF_NEIGHBOURS);
+                    // Mostly it is the kernel that makes sure of an address it knows.
+                    if self.picture.neighbours.knowledge(place) != before {
+                        self.due.publish.get_or_insert(now + BURST_OF_NEIGHBOURS);
+                    }
                     // One that has just been forgotten is asked for at once.
                     self.due.tick = self.due.tick.min(now + BURST_OF_NEIGHBOURS);
                 }

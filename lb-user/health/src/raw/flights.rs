@@ -4,10 +4,9 @@
 //! Invariant others rely on: a slot has one probe at most, and a probe that was taken out
 //! is in none of the four tables any more.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
+
+use foldhash::HashMap;
 
 use super::{
     Slot,

@@ -58,7 +58,7 @@ use crate::{
 
 /// Batches that are taken from one socket before others have their turn: a flood fills a
 /// turn with a thousand packets at the most.
-const TURN: usize = 16;
+const TURN: usize = 8;
 
 /// Errors that are taken from one socket before others have their turn.
 const ERRORS_A_TURN: usize = 512;
@@ -180,6 +180,11 @@ impl RawProber {
     /// When [`RawProber::expire`] has something to do next.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.flights.next_due()
+    }
+
+    /// Whether a probe is under way.
+    pub(crate) fn awaits_answers(&self) -> bool {
+        self.flights.next_due().is_some()
     }
 
     /// Forgets a member's probe: nothing comes of it any more.

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::Read as _,
     net::{TcpListener, UdpSocket},
     time::Instant,
 };
@@ -216,4 +217,23 @@ fn ten_thousand_probes_at_once_each_come_back() {
     let count = |wanted: &Outcome| outcomes.iter().filter(|outcome| *outcome == wanted).count();
     assert_eq!(count(&Outcome::Answers(Answer::Echo)), 10_000);
     assert_eq!(count(&refused()), 10_000);
+}
+
+/// Numbers for the pieces of packets are what all CPUs have to share.
+#[test]
+fn what_is_sent_over_ipv4_is_not_numbered_and_may_not_be_cut_in_pieces() {
+    for (kind, number) in [(Kind::Tcp(Handshake::Half), 6), (Kind::Ping, 1), (Kind::Sctp, 132)] {
+        let ear = Socket::new(Domain::IPV4, Type::RAW, Some(socket2::Protocol::from(number))).unwrap();
+        ear.set_read_timeout(Some(PATIENCE)).unwrap();
+        let to: SocketAddr = "127.9.8.7:9".parse().unwrap();
+        let _ = ask(&[question(kind, to)], SHORT);
+        loop {
+            let mut header = [0; 256];
+            (&ear).read(&mut header).unwrap();
+            if header[16..20] == [127, 9, 8, 7] {
+                assert_eq!(header[4..8], [0, 0, 0x40, 0], "identification, flags and offset");
+                break;
+            }
+        }
+    }
 }

@@ -2,13 +2,13 @@
 //! an epoll, which tokio waits for.
 
 use std::{
-    collections::HashMap,
     io,
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use foldhash::HashMap;
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use socket2::Socket;
 use tokio::io::unix::AsyncFd;

@@ -130,6 +130,12 @@ fn new(family: Family, kind: Type, protocol: Option<Number>) -> io::Result<Socke
         Family::V6 => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
     }
     let receive = if kind == Type::DGRAM { UDP_RECEIVE_BUFFER } else { RECEIVE_BUFFER };
+    // What is sent here fits whatever way it goes, in one piece, so it need not be numbered
+    // (RFC 6864 §4): the kernel's numbers are shared by all CPUs, and each costs as much as a
+    // lookup of a route.
+    if family == Family::V4 {
+        setsockopt(&socket, MtuDiscovery, &libc::IP_PMTUDISC_PROBE)?;
+    }
     // Above the limit of the system with CAP_NET_ADMIN, else up to it.
     if setsockopt(&socket, sockopt::RcvBufForce, &receive).is_err() {
         socket.set_recv_buffer_size(receive)?;
@@ -190,6 +196,13 @@ fn reserve(family: Family) -> io::Result<(u16, Vec<Socket>)> {
 }
 
 nix::setsockopt_impl!(ChecksumAt, libc::IPPROTO_IPV6, libc::IPV6_CHECKSUM, i32, sockopt::SetStruct<'_, i32>);
+
+nix::setsockopt_impl!(MtuDiscovery, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, i32, sockopt::SetStruct<'_, i32>);
+
+/// Whether packets may be cut in pieces on their way, and what the path is known to carry is
+/// asked for (`ip(7)`).
+#[derive(Clone, Copy, Debug)]
+struct MtuDiscovery;
 
 /// Where IPv6 has a checksum that the kernel makes and checks (RFC 3542 §3.1).
 #[derive(Clone, Copy, Debug)]

@@ -5,12 +5,12 @@
 //! looked up anew; so it is after each probe that fails, in case the route has changed.
 
 use std::{
-    collections::HashMap,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
+use foldhash::HashMap;
 use nix::{ifaddrs::getifaddrs, net::if_::if_nametoindex, sys::socket::SockaddrStorage};
 use socket2::{Domain, Socket, Type};
 

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 /// Packets that go into one system call.
-pub(super) const BATCH: usize = 64;
+pub(super) const BATCH: usize = 128;
 
 /// The longest packet that is sent: an Ethernet, an IPv6 and an SCTP header with an INIT.
 pub(super) const LONGEST: usize = 96;
