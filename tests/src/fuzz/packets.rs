@@ -88,6 +88,9 @@ pub fn run(data: &[u8]) -> BTreeSet<usize> {
     })
 }
 
+/// Verdicts, frames as they were left, and events that were counted.
+type Story = Vec<(Verdict, Vec<u8>, Vec<(usize, u64)>)>;
+
 /// One run of an input.
 struct Run<'g> {
     ground: &'g mut Ground,
@@ -97,7 +100,7 @@ struct Run<'g> {
     /// Frames as they came and as they left.
     ways: Vec<(Vec<u8>, Vec<u8>)>,
     /// What happened.
-    story: Vec<(Verdict, Vec<u8>, Vec<(usize, u64)>)>,
+    story: Story,
 }
 
 impl<'g> Run<'g> {
@@ -106,7 +109,7 @@ impl<'g> Run<'g> {
         Self { ground, judge, deliveries: Vec::new(), ways: Vec::new(), story: Vec::new() }
     }
 
-    fn go(mut self, mut input: Bytes<'_>) -> Vec<(Verdict, Vec<u8>, Vec<(usize, u64)>)> {
+    fn go(mut self, mut input: Bytes<'_>) -> Story {
         let active = input.byte();
         self.ground.begin([active & 1 != 0, active & 2 != 0]);
         self.turned(Version::V4, active & 1 != 0);
@@ -347,6 +350,8 @@ fn packet(input: &mut Bytes<'_>) -> Spec {
         _ if what & 4 != 0 => Spec::ping(from, to),
         _ => Spec::other(from, to, what >> 3),
     };
+    // What a member that replies says is acknowledged, which confirms a flow.
+    spec = spec.numbers(1001, 0x1234_5679);
     spec.payload = vec![0xa5; usize::from(length) * if what & 0x80 != 0 { 6 } else { 1 }];
     spec.class = length;
     match odd & 15 {
