@@ -368,7 +368,7 @@ impl<'a> Flows<'a> {
         let mut named = vec![false; self.arrays.members().len()];
         self.name_members::<V4>(&mut named)?;
         self.name_members::<V6>(&mut named)?;
-        self.name_placed(&mut named);
+        self.name_placed(&mut named)?;
         tables::name_previous(self.arrays, &mut named);
         Ok(named)
     }

@@ -1,8 +1,8 @@
 //! The pinned arrays, mapped.
 //!
 //! The kernel makes every page of a mapped array present at once, and counts it as
-//! memory of whoever has mapped it. So the flow tables, by far the largest, are
-//! mapped only while they are looked at, a window at a time; who needs all of them
+//! memory of whoever has mapped it. So the flow tables and the placements, by far the
+//! largest, are mapped only while they are looked at, a window at a time; who needs all of them
 //! for longer asks for [`WholeArrays`]. Of the slots, which come next, those are
 //! mapped that tables have ever had.
 
@@ -59,7 +59,7 @@ pub(super) struct MappedArrays {
     members: Region<Member>,
     ports: Region<Port>,
     labels: Region<Label>,
-    placements: Region<PlacementLine>,
+    placements: WhenAsked<PlacementLine>,
     listener_loads: Region<Load>,
     member_loads: Region<Load>,
     sources: Region<SourceCell>,
@@ -86,7 +86,7 @@ impl MappedArrays {
             members: open(pin_path, names::MEMBERS)?,
             ports: open(pin_path, names::PORTS)?,
             labels: open(pin_path, names::LABELS)?,
-            placements: open(pin_path, names::PLACEMENTS)?,
+            placements: WhenAsked::open(pin_path, names::PLACEMENTS)?,
             listener_loads: open(pin_path, names::LISTENER_LOADS)?,
             member_loads: open(pin_path, names::MEMBER_LOADS)?,
             sources: open(pin_path, names::SOURCES)?,
@@ -181,9 +181,36 @@ impl<T: Shared> Piecewise<T> {
     }
 }
 
-/// The flow tables, open and not mapped.
+/// An array that is mapped as a whole when it is first asked for, and stays so: for
+/// whoever cannot do with a window of it.
+#[derive(Debug)]
+struct WhenAsked<T> {
+    pinned: Pinned,
+    whole: OnceLock<Region<T>>,
+}
+
+impl<T: Shared> WhenAsked<T> {
+    fn open(pin_path: &Path, name: &'static str) -> Result<Self, DataplaneError> {
+        Ok(Self { pinned: Pinned::open::<T>(pin_path, name)?, whole: OnceLock::new() })
+    }
+
+    /// The entries; none when the kernel does not map them.
+    fn values(&self) -> &[T] {
+        if self.whole.get().is_none() {
+            match self.pinned.whole() {
+                // Whoever comes second drops what it has mapped.
+                Ok(region) => drop(self.whole.set(region)),
+                Err(error) => tracing::warn!("{}", chain(&error)),
+            }
+        }
+        self.whole.get().map_or(&[], Region::values)
+    }
+}
+
+/// The flow tables and the placements, open and not mapped.
 #[derive(Debug)]
 pub(super) struct PinnedFlows {
+    placements: Pinned,
     flows4: Pinned,
     flows6: Pinned,
     returns4: Pinned,
@@ -194,6 +221,7 @@ impl PinnedFlows {
     /// Opens the flow tables pinned under a directory.
     pub(super) fn open(pin_path: &Path) -> Result<Self, DataplaneError> {
         Ok(Self {
+            placements: Pinned::open::<PlacementLine>(pin_path, names::PLACEMENTS)?,
             flows4: Pinned::open::<Flow4Line>(pin_path, names::FLOWS4)?,
             flows6: Pinned::open::<Flow6Line>(pin_path, names::FLOWS6)?,
             returns4: Pinned::open::<Return4>(pin_path, names::RETURNS4)?,
@@ -228,6 +256,10 @@ impl FlowMemory for PinnedFlows {
 
     fn returns6(&self, window: Range<u32>) -> Result<Window<'_, Return6>, DataplaneError> {
         self.returns6.map(window).map(Window::Mapped)
+    }
+
+    fn placements(&self, window: Range<u32>) -> Result<Window<'_, PlacementLine>, DataplaneError> {
+        self.placements.map(window).map(Window::Mapped)
     }
 }
 

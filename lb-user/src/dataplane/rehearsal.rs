@@ -25,6 +25,7 @@ use lb_common::{
     flow_note::FlowNote,
     fragment::Fragment,
     instance::Instance,
+    limits::PLACEMENT_LINES,
     listener::{ListenerLine, ListenerOf},
     load::{Load, SourceCell},
     member::Member,
@@ -344,7 +345,8 @@ impl<A: Arrays> Tables for Rehearsal<'_, A> {
     }
 
     fn placement_line(&self, index: u32) -> Option<&PlacementLine> {
-        self.copies.placements.of(index, self.arrays.placements())
+        let map = |window| self.flows.placements(window);
+        self.copies.placements.mapped(index, PLACEMENT_LINES - 1, &self.problem, map)
     }
 
     fn listener_load(&self, id: u16) -> Option<&Load> {

@@ -145,13 +145,13 @@ impl TableWriter {
                 let Some(before) = before.filter(|_| index::remove(arrays.listeners(), key)) else {
                     return Err(refused("remove listener", format!("port {port}/{transport} is not there")));
                 };
-                if let Err(error) = flows.forget_listener(*id) {
+                let forgotten = flows.forget_listener(*id).and_then(|()| flows.forget_placements(*id));
+                if let Err(error) = forgotten {
                     // Its id must not be another's while flows name it.
                     index::put(arrays.listeners(), key, before).map_err(full("LISTENERS", MAX_LISTENERS))?;
                     return Err(error);
                 }
                 dnat::forget(arrays, |entry| entry.listener() == id.0);
-                flows.forget_placements(*id);
                 arrays.listener_keys()[usize::from(id.0)].key.store(0, Relaxed);
                 listeners::clear(arrays, *id);
                 prefixes.set(*id, &BTreeSet::new())
@@ -203,9 +203,9 @@ impl TableWriter {
     /// # Errors
     /// When the flow tables cannot be looked at.
     pub(super) fn tend(&mut self, arrays: &impl Arrays, flows: &Flows<'_>) -> Result<(), DataplaneError> {
-        flows.sweep_placements();
+        flows.sweep_placements()?;
         flows.recount()?;
-        let placed = flows.pools_with_placements();
+        let placed = flows.pools_with_placements()?;
         pools::heed(arrays, &placed, flows.now());
         let over = pools::held(arrays, flows.now());
         for (id, _) in over.into_iter().filter(|(id, looks)| *looks || !placed.contains(id)) {

@@ -8,7 +8,10 @@
 
 use std::ops::{Deref, Range};
 
-use lb_common::flow::{Flow4Line, Flow6Line, Return4, Return6};
+use lb_common::{
+    flow::{Flow4Line, Flow6Line, Return4, Return6},
+    placement::PlacementLine,
+};
 use lb_ebpf::{
     family::{Family, V4, V6},
     host::{Arrays, FlowArrays, OwnedArrays},
@@ -59,6 +62,11 @@ pub(in crate::dataplane) trait FlowMemory {
     /// # Errors
     /// As above.
     fn returns6(&self, window: Range<u32>) -> Result<Window<'_, Return6>, DataplaneError>;
+    /// A window of `PLACEMENTS`.
+    ///
+    /// # Errors
+    /// As above.
+    fn placements(&self, window: Range<u32>) -> Result<Window<'_, PlacementLine>, DataplaneError>;
 }
 
 impl<T: Shared> Window<'_, T> {
@@ -90,6 +98,10 @@ impl FlowMemory for OwnedArrays {
 
     fn returns6(&self, window: Range<u32>) -> Result<Window<'_, Return6>, DataplaneError> {
         Ok(owned(FlowArrays::returns6(self), &window))
+    }
+
+    fn placements(&self, window: Range<u32>) -> Result<Window<'_, PlacementLine>, DataplaneError> {
+        Ok(owned(Arrays::placements(self), &window))
     }
 }
 

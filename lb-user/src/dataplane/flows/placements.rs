@@ -3,12 +3,15 @@
 //!
 //! What must not be here: who a flow should go to.
 
+use std::collections::BTreeSet;
+
 use lb_common::{
     atomic::{Ordering::Relaxed, compare_and_swap},
     config::IdleLimits,
     flow,
+    limits::PLACEMENT_LINES,
     load::Load,
-    placement::{Placement, PlacementStage, PlacementWord},
+    placement::{Placement, PlacementLine, PlacementStage, PlacementWord},
     pool::Persistence,
     protocol::Transport,
     time::Tick,
@@ -18,7 +21,7 @@ use lb_ebpf::{
     placement::adopt::is_abandoned,
 };
 
-use super::{Flows, Look};
+use super::{Flows, Look, memory::windows};
 use crate::dataplane::{DataplaneError, ListenerId, PoolId};
 
 /// Live flows by listener and by member.
@@ -45,12 +48,23 @@ impl Flows<'_> {
         Tick::from_jiffies(self.jiffies, self.arrays.config().tick_shift())
     }
 
-    fn ways(&self) -> impl Iterator<Item = (&Placement, PlacementWord)> {
-        self.arrays.placements().iter().flat_map(|line| &line.ways).map(|way| (way, way.word()))
+    /// Calls `each` for every way, whether it holds anything or not, a window of the
+    /// table at a time.
+    fn for_each_way(&self, mut each: impl FnMut(&Placement, PlacementWord)) -> Result<(), DataplaneError> {
+        for window in windows::<PlacementLine>(PLACEMENT_LINES - 1) {
+            let lines = self.memory.placements(window)?;
+            lines.values().iter().flat_map(|line| &line.ways).for_each(|way| each(way, way.word()));
+        }
+        Ok(())
     }
 
-    fn placements(&self) -> impl Iterator<Item = (&Placement, PlacementWord)> {
-        self.ways().filter(|(_, word)| word.is_live())
+    /// Calls `each` for every placement, idle ones included.
+    fn for_each_placement(&self, mut each: impl FnMut(&Placement, PlacementWord)) -> Result<(), DataplaneError> {
+        self.for_each_way(|way, word| {
+            if word.is_live() {
+                each(way, word);
+            }
+        })
     }
 
     fn free_placement(way: &Placement, word: PlacementWord) -> bool {
@@ -72,26 +86,34 @@ impl Flows<'_> {
     }
 
     /// Frees every placement of a listener that is about to go.
-    pub(in super::super) fn forget_placements(&self, id: ListenerId) {
-        for (way, word) in self.placements().filter(|(_, word)| word.listener() == id.0) {
-            Self::free_placement(way, word);
-        }
+    ///
+    /// # Errors
+    /// When the table cannot be looked at.
+    pub(in super::super) fn forget_placements(&self, id: ListenerId) -> Result<(), DataplaneError> {
+        self.for_each_placement(|way, word| {
+            if word.listener() == id.0 {
+                Self::free_placement(way, word);
+            }
+        })
     }
 
     /// Marks the members that placements name.
-    pub(super) fn name_placed(&self, named: &mut [bool]) {
-        for (_, word) in self.placements() {
+    pub(super) fn name_placed(&self, named: &mut [bool]) -> Result<(), DataplaneError> {
+        self.for_each_placement(|_, word| {
             if let Some(named) = named.get_mut(usize::from(word.member())) {
                 *named = true;
             }
-        }
+        })
     }
 
     /// Frees placements that have been idle for too long, and ways that somebody
     /// claimed who is gone; says how many went.
-    pub(in super::super) fn sweep_placements(&self) -> u64 {
+    ///
+    /// # Errors
+    /// When the table cannot be looked at.
+    pub(in super::super) fn sweep_placements(&self) -> Result<u64, DataplaneError> {
         if !self.is_set() {
-            return 0;
+            return Ok(0);
         }
         let (now, limits, pools) = (self.now(), self.arrays.config().idle_limits(), self.pools_of_listeners());
         let persistence = |listener: u16| {
@@ -105,19 +127,27 @@ impl Flows<'_> {
             };
             now.age(word.seen()) > limit
         };
-        let idle = self.ways().filter(
-            |(_, word)| {
-                if word.is_live() { is_idle(*word) } else { is_abandoned(now, limits, *word) }
-            },
-        );
-        idle.filter(|(way, word)| Self::free_placement(way, *word)).count() as u64
+        let mut freed = 0;
+        self.for_each_way(|way, word| {
+            let goes = if word.is_live() { is_idle(word) } else { is_abandoned(now, limits, word) };
+            freed += u64::from(goes && Self::free_placement(way, word));
+        })?;
+        Ok(freed)
     }
 
     /// Pools that have a recorded flow.
-    pub(in super::super) fn pools_with_placements(&self) -> std::collections::BTreeSet<PoolId> {
+    ///
+    /// # Errors
+    /// When the table cannot be looked at.
+    pub(in super::super) fn pools_with_placements(&self) -> Result<BTreeSet<PoolId>, DataplaneError> {
         let pools = self.pools_of_listeners();
-        let flows = self.placements().filter(|(_, word)| word.stage() != PlacementStage::Session);
-        flows.filter_map(|(_, word)| pools.get(usize::from(word.listener())).copied().map(PoolId)).collect()
+        let mut placed = BTreeSet::new();
+        self.for_each_placement(|_, word| {
+            if word.stage() != PlacementStage::Session {
+                placed.extend(pools.get(usize::from(word.listener())).copied().map(PoolId));
+            }
+        })?;
+        Ok(placed)
     }
 
     /// Counts the flows there are, and corrects what listeners and members are said
@@ -133,9 +163,11 @@ impl Flows<'_> {
         let mut counted = Counted { listeners: vec![0; listeners.len()], members: vec![0; members.len()] };
         self.count_family::<V4>(&mut counted)?;
         self.count_family::<V6>(&mut counted)?;
-        for (_, word) in self.placements().filter(|(_, word)| word.is_counted()) {
-            counted.add(word.listener(), word.member());
-        }
+        self.for_each_placement(|_, word| {
+            if word.is_counted() {
+                counted.add(word.listener(), word.member());
+            }
+        })?;
         let Counted { listeners: of_listeners, members: of_members } = counted;
         for (loads, counted, said) in [(listeners, of_listeners, &said[0]), (members, of_members, &said[1])] {
             for ((load, counted), said) in loads.iter().zip(counted).zip(said).filter(|((_, a), b)| a != *b) {
