@@ -4,7 +4,7 @@ use crate::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Version of every layout in this crate. A daemon that finds another one
 /// pinned replaces the data path instead of adopting it.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Idle limits of flows, in ticks (see [`crate::time`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,11 +77,16 @@ impl Config {
         self.features.load(Relaxed) & feature != 0
     }
 
-    /// Switches a feature on or off. Userspace alone writes the word, one thread
-    /// at a time.
+    /// Switches a feature on or off, and leaves the others as they are. Several
+    /// processes may do so at a time, each with features of its own; the data path
+    /// itself never does.
+    #[cfg(not(target_arch = "bpf"))]
     pub fn set(&self, feature: u64, on: bool) {
-        let others = self.features.load(Relaxed) & !feature;
-        self.features.store(others | if on { feature } else { 0 }, Relaxed);
+        if on {
+            self.features.fetch_or(feature, Relaxed);
+        } else {
+            self.features.fetch_and(!feature, Relaxed);
+        }
     }
 
     /// Whether userspace has filled the entry in.
@@ -95,14 +100,7 @@ impl Config {
     #[inline(always)]
     #[must_use]
     pub fn notes_flows(&self) -> bool {
-        self.features.load(Relaxed) & Self::NOTE_FLOWS != 0
-    }
-
-    /// Switches that on or off. Userspace alone writes the word, one thread at
-    /// a time.
-    pub fn set_notes_flows(&self, on: bool) {
-        let others = self.features.load(Relaxed) & !Self::NOTE_FLOWS;
-        self.features.store(others | if on { Self::NOTE_FLOWS } else { 0 }, Relaxed);
+        self.has(Self::NOTE_FLOWS)
     }
 
     /// Jiffies are shifted right by this for ticks.

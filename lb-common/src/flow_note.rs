@@ -3,7 +3,8 @@
 //! The data path writes one word into a ring buffer when a direction of a flow
 //! is confirmed, closes or is reset, if [`crate::config::Config::notes_flows`]
 //! says so. The word names the flow's return entry, where everything else
-//! stands; by the time it is read, that entry says what is true then.
+//! stands; by the time it is read, that entry says what is true then. What is
+//! recorded in [`crate::placement`] is noted by the way that holds it.
 
 use crate::flow::{Ctl, Stage};
 
@@ -17,19 +18,35 @@ pub const RING_NOTES: usize = (RING_BYTES / 16 - 1) as usize;
 
 /// A note: SNAT port (bits 0–15), member id (16–31),
 /// [`crate::protocol::vip_and_transport`] (32–47), whether the flow is one of
-/// IPv6 (48), and the stage that a direction reached (56–59).
+/// IPv6 (48), and the stage that a direction reached (56–59). One about a
+/// placement has bit 63 set, its line in bits 0–31 and its way in 32–33.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct FlowNote(pub u64);
 
 impl FlowNote {
-    const FLOW: u64 = (1 << 49) - 1;
+    const FLOW: u64 = Self::PLACEMENT | (1 << 49) - 1;
+    const PLACEMENT: u64 = 1 << 63;
 
     /// A note about the flow that a control word names, at the stage it says.
     #[inline(always)]
     #[must_use]
     pub const fn new(ctl: Ctl, vip_and_transport: u16, ipv6: bool) -> Self {
         Self(ctl.0 & 0xffff_ffff | (vip_and_transport as u64) << 32 | (ipv6 as u64) << 48 | ctl.0 >> 60 << 56)
+    }
+
+    /// A note about the placement in a way of a line.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_placement(line: u32, way: u32) -> Self {
+        Self(Self::PLACEMENT | (way as u64 & 3) << 32 | line as u64)
+    }
+
+    /// Line and way of the placement that it is about; `None`: it is about a flow
+    /// of the flow table.
+    #[must_use]
+    pub const fn placement(self) -> Option<(u32, usize)> {
+        if self.0 & Self::PLACEMENT == 0 { None } else { Some((self.0 as u32, (self.0 >> 32 & 3) as usize)) }
     }
 
     /// The SNAT port, host order.
@@ -99,6 +116,16 @@ mod tests {
         assert_ne!(note, other);
         assert_eq!(note.flow(), other.flow());
         assert_ne!(note.flow(), FlowNote::new(ctl, vip, false).flow());
+        assert_eq!(note.placement(), None);
+    }
+
+    #[test]
+    fn a_note_about_a_placement_says_where_it_is_and_is_no_flow() {
+        let note = FlowNote::of_placement(0xffff_fffe, 3);
+        assert_eq!(note.placement(), Some((0xffff_fffe, 3)));
+        let flow = FlowNote(note.0 & !(1 << 63));
+        assert_ne!(note.flow(), flow.flow());
+        assert_ne!(note.flow(), FlowNote::of_placement(0xffff_fffe, 2).flow());
     }
 
     #[test]

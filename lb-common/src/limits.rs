@@ -60,8 +60,11 @@ pub const MAX_EXTENSION_HEADERS: u32 = 4;
 /// Longest label in bytes.
 pub const LABEL_BYTES: usize = 120;
 
-/// Lines of `PLACEMENTS`, four flows each: 4 MiB for 262,144 flows.
-pub const PLACEMENT_LINES: u32 = 1 << 16;
+/// Lines of `PLACEMENTS`, four flows each: 16 MiB, sparse by intention. While a pool
+/// changes, a flow that finds no room is not told apart from the others; at 100,000 flows
+/// and eight ways a bucket is full to one new flow in a million (in a table of a quarter
+/// the length, to one in a hundred). More ways instead would be longer to look through.
+pub const PLACEMENT_LINES: u32 = 1 << 18;
 
 /// Entries of `FRAGMENTS`, one datagram each: 512 KiB.
 pub const FRAGMENT_ENTRIES: u32 = 1 << 13;

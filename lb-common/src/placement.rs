@@ -8,8 +8,8 @@
 //!
 //! A placement is found by a 64-bit fingerprint of what it is about, made with
 //! the operator's seed from addresses and ports and never from ids, so that two
-//! balancers with the same seed agree on it. Two flows of a table of 2¹⁸ have
-//! the same one about once in 2⁴⁶ flows.
+//! balancers with the same seed agree on it. Two flows of a table of 2²⁰ have
+//! the same one about once in 2⁴⁴ flows.
 
 use crate::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::{hash, pool::ForwardMode, protocol::Transport, time::Tick};
@@ -29,12 +29,18 @@ pub enum PlacementStage {
     Established = 3,
     /// A flow whose client has sent FIN or RST.
     Closing = 4,
-    /// A client of a pool with session persistence.
+    /// A client of a pool with session persistence. As long as none of its flows has
+    /// gone on, any new flow may displace it.
     Session = 5,
+    /// A flow that was there before its pool's table changed, of which one packet was
+    /// seen since. It is kept for as long as one that went on; but anybody can make
+    /// such a packet up, so a flow may displace it where nothing else gives way.
+    Moved = 6,
 }
 
 /// The word of a placement: member id (bits 0–15), last tick (16–31), listener
-/// id (32–47), mode (48–50), transport (51–52), counted (53), stage (60–63).
+/// id (32–47), mode (48–50), transport (51–52), counted (53), known (54), stage
+/// (60–63).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(transparent)]
 pub struct PlacementWord(pub u64);
@@ -46,6 +52,8 @@ impl PlacementWord {
     pub const CLAIMED: Self = Self((PlacementStage::Claimed as u64) << 60);
     /// The flow is one of those in the listener's and the member's live count.
     const COUNTED: u64 = 1 << 53;
+    /// Of a client: a flow of it has gone on.
+    const KNOWN: u64 = 1 << 54;
 
     /// A placement.
     #[inline(always)]
@@ -80,6 +88,21 @@ impl PlacementWord {
     #[must_use]
     pub const fn is_counted(self) -> bool {
         self.0 & Self::COUNTED != 0
+    }
+
+    /// The same for a client of which a flow has gone on: an address that answers,
+    /// and no forged one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn known(self, known: bool) -> Self {
+        Self(if known { self.0 | Self::KNOWN } else { self.0 & !Self::KNOWN })
+    }
+
+    /// Whether a flow of the client has gone on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        self.0 & Self::KNOWN != 0
     }
 
     /// The member's id.
@@ -133,6 +156,7 @@ impl PlacementWord {
             2 => PlacementStage::New,
             3 => PlacementStage::Established,
             4 => PlacementStage::Closing,
+            6 => PlacementStage::Moved,
             _ => PlacementStage::Session,
         }
     }
@@ -151,6 +175,26 @@ impl PlacementWord {
         const REST: u64 = !(0xf << 60 | 0xffff << 16);
         Self(self.0 & REST | (seen.0 as u64) << 16 | (stage as u64) << 60)
     }
+}
+
+/// A client's placement is news again when it had not been used for so many ticks.
+const STALE_SESSION: u16 = 8;
+
+/// Whether a placement that goes from one word to the other does something that
+/// another balancer should hear of: a flow goes on, or having gone on it begins to
+/// end; or a client that had been away for a while opens another flow. A flow of
+/// which only the opening packet was seen is news to nobody: anyone could open
+/// such flows without end.
+#[inline(always)]
+#[must_use]
+pub const fn is_news(before: PlacementWord, after: PlacementWord) -> bool {
+    const ESTABLISHED: u64 = PlacementStage::Established as u64;
+    const SESSION: u64 = PlacementStage::Session as u64;
+    let (from, to) = (before.0 >> 60, after.0 >> 60);
+    if to == SESSION {
+        return after.is_known() && after.seen().age(before.seen()) >= STALE_SESSION;
+    }
+    from != to && (to == ESTABLISHED || from == ESTABLISHED)
 }
 
 /// A placement: 16 bytes.
@@ -237,6 +281,23 @@ mod tests {
         assert_eq!((later.member(), later.seen(), later.stage()), (0x3fff, Tick(3), PlacementStage::Closing));
         assert!(later.is_counted() && !later.counted(false).is_counted());
         assert!(!PlacementWord::CLAIMED.is_live() && !PlacementWord::FREE.is_live());
+    }
+
+    #[test]
+    fn what_is_news_is_a_flow_that_goes_on_one_that_ends_or_a_client_that_comes_back() {
+        use PlacementStage::{Closing, Established, New, Session};
+        let word = |stage, seen| PlacementWord::new(stage, 1, 1, ForwardMode::Dsr, Transport::Tcp, Tick(seen));
+        let ways = [New, Established, Closing];
+        for (at, before) in ways.into_iter().enumerate() {
+            for after in ways.into_iter().skip(at) {
+                let news = [(New, Established), (Established, Closing)].contains(&(before, after));
+                assert_eq!(is_news(word(before, 1), word(after, 500)), news, "{before:?} to {after:?}");
+            }
+        }
+        let client = |seen, known| word(Session, seen).known(known);
+        let again = |ticks: u16| is_news(client(0xfffe, true), client(0xfffe_u16.wrapping_add(ticks), true));
+        assert!(!is_news(client(1, false), client(500, false)), "a client that may be forged");
+        assert_eq!([0, 1, STALE_SESSION - 1, STALE_SESSION, 300].map(again), [false, false, false, true, true]);
     }
 
     #[test]

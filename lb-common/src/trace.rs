@@ -57,4 +57,18 @@ const _: () = assert!(size_of::<TraceRecord>() == 64);
 impl TraceRecord {
     /// What `verdict` is while the packet has none yet.
     pub const PENDING: u64 = 1 << 63;
+
+    /// A record from its words, in the order they lie in.
+    #[must_use]
+    pub const fn from_words(words: [u64; 8]) -> Self {
+        let [jiffies, source0, source1, destination0, destination1, transport, frame, verdict] = words;
+        Self {
+            jiffies,
+            source: [source0, source1],
+            destination: [destination0, destination1],
+            transport,
+            frame,
+            verdict,
+        }
+    }
 }

@@ -79,7 +79,7 @@ pub(crate) fn forward<F: Family, T: Tables>(
         let choice = if steady && F::vip(tables, ends.client).is_none() {
             Choice::member(slot(tables, pool, wide), 0, pool.mode())
         } else {
-            match thought::<F, T>(packet, tables, arrival) {
+            match thought::<F, T>(packet, tables, arrival, pool) {
                 Choice::TO_ATTEND => attention::<F, T>(packet, tables, arrival, pool),
                 Choice::TO_PICK => picked::<F, T>(packet, tables, arrival),
                 choice => choice,
@@ -104,11 +104,12 @@ fn attention<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival:
         if pool.has(PoolEntry::CLAMPS_MSS) && arrival.segment.opens() {
             mss::clamp_for(packet, tables, &arrival.segment, tables.pool(arrival.listener.pool()), ForwardMode::Nat);
         }
+        record_client::<F, T>(packet, tables, arrival, pool, choice, true);
         return choice;
     }
     // The flow may have begun while the members were reached another way.
     if pool.has(PoolEntry::CHANGING) {
-        let choice = thought::<F, T>(packet, tables, arrival);
+        let choice = thought::<F, T>(packet, tables, arrival, pool);
         if choice != Choice::TO_PICK {
             return choice;
         }
@@ -132,12 +133,13 @@ fn attention<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival:
 /// Where a packet goes whose flow has a record, or was placed by the table that
 /// is being left.
 #[inline(always)]
-fn thought<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
+fn thought<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival, pool: PoolEntry) -> Choice {
     let [facts, listener, ingress, vip] = arrival.to_words();
     let find = of_family::<F>(Call::FindRecord4, Call::FindRecord6);
     let spot = Spot(tables.far(packet, find, [facts, listener, ingress, vip])).over(vip as u16);
     let choice = of_family::<F>(Call::Choose4, Call::Choose6);
     let choice = Choice(tables.far(packet, choice, [facts, listener, ingress, spot]));
+    record_client::<F, T>(packet, tables, arrival, pool, choice, true);
     recorded::<F, T>(packet, tables, arrival, choice)
 }
 
@@ -161,12 +163,27 @@ fn picked<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &A
 #[inline(always)]
 fn drawn<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
     let drawn = ask(packet, tables, of_family::<F>(Call::Draw4, Call::Draw6), arrival);
-    if drawn.is_of_new_client() {
+    // Clients are drawn for by pools that record them, and no others.
+    record_client::<F, T>(packet, tables, arrival, PoolEntry(PoolEntry::PERSISTENT), drawn, false);
+    drawn
+}
+
+/// Records which member the client of a packet has, where that is to be done; `known`:
+/// a flow of it goes on.
+#[inline(always)]
+fn record_client<F: Family, T: Tables>(
+    packet: &mut Packet<'_>,
+    tables: &T,
+    arrival: &Arrival,
+    pool: PoolEntry,
+    choice: Choice,
+    known: bool,
+) {
+    if choice.is_of_client_to_record() && pool.has(PoolEntry::PERSISTENT) {
         let [facts, listener, ..] = arrival.to_words();
         let write = of_family::<F>(Call::WriteSession4, Call::WriteSession6);
-        tables.far(packet, write, [facts, drawn.0, listener, 0]);
+        tables.far(packet, write, [facts, choice.0, listener, u64::from(known)]);
     }
-    drawn
 }
 
 /// A choice, once it has been recorded where it is to be.
@@ -403,7 +420,9 @@ fn keep<F: Family, T: Tables>(
             live::client_closes::<F, T>(tables, moment, arrival.listener.id(), stage, after, arrival.vip);
         }
     }
-    Some((Choice::member(ctl.member(), ctl.snat_port(), ForwardMode::Nat), state))
+    let choice = Choice::member(ctl.member(), ctl.snat_port(), ForwardMode::Nat);
+    let begins = unconfirmed && matches!(next, Stage::Established);
+    Some((if begins { choice.of_client_to_record() } else { choice }, state))
 }
 
 /// Whether a client's packet proves that it hears the member: for TCP it

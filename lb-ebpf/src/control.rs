@@ -121,6 +121,11 @@ pub(crate) fn neighbour<T: Tables>(packet: &mut Packet<'_>, tables: &T, ingress:
     let probes = ip.source[0] == 0 && ip.source[1] == 0;
     let to_group = ip.destination[0].to_ne_bytes()[0] == 0xff;
     let has_room = packet.view::<LinkLayerOption>(OPTION).is_some();
+    let whole = packet.length().wrapping_sub(OFFSET);
+    let length = usize::from(u16::from_be(ip.payload_length));
+    if u32::from_be(ip.version_class_flow) >> 28 != 6 || length < size_of::<Neighbour>() || length > whole {
+        return Verdict::Drop(DropReason::MalformedControl);
+    }
     if ip.hop_limit != ON_LINK || message.code != 0 || probes && !to_group || !probes && to_group && !has_room {
         return Verdict::Drop(DropReason::MalformedControl);
     }

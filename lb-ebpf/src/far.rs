@@ -82,7 +82,8 @@ pub enum Call {
     Draw4,
     /// The same for IPv6.
     Draw6,
-    /// Facts, choice, listener's entry → 0: which member a client has is recorded.
+    /// Facts, choice, listener's entry, whether a flow of it goes on → 0: which
+    /// member a client has is recorded.
     WriteSession4,
     /// The same for IPv6.
     WriteSession6,
@@ -267,17 +268,18 @@ impl Choice {
         self.0 >> 54 & 1 != 0
     }
 
-    /// The same for a client that had no member before.
+    /// The same for a client that is to be recorded: it had no member before, or a
+    /// flow of it goes on for the first time.
     #[inline(always)]
     #[must_use]
-    pub const fn of_new_client(self) -> Self {
+    pub const fn of_client_to_record(self) -> Self {
         Self(self.0 | 1 << 55)
     }
 
-    /// Whether the client had no member before.
+    /// Whether the client is to be recorded, if its pool records clients.
     #[inline(always)]
     #[must_use]
-    pub const fn is_of_new_client(self) -> bool {
+    pub const fn is_of_client_to_record(self) -> bool {
         self.0 >> 55 & 1 != 0
     }
 
@@ -293,6 +295,20 @@ impl Choice {
     #[must_use]
     pub const fn is_new(self) -> bool {
         self.0 >> 56 & 1 != 0
+    }
+
+    /// The same for a flow that was there before its pool's table changed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_moved_flow(self) -> Self {
+        Self(self.0 | 1 << 57)
+    }
+
+    /// Whether the flow was there before its pool's table changed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_moved(self) -> bool {
+        self.0 >> 57 & 1 != 0
     }
 
     /// The flow is a new one: its member is to be picked.
@@ -404,8 +420,12 @@ pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments
         Call::ClaimForward6 => flow::claim_forward_far::<V6, T>(packet, tables, facts, b as u16),
         Call::Draw4 => select::draw::<V4, T>(packet, tables, &Arrival::from_words(arguments)).0,
         Call::Draw6 => select::draw::<V6, T>(packet, tables, &Arrival::from_words(arguments)).0,
-        Call::WriteSession4 => select::write_session::<V4, T>(packet, tables, facts, Choice(b), ListenerEntry(c)),
-        Call::WriteSession6 => select::write_session::<V6, T>(packet, tables, facts, Choice(b), ListenerEntry(c)),
+        Call::WriteSession4 => {
+            select::write_session::<V4, T>(packet, tables, facts, Choice(b), ListenerEntry(c), d != 0)
+        }
+        Call::WriteSession6 => {
+            select::write_session::<V6, T>(packet, tables, facts, Choice(b), ListenerEntry(c), d != 0)
+        }
         Call::Admit => admission::by_numbers(tables, ListenerEntry(a), b),
         Call::Refuse4 => refuse::refuse::<V4, T>(packet, tables, facts, DropReason::from_number(b as u8)).to_word(),
         Call::Refuse6 => refuse::refuse::<V6, T>(packet, tables, facts, DropReason::from_number(b as u8)).to_word(),

@@ -40,7 +40,7 @@ pub mod member;
 mod mss;
 pub mod packet;
 pub mod pipeline;
-mod placement;
+pub mod placement;
 pub mod refuse;
 pub mod rewrite;
 mod sctp;

@@ -4,18 +4,24 @@
 //! An ordinary data structure over slices of atomics, as the flow table is. A way
 //! is claimed by a compare-and-swap of its word and published by a store of it.
 //! What may be displaced, in this order: what has been idle for too long, what is
-//! closing, what is new. What is established and in use never is.
+//! closing, what is new (flows of which only the opening packet was seen, and clients
+//! that have no other), what a change of the table moved and was heard once. What is
+//! established and in use never is.
 
 use lb_common::{
     atomic::{Ordering::Relaxed, blur, compare_and_swap},
-    config::IdleLimits,
+    config::{Config, IdleLimits},
+    flow_note::FlowNote,
     limits::PLACEMENT_LINES,
-    placement::{self, Placement, PlacementStage, PlacementWord},
+    placement::{self, Placement, PlacementStage, PlacementWord, is_news},
 };
 
 use crate::{flow::Moment, live, tables::Tables};
 
-/// Lines of a bucket.
+#[cfg(any(test, feature = "host"))]
+pub mod adopt;
+
+/// Lines of a bucket, neighbours in memory: a fingerprint has eight ways.
 const LINES: u32 = 2;
 
 /// Where a placement is: number of its line (bits 0–31), its way (32–47), and
@@ -45,6 +51,14 @@ impl Spot {
         Self(word >> 16 & (PLACEMENT_LINES as u64 - 1) | (word >> 48 & 3) << 32 | word >> 63 << 63)
     }
 
+    /// Notes for another balancer what is recorded there, if notes are wanted.
+    #[inline(always)]
+    pub(crate) fn tell<T: Tables>(self, tables: &T) {
+        if tables.config().is_some_and(Config::notes_flows) {
+            tables.note(FlowNote::of_placement(self.0 as u32, (self.0 >> 32) as u32));
+        }
+    }
+
     /// The placement.
     #[inline(always)]
     pub(crate) fn placement<T: Tables>(self, tables: &T) -> Option<&Placement> {
@@ -59,8 +73,8 @@ impl Spot {
 #[inline(always)]
 const fn idle_limit(limits: IdleLimits, word: PlacementWord, session: u16) -> u16 {
     match word.stage() {
-        PlacementStage::Established if word.is_udp() => limits.udp,
-        PlacementStage::Established => limits.tcp,
+        PlacementStage::Established | PlacementStage::Moved if word.is_udp() => limits.udp,
+        PlacementStage::Established | PlacementStage::Moved => limits.tcp,
         PlacementStage::Closing => limits.tcp_closing,
         PlacementStage::Session => session,
         _ => limits.unconfirmed,
@@ -93,8 +107,8 @@ pub(crate) fn find<T: Tables>(tables: &T, fingerprint: u64) -> u64 {
 }
 
 /// Records a placement, in the way that the fingerprint has already or in one
-/// that is free or may be displaced. A far call; returns 1, or 0 where there is
-/// none.
+/// that is free or may be displaced. A far call; returns its [`Spot`], or 0 where
+/// there is none.
 #[inline(always)]
 pub(crate) fn record<T: Tables>(tables: &T, fingerprint: u64, word: u64) -> u64 {
     let Some(moment) = Moment::read(tables) else { return 0 };
@@ -126,7 +140,7 @@ pub(crate) fn record<T: Tables>(tables: &T, fingerprint: u64, word: u64) -> u64 
     }
     way.fingerprint.store(fingerprint, Relaxed);
     way.word.swap(word, lb_common::atomic::Ordering::SeqCst);
-    1
+    spot
 }
 
 /// How willingly a way is given to another flow: 0 for never, the higher the
@@ -143,33 +157,43 @@ fn rank(moment: &Moment<'_>, limits: IdleLimits, word: PlacementWord) -> u64 {
         _ if is_idle => 5,
         PlacementStage::Closing => 4,
         PlacementStage::New => 3,
+        PlacementStage::Session if !word.is_known() => 3,
+        PlacementStage::Moved => 2,
         PlacementStage::Established | PlacementStage::Session => return 0,
     };
     (class << 16) + u64::from(age)
 }
 
 /// Notes what a packet says about its flow: that it goes on, or ends. `ends`: it
-/// has FIN or RST; `opens`: it is like the first one.
+/// has FIN or RST; `opens`: it is like the first one. What is news is told. True:
+/// it is the first packet by which the flow goes on.
 #[inline(always)]
 pub(crate) fn note<T: Tables>(
     tables: &T,
     moment: &Moment<'_>,
-    way: &Placement,
-    before: PlacementWord,
+    spot: Spot,
+    (way, before): (&Placement, PlacementWord),
     opens: bool,
     ends: bool,
-) {
+) -> bool {
     let stage = match before.stage() {
         _ if ends => PlacementStage::Closing,
-        PlacementStage::New if opens => PlacementStage::New,
-        PlacementStage::New => PlacementStage::Established,
+        stage @ (PlacementStage::New | PlacementStage::Moved) if opens => stage,
+        PlacementStage::New | PlacementStage::Moved => PlacementStage::Established,
         stage => stage,
     };
     let closes = ends && before.is_counted();
     let after = before.with(stage, moment.now).counted(before.is_counted() && !ends);
-    if after != before && compare_and_swap(&way.word, before.0, after.0) && closes {
-        live::ended(tables, before.listener(), before.member());
+    if after != before && compare_and_swap(&way.word, before.0, after.0) {
+        if closes {
+            live::ended(tables, before.listener(), before.member());
+        }
+        if is_news(before, after) {
+            spot.tell(tables);
+        }
     }
+    matches!(before.stage(), PlacementStage::New | PlacementStage::Moved)
+        && matches!(stage, PlacementStage::Established)
 }
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ fn placed<F: Family, T: Tables>(
         return Err(DropReason::SourceNotAllowed);
     }
     if let Some(way) = spot.placement(tables)
-        && let Some(choice) = go_on(tables, moment, arrival, way)
+        && let Some(choice) = go_on(tables, moment, arrival, spot, (way, ends.fingerprint(moment.seed())))
     {
         return choice;
     }
@@ -161,7 +161,7 @@ fn placed<F: Family, T: Tables>(
     // What both tables tell alike needs no record, unless all flows have one.
     let now = told(slot(tables, entry, ends.hash(moment.seed(), entry)), entry);
     let is_needed = entry.has(PoolEntry::RECORDS | PoolEntry::PERSISTENT) || now != told_before;
-    Ok(if is_needed { choice.to_be_recorded(false) } else { choice })
+    Ok(if is_needed { choice.to_be_recorded(false).of_moved_flow() } else { choice })
 }
 
 /// Picks the member of a packet's flow, which is a new one, for a pool whose
@@ -229,7 +229,13 @@ pub(crate) fn write_record<F: Family, T: Tables>(
         return Choice::refused(DropReason::MalformedTransport);
     };
     let counted = choice.is_counted();
-    let word = word_of(&arrival, choice, PlacementStage::New, &moment);
+    let stage = match () {
+        // Its first packet since the change may be its last, or next to it.
+        () if arrival.segment.has(tcp_flags::FIN | tcp_flags::RST) && !counted => PlacementStage::Closing,
+        () if choice.is_moved() => PlacementStage::Moved,
+        () => PlacementStage::New,
+    };
+    let word = word_of(&arrival, choice, stage, &moment);
     if placement::record(tables, ends.fingerprint(moment.seed()), word.counted(counted).0) == 0 {
         if counted {
             return Choice::refused(DropReason::FlowTableFull);
@@ -246,16 +252,18 @@ pub(crate) fn write_record<F: Family, T: Tables>(
 
 /// A flow with a record, if it goes on by it: its member must be there, and up
 /// unless the flow is an established one that stays. One that has ended and opens
-/// again does not.
+/// again does not. The way may have been given to another flow since it was found:
+/// the fingerprint says.
 #[inline(always)]
 fn go_on<T: Tables>(
     tables: &T,
     moment: &Moment<'_>,
     arrival: &Arrival,
-    way: &Placement,
+    spot: Spot,
+    (way, fingerprint): (&Placement, u64),
 ) -> Option<Result<Choice, DropReason>> {
     let (segment, word) = (&arrival.segment, way.word());
-    if !word.is_live() || placement::is_idle(moment, word, 0) {
+    if !word.is_live() || way.fingerprint.load(Relaxed) != fingerprint || placement::is_idle(moment, word, 0) {
         return None;
     }
     let state = tables.member(word.member())?.state();
@@ -267,8 +275,10 @@ fn go_on<T: Tables>(
     if is_reset(state, segment) {
         return Some(Err(DropReason::MemberDownReset));
     }
-    placement::note(tables, moment, way, word, segment.opens(), segment.has(tcp_flags::FIN | tcp_flags::RST));
-    Some(Ok(Choice::member(word.member(), 0, word.mode())))
+    let ends = segment.has(tcp_flags::FIN | tcp_flags::RST);
+    let begins = placement::note(tables, moment, spot, (way, word), segment.opens(), ends);
+    let choice = Choice::member(word.member(), 0, word.mode());
+    Some(Ok(if begins { choice.of_client_to_record() } else { choice }))
 }
 
 /// A member and how it is reached, to be compared. Who has the same member and
@@ -338,7 +348,8 @@ pub(crate) fn draw<F: Family, T: Tables>(packet: &Packet<'_>, tables: &T, arriva
     }
 }
 
-/// Records which member a packet's client has. A far call; returns 0.
+/// Records which member a packet's client has; `known`: a flow of it goes on. A far
+/// call; returns 0.
 #[inline(always)]
 pub(crate) fn write_session<F: Family, T: Tables>(
     packet: &Packet<'_>,
@@ -346,14 +357,18 @@ pub(crate) fn write_session<F: Family, T: Tables>(
     facts: Facts,
     choice: Choice,
     listener: ListenerEntry,
+    known: bool,
 ) -> u64 {
     let arrival = bare(facts, listener);
     let (Some(ends), Some(moment)) = (Ends::<F>::of(packet, &arrival), Moment::read(tables)) else { return 0 };
     let Some(pool) = tables.pool(listener.pool()) else { return 0 };
     let session = ends.session(moment.seed(), Persistence::from_word(pool.persistence.load(Relaxed)));
-    let word = word_of(&arrival, choice, PlacementStage::Session, &moment);
-    if placement::record(tables, session, word.0) == 0 {
-        tables.count(Event::PlacementLost);
+    let word = word_of(&arrival, choice, PlacementStage::Session, &moment).known(known);
+    match placement::record(tables, session, word.0) {
+        0 => tables.count(Event::PlacementLost),
+        // Anyone can send a first packet, from whatever address.
+        spot if known => Spot(spot).tell(tables),
+        _ => {}
     }
     0
 }
@@ -378,7 +393,8 @@ pub(crate) fn of_known<F: Family, T: Tables>(tables: &T, moment: &Moment<'_>, po
     let Some(pool) = tables.pool(pool) else { return Choice::refused(DropReason::PoolEmpty) };
     let entry = pool.entry();
     if entry.has(PoolEntry::RECORDS | PoolEntry::PERSISTENT | PoolEntry::CHANGING) {
-        if let Some(way) = Spot(placement::find(tables, ends.fingerprint(moment.seed()))).placement(tables) {
+        let fingerprint = ends.fingerprint(moment.seed());
+        if let Some(way) = Spot(placement::find(tables, fingerprint)).placement(tables) {
             return Choice::member(way.word().member(), 0, way.word().mode());
         }
         let holds = Until::from_word(pool.until.load(Relaxed)).holds(false, moment.now);

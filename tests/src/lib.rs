@@ -9,6 +9,7 @@
 
 pub mod bench;
 pub mod drops_page;
+pub mod fuzz;
 pub mod packets;
 pub mod rig;
 pub mod rig_cli;

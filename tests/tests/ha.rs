@@ -10,6 +10,7 @@ mod ha {
     pub(crate) mod scene;
 
     mod connections;
+    mod direct;
     mod election;
     mod moves;
     mod network;

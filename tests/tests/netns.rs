@@ -11,6 +11,7 @@ mod netns {
 
     mod changes;
     mod daemon;
+    mod explain;
     mod forwarding;
     mod modes;
     mod neighbours;

@@ -8,6 +8,7 @@
 
 mod prog {
     mod both_worlds;
+    mod consistency;
     mod differential;
     mod exchange;
     mod program;

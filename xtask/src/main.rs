@@ -7,6 +7,7 @@
 mod bench;
 mod build;
 mod ci;
+mod fuzz;
 mod rig;
 mod shell;
 mod test;
@@ -72,6 +73,17 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Fuzz the pipeline and the flow table, and stop at the first finding
+    Fuzz {
+        /// packets or flow_table; both, one after the other, if none is named
+        target: Option<String>,
+        /// For how long each
+        #[arg(long, default_value_t = 30)]
+        minutes: u32,
+        /// Add what was found to be new to the corpus
+        #[arg(long)]
+        keep: bool,
+    },
     /// Check the rules of the house
     Tidy,
     /// Everything that must hold before a change lands
@@ -98,6 +110,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Rig { args } => rig::forward(&workspace, &args)?,
         Command::Test { tier, name } => return test::run(&workspace, tier, name),
         Command::Bench { args } => bench::run(&workspace, &args)?,
+        Command::Fuzz { target, minutes, keep } => fuzz::run(&workspace, target.as_deref(), minutes, keep)?,
         Command::Tidy => tidy::run(&workspace)?,
         Command::Ci => return ci::run(&workspace),
     }

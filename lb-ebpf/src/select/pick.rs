@@ -38,16 +38,18 @@ pub(crate) fn of_client<T: Tables>(
     session: u64,
 ) -> Result<Choice, DropReason> {
     let entry = pool.entry();
-    if let Some(way) = Spot(placement::find(tables, session)).placement(tables) {
+    let spot = Spot(placement::find(tables, session));
+    if let Some(way) = spot.placement(tables) {
         let word = way.word();
         let timeout = Persistence::from_word(pool.persistence.load(Relaxed)).timeout;
-        if word.is_live() && !placement::is_idle(moment, word, timeout) && takes(tables, word.member(), pool_id) {
-            placement::note(tables, moment, way, word, true, false);
+        let is_own = word.is_live() && way.fingerprint.load(Relaxed) == session;
+        if is_own && !placement::is_idle(moment, word, timeout) && takes(tables, word.member(), pool_id) {
+            placement::note(tables, moment, spot, (way, word), true, false);
             return Ok(Choice::member(word.member(), 0, entry.mode()));
         }
     }
     let member = fresh(tables, pool, entry, hash)?;
-    Ok(Choice::member(member, 0, entry.mode()).of_new_client())
+    Ok(Choice::member(member, 0, entry.mode()).of_client_to_record())
 }
 
 /// Whether a client may go on with a member that it had before.

@@ -6,11 +6,11 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{
-    dataplane, drops, events, flow, health, listener, loadbalancer, member,
+    dataplane, drops, events, explain, flow, health, listener, loadbalancer, member,
     output::Format,
     pool,
     reach::{GLOBAL_OPTIONS, Reach},
-    stats, sync, vrrp,
+    stats, sync, trace, vrrp,
 };
 
 const EXAMPLES: &str = "\
@@ -31,6 +31,8 @@ Examples:
   lbctl health list --failing               which servers fail, and how
   lbctl flow list --client 192.0.2.7        where a client's connections went
   lbctl drops --nonzero                     why packets ended here
+  lbctl explain tcp 192.0.2.7 192.0.2.10:80 what would become of a packet, and why
+  lbctl trace --host 192.0.2.7              what becomes of a client's packets, live
   lbctl stats --watch                       traffic a second, until Ctrl-C
   lbctl vrrp show                           which of the pair is Active, since when and why
   lbctl vrrp failover front                 move to the other node, before maintenance
@@ -111,6 +113,12 @@ Examples:
 
     /// Show why packets ended here, and how many
     Drops(drops::Options),
+
+    /// Say what would become of a packet, and why
+    Explain(explain::Options),
+
+    /// Watch packets come in, and what becomes of them
+    Trace(trace::Options),
 
     /// Write completions for a shell to standard output
     #[command(after_help = "\

@@ -58,6 +58,17 @@ pub(super) enum Failure {
     /// A VRRP instance was told to go, and nobody has taken its place.
     #[error("{0}")]
     NobodyTookOver(String),
+    /// A capture that packets cannot be taken from.
+    #[error("cannot use the capture {}: {reason}", .path.display())]
+    Capture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Packets cannot be waited for.
+    #[error("wait for traced packets: {0}")]
+    Trace(io::Error),
     /// A file of generated text could not be written.
     #[error("write {}: {source}; choose another place with `--out`", .path.display())]
     File {

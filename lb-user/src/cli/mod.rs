@@ -14,9 +14,11 @@ use clap::Parser as _;
 use serde::Serialize;
 
 mod arguments;
+mod capture;
 mod dataplane;
 mod drops;
 mod events;
+mod explain;
 mod failure;
 mod flow;
 mod generate;
@@ -35,6 +37,7 @@ mod stats;
 mod status;
 mod sync;
 mod table;
+mod trace;
 mod vrrp;
 
 pub use lbd::{LbdAction, LbdArguments, LogFilterError};
@@ -105,6 +108,8 @@ fn answer(command: Command, session: &Session) -> Result<(), Failure> {
         Command::Flow(verb) => flow::run(verb, session),
         Command::Dataplane(verb) => dataplane::run(verb, session),
         Command::Drops(options) => drops::run(&options, session),
+        Command::Explain(options) => explain::run(&options, session),
+        Command::Trace(options) => trace::run(&options, session),
         Command::Vrrp(verb) => vrrp::run(verb, session),
         Command::Sync(verb) => sync::run(&verb, session),
         Command::Events(options) => events::run(&options, session),

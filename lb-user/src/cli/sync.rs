@@ -11,7 +11,7 @@ use super::{
 };
 use crate::control::{
     protocol::{Request, Response},
-    view::sync::{LossView, PassView, PeerPassView, SyncTrafficView, SyncView},
+    view::sync::{AdoptedView, LossView, PassView, PeerPassView, SyncTrafficView, SyncView},
 };
 use crate::ha::sync::Reason;
 
@@ -35,7 +35,8 @@ pub(super) fn run(Verb::Show: &Verb, session: &Session) -> Result<(), Failure> {
 }
 
 fn show(sync: &SyncView, screen: Screen) -> String {
-    let adopted = &sync.adopted;
+    let became =
+        |taken: &AdoptedView| format!("{} new, {} refreshed, {} ended", taken.new, taken.refreshed, taken.ended);
     let seeds = match sync.seeds_match {
         Some(true) => "yes",
         Some(false) => "no: give both nodes one hash_seed, or flows that are lost on the way find other SNAT ports",
@@ -56,8 +57,10 @@ fn show(sync: &SyncView, screen: Screen) -> String {
             ("under_way", count(sync.under_way)),
             ("sent", traffic(&sync.sent)),
             ("received", traffic(&sync.received)),
-            ("adopted", format!("{} new, {} refreshed, {} ended", adopted.new, adopted.refreshed, adopted.ended)),
-            ("not adopted", by_reason(&adopted.refused)),
+            ("adopted", became(&sync.adopted)),
+            ("not adopted", by_reason(&sync.adopted.refused)),
+            ("placements", became(&sync.adopted_placements)),
+            ("no placements", by_reason(&sync.adopted_placements.refused)),
             ("peer_adopted", count(sync.peer_adopted)),
             ("peer_refused", count(sync.peer_refused)),
             ("passes", passes(&sync.passes)),
@@ -74,7 +77,9 @@ fn show(sync: &SyncView, screen: Screen) -> String {
 }
 
 fn traffic(traffic: &SyncTrafficView) -> String {
-    format!("{} flows in {} datagrams, {}", count(traffic.flows), count(traffic.datagrams), bytes(traffic.bytes))
+    let SyncTrafficView { datagrams, bytes: size, flows, placements } = *traffic;
+    let [flows, placements, datagrams] = [flows, placements, datagrams].map(count);
+    format!("{flows} flows and {placements} placements in {datagrams} datagrams, {}", bytes(size))
 }
 
 const fn in_words(reason: Reason) -> &'static str {
@@ -89,7 +94,9 @@ const fn in_words(reason: Reason) -> &'static str {
 fn passes(passes: &PassView) -> String {
     let mut text = format!("{} of the whole table", count(passes.finished));
     if let (Some(reason), Some(flows), Some(took)) = (passes.last, passes.last_flows, passes.last_millis) {
-        text.push_str(&format!("; the last {}: {} flows in {}", in_words(reason), count(flows), millis(took)));
+        let placements = count(passes.last_placements.unwrap_or_default());
+        let (flows, took) = (count(flows), millis(took));
+        text.push_str(&format!("; the last {}: {flows} flows, {placements} placements in {took}", in_words(reason)));
     }
     if let Some(reason) = passes.running {
         text.push_str(&format!("; one {} under way: {} flows so far", in_words(reason), count(passes.running_flows)));
@@ -101,7 +108,10 @@ fn peer_passes(passes: &PeerPassView) -> String {
     let coming = if passes.running { "; one is coming in" } else { "" };
     match (passes.finished, passes.last_flows) {
         (0, _) => format!("none: this node does not know all flows of the other{coming}"),
-        (finished, Some(flows)) => format!("{}; the last of {} flows{coming}", count(finished), count(flows)),
+        (finished, Some(flows)) => {
+            let placements = count(passes.last_placements.unwrap_or_default());
+            format!("{}; the last of {} flows, {placements} placements{coming}", count(finished), count(flows))
+        }
         (finished, None) => format!("{}{coming}", count(finished)),
     }
 }
@@ -142,13 +152,15 @@ mod tests {
             "heard              80 ms ago",
             "seeds_match        yes",
             "lag                12 ms",
-            "sent               45.6 k flows in 12.3 k datagrams, 4.5 MiB",
-            "received           41 flows in 30 datagrams, 2.0 KiB",
+            "sent               45.6 k flows and 120 placements in 12.3 k datagrams, 4.5 MiB",
+            "received           41 flows and 8 placements in 30 datagrams, 2.0 KiB",
             "adopted            25 new, 10 refreshed, 5 ended",
             "not adopted        1: place_taken 1",
-            "passes             184 of the whole table; the last by the clock: 40.0 k flows in 1250 ms; one after a loss \
+            "placements         5 new, 2 refreshed, 0 ended",
+            "no placements      1: unknown_member 1",
+            "passes             184 of the whole table; the last by the clock: 40.0 k flows, 90 placements in 1250 ms; one after a loss \
              under way: 100 flows so far",
-            "peer_passes        2; the last of 45 flows",
+            "peer_passes        2; the last of 45 flows, 7 placements",
             "refused            7: authentication 7",
             "LOST       COUNT  MEANING",
             "sent           2  datagrams that did not arrive in time",

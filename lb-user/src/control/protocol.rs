@@ -14,6 +14,7 @@ use super::view::{
     DataplaneView, DropView, FlowCountView, FlowsView, ListenerView, LoadBalancerView, MemberSetView, MemberView,
     PoolView, StatsView, StatusView,
     events::EventsView,
+    explain::ExplainView,
     health::{HealthListView, HealthView},
     sync::SyncView,
     vrrp::{VrrpCommandView, VrrpView},
@@ -113,6 +114,14 @@ pub enum Request {
     Detach,
     /// Every reason to drop and every answer, with its count.
     Drops,
+    /// What would become of packets.
+    Explain {
+        /// Which packets.
+        packets: PacketsAsked,
+        /// The interface they come in by; without it the one that is told in the
+        /// answer.
+        interface: Option<String>,
+    },
     /// VRRP instances.
     Vrrp {
         /// One of them.
@@ -173,6 +182,56 @@ impl Request {
     pub const fn asks_how_all_are(&self) -> bool {
         matches!(self, Self::ListHealth { pool: None, failing: false, limit: 0 })
     }
+}
+
+/// Most packets in one question, and the longest of them in bytes.
+pub const MAX_PACKETS_EXPLAINED: usize = 1000;
+/// See [`MAX_PACKETS_EXPLAINED`].
+pub const MAX_FRAME_BYTES: usize = 9216;
+
+/// Packets of which is asked what would become of them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PacketsAsked {
+    /// One, described.
+    Described(PacketSketch),
+    /// Ethernet frames in hexadecimal digits, in the order they come: later ones
+    /// meet what earlier ones have left.
+    Frames(Vec<String>),
+}
+
+/// A packet in an operator's words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PacketSketch {
+    /// What it carries.
+    pub protocol: SketchedProtocol,
+    /// Where it comes from.
+    pub source: IpAddr,
+    /// Its source port; 0 for an echo request.
+    pub source_port: u16,
+    /// Where it is sent.
+    pub destination: IpAddr,
+    /// Its destination port; 0 for an echo request.
+    pub destination_port: u16,
+    /// Flags of TCP as they lie in its header: FIN is 1, SYN 2, RST 4, PSH 8, ACK
+    /// 16, URG 32.
+    pub tcp_flags: u8,
+    /// Bytes behind the transport header.
+    pub payload: u16,
+}
+
+/// What a sketched packet carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SketchedProtocol {
+    /// A TCP segment.
+    Tcp,
+    /// A UDP datagram.
+    Udp,
+    /// An SCTP packet with an INIT chunk.
+    Sctp,
+    /// An echo request.
+    Icmp,
 }
 
 /// What a VRRP instance can be told to do.
@@ -270,6 +329,8 @@ pub enum Response {
     },
     /// To [`Request::Drops`].
     Drops(Vec<DropView>),
+    /// To [`Request::Explain`].
+    Explained(ExplainView),
     /// To [`Request::Vrrp`].
     Vrrp(Vec<VrrpView>),
     /// To [`Request::VrrpCommand`].

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub mod events;
+pub mod explain;
 pub mod health;
 mod pool;
 pub mod sync;

@@ -28,7 +28,7 @@ use crate::{
         survey::survey,
         view::{DaemonView, ErrorView, sync::SyncView, vrrp::VrrpView},
     },
-    dataplane::{Dataplane, DataplaneError, Describe, InstanceId, Observed, Part, Statistics},
+    dataplane::{Dataplane, DataplaneError, Describe, InstanceId, Observed, Part, Rehearse, Statistics},
     health::HealthEvent,
     model::{Model, Weight},
     net::Hops,
@@ -102,7 +102,7 @@ pub struct Controller<D> {
     round: Round,
 }
 
-impl<D: Dataplane + Statistics + Describe> Controller<D> {
+impl<D: Dataplane + Statistics + Describe + Rehearse> Controller<D> {
     /// Takes a data plane over. What it knows about health and next hops counts
     /// until better is known, so that taking over disturbs no traffic. The maps
     /// are not written yet: call [`Controller::converge`].

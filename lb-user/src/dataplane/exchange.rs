@@ -3,12 +3,13 @@
 
 use std::net::IpAddr;
 
-use lb_common::{flow::Stage, mac::Mac, protocol::Transport};
+use lb_common::{flow::Stage, mac::Mac, placement::PlacementStage, pool::ForwardMode, protocol::Transport};
 
 mod directory;
 mod kernel;
 mod memory;
 mod over;
+mod placed;
 
 pub use kernel::KernelExchange;
 pub use memory::MemoryExchange;
@@ -42,6 +43,62 @@ pub struct SharedFlow {
     pub last_hop: Mac,
 }
 
+/// A flow that is recorded and not translated, or a client that stays with its
+/// member, in words that mean the same on every balancer with the same pool file and
+/// the same seed. Who the client is, only the fingerprint says.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SharedPlacement {
+    /// What it is found by; never zero.
+    pub fingerprint: u64,
+    /// Whether it is a flow that goes on, one that is about to end, or a client.
+    pub stage: PlacementStage,
+    /// Its transport.
+    pub transport: Transport,
+    /// The VIP it came to.
+    pub vip: IpAddr,
+    /// The port it came to.
+    pub listener_port: u16,
+    /// The member's address, which may be of the other family.
+    pub member: IpAddr,
+    /// The member's port.
+    pub member_port: u16,
+    /// How the member is reached.
+    pub mode: ForwardMode,
+    /// Whether it is one of the flows that listener and member are said to have.
+    pub counted: bool,
+    /// Milliseconds since it was last used, to about a second.
+    pub idle_millis: u32,
+}
+
+/// What one balancer tells another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Shared {
+    /// A flow of the flow table.
+    Flow(SharedFlow),
+    /// What is recorded beside it.
+    Placement(SharedPlacement),
+}
+
+impl Shared {
+    /// The flow, if it is one of the flow table.
+    #[must_use]
+    pub const fn flow(self) -> Option<SharedFlow> {
+        match self {
+            Self::Flow(flow) => Some(flow),
+            Self::Placement(_) => None,
+        }
+    }
+
+    /// The record, if it is one.
+    #[must_use]
+    pub const fn placement(self) -> Option<SharedPlacement> {
+        match self {
+            Self::Flow(_) => None,
+            Self::Placement(placement) => Some(placement),
+        }
+    }
+}
+
 /// How frames of a VIP's clients reach this balancer, and how frames for them
 /// leave it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,20 +118,31 @@ pub enum AdoptRefusal {
     UnknownListener,
     /// There is no such member in the listener's pool here.
     UnknownMember,
-    /// Another flow in use has the place that its SNAT port names.
+    /// Another flow in use has the place that its SNAT port names, or the flow is
+    /// recorded otherwise here and that is as young.
     PlaceTaken,
-    /// The flow table has no room.
+    /// The table has no room.
     TableFull,
     /// It is not known how the VIP's clients reach this balancer.
     NoPath,
     /// The record contradicts itself.
     Malformed,
+    /// The other balancer hashes flows with another seed, so nothing it records
+    /// would be found here.
+    OtherSeed,
 }
 
 impl AdoptRefusal {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::UnknownListener, Self::UnknownMember, Self::PlaceTaken, Self::TableFull, Self::NoPath, Self::Malformed];
+    pub const ALL: [Self; 7] = [
+        Self::UnknownListener,
+        Self::UnknownMember,
+        Self::PlaceTaken,
+        Self::TableFull,
+        Self::NoPath,
+        Self::Malformed,
+        Self::OtherSeed,
+    ];
 
     /// Its name among the counters.
     #[must_use]
@@ -86,6 +154,7 @@ impl AdoptRefusal {
             Self::TableFull => "table_full",
             Self::NoPath => "no_path",
             Self::Malformed => "malformed",
+            Self::OtherSeed => "other_seed",
         }
     }
 }
@@ -114,25 +183,41 @@ pub struct Drained {
     pub lost: u64,
 }
 
-/// How far a look through all flows has come.
+/// What a look goes through, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Table {
+    /// Flows of IPv4.
+    #[default]
+    Flows4,
+    /// Flows of IPv6.
+    Flows6,
+    /// Records of both.
+    Placements,
+}
+
+/// How far a look through everything has come.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct ScanCursor {
-    /// Whether the lines are those of IPv6.
-    pub ipv6: bool,
+    /// The table that the lines are those of.
+    pub table: Table,
     /// The next line.
     pub line: u32,
 }
 
 /// The data path's flows, for whoever carries them to another balancer.
 pub trait FlowExchange: Send {
-    /// Calls `each` for flows that were confirmed, or began to end, since the
-    /// last time; for `limit` notes at most.
-    fn drain(&mut self, limit: usize, each: &mut dyn FnMut(SharedFlow)) -> Drained;
+    /// Calls `each` for flows that were confirmed, or began to end, and for what was
+    /// recorded since the last time; for `limit` notes at most.
+    fn drain(&mut self, limit: usize, each: &mut dyn FnMut(Shared)) -> Drained;
 
-    /// Calls `each` for the confirmed flows in the next `lines` lines of the
-    /// table. False: that was the end, and the cursor is at the start again.
-    fn scan(&self, cursor: &mut ScanCursor, lines: u32, each: &mut dyn FnMut(SharedFlow)) -> bool;
+    /// Calls `each` for the confirmed flows, or the records, in the next `lines`
+    /// lines. False: that was the end, and the cursor is at the start again.
+    fn scan(&self, cursor: &mut ScanCursor, lines: u32, each: &mut dyn FnMut(Shared)) -> bool;
 
     /// Takes a flow of the other balancer into the table.
     fn adopt(&self, flow: &SharedFlow, path: ArrivalPath) -> Adopted;
+
+    /// Takes a record of the other balancer in. Nothing comes back by it, so no
+    /// path is needed.
+    fn adopt_placement(&self, placement: &SharedPlacement) -> Adopted;
 }

@@ -64,6 +64,15 @@ pub(crate) fn send(dataplane: &MemoryDataplane, frame: &Frame) -> Sent {
     }
 }
 
+/// Lets a frame come in; the station that it was sent on to.
+pub(crate) fn station_of(dataplane: &MemoryDataplane, frame: &Frame) -> Option<Mac> {
+    let mut bytes = frame.bytes();
+    match pipeline::run(&mut Packet::from_slice(&mut bytes), INTERFACE, &dataplane.tables) {
+        Verdict::Transmit | Verdict::Redirect(_) => bytes.first_chunk().copied().map(Mac),
+        Verdict::Pass | Verdict::Drop(_) | Verdict::Answer => None,
+    }
+}
+
 /// Opens a TCP connection: the three segments of its handshake. The last one as
 /// the member sees it; `None` where the client was refused.
 pub(crate) fn shake_hands(dataplane: &MemoryDataplane, client: SocketAddr, listener: SocketAddr) -> Option<Frame> {

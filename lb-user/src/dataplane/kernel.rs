@@ -18,7 +18,7 @@ use aya::{
 };
 use lb_common::{
     atomic::Ordering::Relaxed,
-    config::{ABI_VERSION, IdleLimits},
+    config::{Config, IdleLimits},
     counters::TRAFFIC_WORDS,
     flow_note::RING_NOTES,
     names,
@@ -34,8 +34,10 @@ use super::{
     flows::{Flows, SweepCursor},
     mapped::{MappedArrays, PinnedFlows},
     memory::{configure, flow_sizes},
-    pins::{self, PROGRAM_PIN, check_adoptable, link_pin, linked_interfaces, pinned_version, wrong_version},
+    pins::{self, PROGRAM_PIN, check_adoptable, check_version, link_pin, linked_interfaces},
+    rehearsal::{self, Arriving, Rehearse, Rehearsed},
     tables::{TableWriter, changing, is_valid_member, live, observe, snat_ports},
+    trace,
 };
 use crate::causes::chain;
 
@@ -197,10 +199,7 @@ impl KernelDataplane {
     /// # Errors
     /// When nothing is pinned there, or another version.
     pub fn open_pinned(pin_path: &Path) -> Result<Self, DataplaneError> {
-        let version = pinned_version(pin_path)?;
-        if version != ABI_VERSION {
-            return Err(wrong_version(pin_path, version));
-        }
+        check_version(pin_path)?;
         let clock = Clock::open_pinned(&pin_path.join(names::CLOCK_PROGRAM))?;
         Self::open(pin_path, MappedArrays::open(pin_path)?, clock)
     }
@@ -252,6 +251,10 @@ impl KernelDataplane {
         if is_last {
             let flows = Flows::new(&self.arrays, &*self.flows, self.clock.jiffies()?);
             self.writer.tend(&*self.arrays, &flows)?;
+            let (config, filter) = (self.arrays.config(), self.arrays.trace_filter());
+            if trace::switch_off_if_abandoned(&self.pin_path, config, filter)? {
+                tracing::info!("switch tracing off, which somebody who is gone has left on");
+            }
         }
         Ok(is_last)
     }
@@ -278,7 +281,7 @@ impl KernelDataplane {
     /// Switches on or off that the program notes flows for another balancer. It
     /// outlives this process, as the rest of the data path does.
     pub fn set_noting(&self, on: bool) {
-        self.arrays.config().set_notes_flows(on);
+        self.arrays.config().set(Config::NOTE_FLOWS, on);
     }
 
     /// The flows, for whoever carries them to another balancer: a handle of its
@@ -467,5 +470,11 @@ impl Describe for KernelDataplane {
             attachments: self.attachments()?,
             maps,
         })
+    }
+}
+
+impl Rehearse for KernelDataplane {
+    fn rehearse(&self, arriving: &[Arriving]) -> Result<Vec<Rehearsed>, DataplaneError> {
+        rehearsal::rehearse(&self.arrays, &*self.flows, self.clock.jiffies()?, arriving)
     }
 }

@@ -142,7 +142,8 @@ impl Pinned {
     }
 }
 
-fn open<T: Shared>(pin_path: &Path, name: &'static str) -> Result<Region<T>, DataplaneError> {
+/// Maps a pinned array.
+pub(super) fn open<T: Shared>(pin_path: &Path, name: &'static str) -> Result<Region<T>, DataplaneError> {
     Pinned::open::<T>(pin_path, name)?.whole()
 }
 

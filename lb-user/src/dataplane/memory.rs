@@ -3,18 +3,24 @@
 
 use std::sync::Arc;
 
-use lb_common::{atomic::Ordering::Relaxed, config::ABI_VERSION, time::shift_for_hz};
+use lb_common::{
+    atomic::Ordering::Relaxed,
+    config::{ABI_VERSION, Config},
+    port::Port,
+    time::shift_for_hz,
+};
 use lb_ebpf::{
     family::{Family as _, V4, V6},
     host::{Arrays, FlowSizes, HostTables, OwnedArrays},
 };
 
 use super::{
-    Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MemberId, Observed, Op, Part, PoolId,
-    Statistics, Switchboard, TrafficCounters,
+    Attachment, Dataplane, DataplaneError, DataplaneInfo, Describe, FlowRecord, ListenerId, MemberId, Observed, Op,
+    Part, PoolId, Statistics, Switchboard, TrafficCounters, XdpMode,
     exchange::MemoryExchange,
     flows::Flows,
     kernel::KernelOptions,
+    rehearsal::{self, Arriving, Rehearse, Rehearsed},
     tables::{TableWriter, changing, live, observe, snat_ports},
 };
 
@@ -81,7 +87,7 @@ impl MemoryDataplane {
 
     /// Switches on or off that flows are noted for another balancer.
     pub fn set_noting(&self, on: bool) {
-        self.tables.arrays.config().set_notes_flows(on);
+        self.tables.arrays.config().set(Config::NOTE_FLOWS, on);
     }
 
     /// The flows, for whoever carries them to another balancer.
@@ -158,6 +164,17 @@ impl Statistics for MemoryDataplane {
     }
 }
 
+/// The interfaces that have a number, which are not to be had by name.
+fn attachments(arrays: &impl Arrays) -> Vec<Attachment> {
+    let numbered = arrays.ports().iter().zip(0..);
+    let attachment = |(port, number): (&Port, u16)| {
+        let (ifindex, mac) = port.get()?;
+        let mode = if port.is_generic() { XdpMode::Generic } else { XdpMode::Native };
+        Some(Attachment { interface: format!("#{ifindex}"), ifindex, port: number, mac, mode, fallback: None })
+    };
+    numbered.filter_map(attachment).collect()
+}
+
 impl Describe for MemoryDataplane {
     fn describe(&self) -> Result<DataplaneInfo, DataplaneError> {
         let arrays = &self.tables.arrays;
@@ -169,8 +186,15 @@ impl Describe for MemoryDataplane {
             verified_instructions: 0,
             max_flows: flow_sizes(arrays).flows(),
             snat_ports: snat_ports(arrays),
-            attachments: Vec::new(),
+            attachments: attachments(&**arrays),
             maps: Vec::new(),
         })
+    }
+}
+
+impl Rehearse for MemoryDataplane {
+    fn rehearse(&self, arriving: &[Arriving]) -> Result<Vec<Rehearsed>, DataplaneError> {
+        let arrays = &self.tables.arrays;
+        rehearsal::rehearse(arrays, &**arrays, self.tables.jiffies.get(), arriving)
     }
 }

@@ -14,13 +14,18 @@ use std::{
 };
 
 pub use lb_common::{
-    counters::TrafficCounters,
+    counters::{Event, TrafficCounters},
     drop_reason::DropReason,
     flow::Stage,
     mac::Mac,
     member::NextHop,
     pool::{Algorithm, ForwardMode, Persistence},
     protocol::Transport,
+};
+
+pub use lb_ebpf::{
+    far::Call,
+    tables::{Direction, Verdict},
 };
 
 mod cidrs;
@@ -35,12 +40,16 @@ pub mod memory;
 mod observed;
 mod pins;
 mod region;
+mod rehearsal;
 mod switchboard;
 pub mod tables;
+mod trace;
 
 pub use cidrs::Prefix;
 pub use describe::{Attachment, DataplaneInfo, Describe, MapInfo, XdpMode};
+pub use rehearsal::{Arriving, Rehearse, Rehearsed, Step};
 pub use switchboard::Switchboard;
+pub use trace::{Fate, TraceWanted, Traced, Tracer};
 
 /// Id of a VIP in the maps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

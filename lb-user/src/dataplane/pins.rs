@@ -16,7 +16,7 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
-use super::{DataplaneError, kernel::kernel};
+use super::{DataplaneError, kernel::kernel, trace};
 
 /// Every map, so that removing a data path removes nothing else.
 const MAPS: [&str; 33] = [
@@ -111,6 +111,14 @@ pub(super) fn pinned_version(pin_path: &Path) -> Result<u32, DataplaneError> {
     pinned_config(pin_path).map(|words| words[0] as u32)
 }
 
+/// Refuses what another version has pinned.
+pub(super) fn check_version(pin_path: &Path) -> Result<(), DataplaneError> {
+    match pinned_version(pin_path)? {
+        ABI_VERSION => Ok(()),
+        version => Err(wrong_version(pin_path, version)),
+    }
+}
+
 fn pinned_config(pin_path: &Path) -> Result<[u64; 8], DataplaneError> {
     let path = pin_path.join(names::CONFIG);
     let data = MapData::from_pin(&path)
@@ -169,6 +177,10 @@ pub(super) fn remove(pin_path: &Path) -> Result<(), DataplaneError> {
     }
     for name in [PROGRAM_PIN, names::CLOCK_PROGRAM].into_iter().chain(MAPS) {
         remove_pin(&pin_path.join(name))?;
+    }
+    match fs::remove_dir(trace::claim_path(pin_path)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(kernel("remove the claim to the trace filter")(e)),
+        _ => {}
     }
     fs::remove_dir(pin_path).map_err(kernel(format!("remove pin directory {}", pin_path.display())))
 }

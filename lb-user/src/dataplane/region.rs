@@ -1,7 +1,15 @@
 //! Mapped memory of a BPF array: a slice that the kernel reads and writes too.
 #![allow(unsafe_code)]
 
-use std::{io, num::NonZeroUsize, ops::Range, os::fd::BorrowedFd, ptr::NonNull};
+use std::{
+    io,
+    mem::MaybeUninit,
+    num::NonZeroUsize,
+    ops::Range,
+    os::fd::BorrowedFd,
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -46,6 +54,22 @@ shared!(
     lb_common::dnat::DnatLine,
     lb_common::trace::TraceFilter,
 );
+
+/// A copy of a value that others write: each of its words as it was when it was
+/// read.
+pub(super) fn copy_of<T: Shared>(value: &T) -> T {
+    let mut copy = MaybeUninit::<T>::uninit();
+    let words = size_of::<T>() / size_of::<AtomicU64>();
+    for word in 0..words {
+        // SAFETY: the type is made of so many `AtomicU64`s, here as there.
+        unsafe {
+            let from = &*ptr::from_ref(value).cast::<AtomicU64>().add(word);
+            copy.as_mut_ptr().cast::<AtomicU64>().add(word).write(AtomicU64::new(from.load(Relaxed)));
+        }
+    }
+    // SAFETY: every word of it has been written, and any bits are a value.
+    unsafe { copy.assume_init() }
+}
 
 /// A mapped array, or a part of one.
 #[derive(Debug)]

@@ -197,19 +197,18 @@ impl TableWriter {
     /// A change is over when its hold is, and no recorded flow needs it: where all
     /// flows are recorded the records are looked at anyway; where they are not, when
     /// no flow of the pool is recorded any more. That may be late, for a record does
-    /// not tell whether the table would say the same.
+    /// not tell whether the table would say the same. A pool of which something is
+    /// recorded that its packets do not look at begins to.
     ///
     /// # Errors
     /// When the flow tables cannot be looked at.
     pub(super) fn tend(&mut self, arrays: &impl Arrays, flows: &Flows<'_>) -> Result<(), DataplaneError> {
         flows.sweep_placements();
         flows.recount()?;
-        let over = pools::held(arrays, flows.now());
-        if over.is_empty() {
-            return Ok(());
-        }
         let placed = flows.pools_with_placements();
-        for (id, _) in over.into_iter().filter(|(id, records)| *records || !placed.contains(id)) {
+        pools::heed(arrays, &placed, flows.now());
+        let over = pools::held(arrays, flows.now());
+        for (id, _) in over.into_iter().filter(|(id, looks)| *looks || !placed.contains(id)) {
             self.settle_pool(arrays, id)?;
         }
         Ok(())

@@ -20,7 +20,7 @@ use lb_user::{
     control::view::DaemonView,
     controller::Controller,
     dataplane::{
-        Dataplane, Describe, NextHop, Statistics,
+        Dataplane, Describe, NextHop, Rehearse, Statistics,
         kernel::{KernelDataplane, KernelOptions},
         memory::MemoryDataplane,
     },
@@ -90,7 +90,7 @@ struct Figures {
     verdicts: Vec<Duration>,
 }
 
-fn measure<D: Dataplane + Statistics + Describe>(
+fn measure<D: Dataplane + Statistics + Describe + Rehearse>(
     dataplane: D,
     pools: u16,
     members: u16,

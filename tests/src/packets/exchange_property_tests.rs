@@ -14,8 +14,8 @@ use std::{
 use lb_common::{flow::Stage, mac::Mac, member::MemberState, protocol::Transport};
 use lb_ebpf::{host::HostTables, packet::Packet, pipeline};
 use lb_user::dataplane::{
-    Dataplane as _, FlowRecord, Op,
-    exchange::{AdoptRefusal, Adopted, FlowExchange as _, SharedFlow},
+    Dataplane as _, Op,
+    exchange::{Adopted, FlowExchange as _, SharedFlow},
 };
 use proptest::{
     collection::vec,
@@ -27,30 +27,12 @@ use proptest::{
 
 use super::{
     case::Talk,
-    pair::{HIGH_PORT, Side, Which, check},
+    pair::{HIGH_PORT, Side, check},
     scene::{Kind, OTHER_ROUTER, ROUTER, SNAT_PORTS, Version},
     spec::{Spec, flags},
+    telling::{Crowd, Event, FEW},
     world::{IDLE, INGRESS, World as _},
 };
-
-/// What happens to a balancer.
-#[derive(Clone, Debug)]
-enum Event {
-    /// It is told of a flow.
-    Told(SharedFlow),
-    /// It is told again of a flow that it has, the one at this place in the list.
-    Again(usize, Stage, Stage, u32),
-    /// A client sends something.
-    Asked(Spec),
-    /// A member answers the newest packet of the flow at this place in the list.
-    Answered(usize, u8),
-    /// Time passes, in seconds.
-    Waited(u64),
-    /// What is idle is swept away.
-    Swept,
-    /// A listener of a VIP is removed and put again.
-    Reborn(Version, bool),
-}
 
 fn version() -> impl Strategy<Value = Version> {
     select(&Version::BOTH[..])
@@ -64,18 +46,6 @@ fn stage() -> impl Strategy<Value = Stage> {
     let open = Just(Stage::Established);
     let any = vec![Stage::Free, Stage::Claimed, Stage::New, Stage::Answered, Stage::Closing, Stage::Reset];
     prop_oneof![6 => open, 2 => select(any)]
-}
-
-/// How many SNAT ports there are: few, so that flows meet each other often.
-const FEW: u16 = 3;
-
-/// A balancer with few SNAT ports.
-fn crowded() -> Side {
-    let mut side = Side::new(Which::Second);
-    side.host.tamper(&|arrays| {
-        arrays.config().snat_ports.store(u64::from(SNAT_PORTS.0) | u64::from(FEW) << 16, Relaxed);
-    });
-    side
 }
 
 /// A record, most often one that fits the tables, in which few ports and clients
@@ -141,117 +111,18 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What tells flows apart.
-type Identity = (std::net::IpAddr, u16, u16, u16, u16);
-
-fn identities(flows: &[FlowRecord]) -> BTreeMap<Identity, FlowRecord> {
-    flows.iter().map(|f| ((f.client, f.client_port, f.listener.0, f.member.0, f.snat_port), f.clone())).collect()
-}
-
-/// A member's packet in a flow.
-fn answer(side: &Side, flow: &FlowRecord, tcp_flags: u8) -> Option<Spec> {
-    let observed = side.host.observe();
-    let (key, _) = observed.listeners.iter().find(|(_, l)| l.id == flow.listener)?;
-    let member = observed.members.get(&flow.member)?;
-    let (from, to) = ((member.address, member.port), (key.vip, flow.snat_port));
-    Some(match key.transport {
-        Transport::Tcp => Spec::tcp(from, to, tcp_flags).numbers(5000, 1),
-        Transport::Udp | Transport::Sctp => Spec::udp(from, to),
-    })
-}
-
-/// Whether a flow may not be displaced.
-fn is_kept(flow: &FlowRecord) -> bool {
-    let over = |stage| matches!(stage, Stage::Closing | Stage::Reset);
-    flow.confirmed
-        && !(over(flow.forward) && over(flow.back))
-        && flow.forward != Stage::Reset
-        && flow.back != Stage::Reset
-}
-
-/// Tells a balancer of a flow, and whether it did right.
-fn tell(side: &Side, told: &SharedFlow) -> Result<Adopted, String> {
-    let before = identities(&side.host.flows());
-    let adopted = side.exchange.adopt(told, side.path());
-    let after = identities(&side.host.flows());
-    if let Some(lost) = before.iter().find(|(id, flow)| is_kept(flow) && !after.contains_key(id)) {
-        return Err(format!("{told:?} displaced {lost:?}"));
-    }
-    let listener = side.listener_of(told);
-    let member = side.member_of(told);
-    let is_told = |id: &Identity| {
-        let ends = (id.0, id.1, id.4) == (told.client, told.client_port, told.snat_port);
-        ends && (Some(id.2), Some(id.3)) == (listener, member)
-    };
-    let here = after.iter().find(|(id, _)| is_told(id)).map(|(_, flow)| flow);
-    match adopted {
-        Adopted::New => {
-            let Some(flow) = here else { return Err(format!("{told:?} is not there")) };
-            let is_new = !before.keys().any(is_told);
-            if (flow.forward, flow.back) != (told.forward, told.back) || !is_new {
-                return Err(format!("{told:?} became {flow:?}"));
-            }
-        }
-        Adopted::Refreshed => {}
-        Adopted::Ended => {
-            if here.is_some_and(|flow| is_kept(flow) && flow.forward.max(flow.back) <= Stage::Established) {
-                return Err(format!("{told:?} is to be over, and {here:?} is open"));
-            }
-        }
-        Adopted::Refused(reason) => {
-            // Whatever the record itself is at fault for changes nothing.
-            let untouched = !matches!(reason, AdoptRefusal::PlaceTaken | AdoptRefusal::TableFull);
-            if untouched && before != after {
-                return Err(format!("{told:?} was refused as {reason:?}, and the flows changed"));
-            }
-        }
-    }
-    Ok(adopted)
-}
-
 #[test]
 fn whatever_is_told_amid_whatever_happens_the_table_stays_whole() {
     let tally = RefCell::new(BTreeMap::new());
-    let side = RefCell::new(crowded());
+    let crowd = RefCell::new(Crowd::default());
     let config = ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() };
     let result = TestRunner::new(config).run(&vec(event(), 1..80), |events| {
-        let side = &mut *side.borrow_mut();
-        side.host.forget_flows();
+        let crowd = &mut *crowd.borrow_mut();
+        crowd.side.host.forget_flows();
         for event in events {
-            let tell = |told: &SharedFlow| {
-                let adopted = tell(side, told).map_err(TestCaseError::fail)?;
+            if let Some(adopted) = crowd.happen(&event).map_err(TestCaseError::fail)? {
                 *tally.borrow_mut().entry(format!("{adopted:?}")).or_insert(0) += 1;
-                Ok::<(), TestCaseError>(())
-            };
-            match &event {
-                Event::Told(told) => tell(told)?,
-                Event::Again(at, forward, back, idle_millis) => {
-                    let flows = side.scan(1000);
-                    let Some(flow) = flows.get(at % flows.len().max(1)) else { continue };
-                    let (forward, back, idle_millis) = (*forward, *back, *idle_millis);
-                    tell(&SharedFlow { forward, back, idle_millis, ..*flow })?;
-                }
-                Event::Asked(packet) => {
-                    let own = side.path().own;
-                    side.host.send(&packet.clone().with(|s| s.to = own).bytes());
-                }
-                Event::Answered(at, flags) => {
-                    let flows = side.host.flows();
-                    let Some(flow) = flows.get(at % flows.len().max(1)) else { continue };
-                    let Some(packet) = answer(side, flow, *flags) else { continue };
-                    side.host.send(&packet.bytes());
-                }
-                Event::Waited(seconds) => side.host.wait(*seconds),
-                Event::Swept => drop(side.host.dataplane.sweep()),
-                Event::Reborn(version, standby) => {
-                    let vip = if *standby { version.standby_vip() } else { version.vip() };
-                    let port = Kind::OneArm as u16;
-                    let again =
-                        [side.remove_listener(vip, Transport::Tcp, port), side.put_listener(vip, Transport::Tcp, port)];
-                    again.iter().for_each(|op| side.host.apply(op));
-                }
             }
-            check(&side.host).map_err(|e| TestCaseError::fail(format!("after {event:?}: {e}")))?;
         }
         Ok(())
     });
@@ -297,7 +168,7 @@ fn replace_a_member(side: &mut Side, round: u16, deadline: Instant) -> bool {
 
 #[test]
 fn taking_flows_in_while_packets_come_and_the_pool_file_changes_leaves_the_table_whole() {
-    let mut side = crowded();
+    let mut side = Crowd::default().side;
     let (path, exchange) = (side.path(), side.host.dataplane.exchange());
     let tables = HostTables {
         jiffies: side.host.tables().jiffies.clone(),

@@ -137,7 +137,7 @@ fn only_what_is_confirmed_is_noted_and_its_end() {
         side.ask(&talk, &talk.ask(RST));
         // Two notes, one flow.
         let mut flows = Vec::new();
-        assert_eq!(side.exchange.drain(100, &mut |flow| flows.push(flow)).notes, 2);
+        assert_eq!(side.exchange.drain(100, &mut |shared| flows.extend(shared.flow())).notes, 2);
         assert_eq!(flows, [SharedFlow { forward: Stage::Reset, back: Stage::Closing, ..record(&talk) }]);
         assert_eq!(side.scan(100), [], "what is over is nothing to take over");
     }
@@ -174,7 +174,7 @@ fn notes_are_read_a_few_at_a_time_and_lost_when_nobody_reads_them() {
     let talks: Vec<Talk> = (0..5).map(|n| converse(&mut side, &talk(Version::V6, Udp, 7, 1000 + n))).collect();
     let mut flows = Vec::new();
     let mut drain = |limit| {
-        let drained = side.exchange.drain(limit, &mut |flow| flows.push(flow));
+        let drained = side.exchange.drain(limit, &mut |shared| flows.extend(shared.flow()));
         (drained.notes, drained.more, drained.lost)
     };
     assert_eq!(drain(2), (2, true, 0));

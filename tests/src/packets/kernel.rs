@@ -9,12 +9,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use lb_common::atomic::Ordering::Relaxed;
+use lb_common::{
+    atomic::Ordering::Relaxed,
+    pool::{PoolEntry, Until},
+    time::tick_millis,
+};
 use lb_ebpf::host::Arrays;
 use lb_user::dataplane::{
     Dataplane, DataplaneInfo, Describe as _, FlowRecord, InstanceId, ListenerId, MemberId, Observed, Op, Statistics,
     TrafficCounters,
-    exchange::{FlowExchange, KernelExchange, MemoryExchange, SharedFlow},
+    exchange::{FlowExchange, KernelExchange, MemoryExchange, Shared, SharedFlow, SharedPlacement},
     kernel::{KernelDataplane, KernelOptions},
 };
 use nix::{
@@ -23,6 +27,7 @@ use nix::{
 };
 
 use super::{
+    crowd::Road,
     scene::{OWN, OWN_BACK},
     world::{Fate, Host, INGRESS, Outcome, TRUNK, World, counted, in_order, options},
 };
@@ -81,6 +86,46 @@ impl Kernel {
 
     fn events(&self) -> Vec<u64> {
         self.dataplane.events().unwrap()
+    }
+}
+
+impl Road for Kernel {
+    fn reader(&self) -> &(impl Dataplane + Statistics) {
+        &self.dataplane
+    }
+
+    fn writer(&mut self) -> &mut impl Dataplane {
+        &mut self.dataplane
+    }
+
+    fn arrays(&self) -> &dyn Arrays {
+        self.dataplane.arrays()
+    }
+
+    fn drive(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
+        let (action, frame) = self.dataplane.test_run(frame).unwrap();
+        (action == 3).then_some(frame)
+    }
+
+    /// Nobody turns the kernel's clock, so the end of each hold comes nearer.
+    fn pass(&mut self, seconds: u64) {
+        let arrays = self.dataplane.arrays();
+        let tick = u64::from(tick_millis(arrays.config().hz.load(Relaxed) as u32));
+        let ticks = (seconds * 1000).div_ceil(tick) as u16;
+        for pool in arrays.pools().iter().filter(|pool| pool.entry().has(PoolEntry::CHANGING)) {
+            let Until { tcp, udp } = Until::from_word(pool.until.load(Relaxed));
+            pool.until.store(Until { tcp: tcp.before(ticks), udp: udp.before(ticks) }.to_word(), Relaxed);
+        }
+    }
+
+    fn outlive_the_ended(&mut self) {
+        let limits = self.dataplane.arrays().config().idle_limits();
+        let tick = u64::from(tick_millis(self.dataplane.arrays().config().hz.load(Relaxed) as u32));
+        thread::sleep(Duration::from_millis(tick * u64::from(limits.tcp_closing.max(limits.unconfirmed) + 2)));
+    }
+
+    fn tend(&mut self) {
+        while !self.dataplane.sweep().unwrap() {}
     }
 }
 
@@ -150,6 +195,7 @@ pub struct Pair {
     kernel: Kernel,
     exchanges: (MemoryExchange, KernelExchange),
     noted: usize,
+    recorded: usize,
 }
 
 impl Pair {
@@ -162,7 +208,7 @@ impl Pair {
         host.dataplane.set_noting(true);
         kernel.dataplane.set_noting(true);
         let exchanges = (host.dataplane.exchange(), kernel.dataplane.exchange()?);
-        let pair = Self { host, kernel, exchanges, noted: 0 };
+        let pair = Self { host, kernel, exchanges, noted: 0, recorded: 0 };
         // One clock for both: the kernel's, with its ticks and limits.
         let (ours, theirs) = (pair.host.tables().arrays.config(), pair.kernel.dataplane.arrays().config());
         for (to, from) in
@@ -198,6 +244,12 @@ impl Pair {
         self.noted
     }
 
+    /// How many of them told what is recorded beside the flow table.
+    #[must_use]
+    pub const fn recorded(&self) -> usize {
+        self.recorded
+    }
+
     /// The kernel's side.
     #[must_use]
     pub const fn kernel(&self) -> &Kernel {
@@ -220,6 +272,7 @@ impl World for Pair {
         let (host, theirs) = (notes(&mut self.exchanges.0), notes(&mut self.exchanges.1));
         assert_eq!(host, theirs, "host and kernel note something else for {frame:02x?}");
         self.noted += theirs.0;
+        self.recorded += theirs.1.iter().filter(|shared| shared.placement().is_some()).count();
         kernel
     }
 
@@ -262,12 +315,18 @@ impl World for Pair {
     }
 }
 
-/// How many notes there were, and about which flows, without their ages.
-fn notes(exchange: &mut impl FlowExchange) -> (usize, Vec<SharedFlow>) {
-    let mut flows = Vec::new();
-    let drained = exchange.drain(100, &mut |flow| flows.push(SharedFlow { idle_millis: 0, ..flow }));
+/// How many notes there were, and about which flows and placements, without their
+/// ages.
+fn notes(exchange: &mut impl FlowExchange) -> (usize, Vec<Shared>) {
+    let mut told = Vec::new();
+    let drained = exchange.drain(100, &mut |shared| {
+        told.push(match shared {
+            Shared::Flow(flow) => Shared::Flow(SharedFlow { idle_millis: 0, ..flow }),
+            Shared::Placement(placement) => Shared::Placement(SharedPlacement { idle_millis: 0, ..placement }),
+        });
+    });
     assert_eq!((drained.more, drained.lost), (false, 0));
-    (drained.notes, flows)
+    (drained.notes, told)
 }
 
 /// Runs `work` on a thread with a network namespace of its own, which ends with

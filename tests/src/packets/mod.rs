@@ -6,17 +6,23 @@
 //! ([`kernel::Pair`]). [`fixtures`] are written once and run in either.
 //!
 //! Frames are made by [`spec`] and judged by `etherparse` and by [`model`],
-//! none of which shares a line with the pipeline.
+//! none of which shares a line with the pipeline. [`crowd`] sends those of very many
+//! connections while a [`schedule`] changes their pool.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what stands here is only ever called by tests")]
 
 pub mod case;
+pub mod crowd;
 pub mod fixtures;
 pub mod kernel;
+pub mod maglev;
 pub mod model;
 pub mod page;
+pub mod pair;
 pub mod random;
 pub mod scene;
+pub mod schedule;
 pub mod spec;
+pub mod telling;
 pub mod world;
 
 #[cfg(test)]
@@ -25,8 +31,6 @@ mod exchange_property_tests;
 mod exchange_tests;
 #[cfg(test)]
 mod flow_table_tests;
-#[cfg(test)]
-mod pair;
 #[cfg(test)]
 mod property_tests;
 

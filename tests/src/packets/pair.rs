@@ -30,19 +30,23 @@ use super::{
 };
 
 /// A listener's port that lies in the SNAT range.
-pub(super) const HIGH_PORT: u16 = Kind::InSnatRange as u16;
+pub const HIGH_PORT: u16 = Kind::InSnatRange as u16;
 
 /// Which of the two balancers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Which {
+pub enum Which {
+    /// The one whose numbers begin with the first VIP, at port 0.
     First,
+    /// The other.
     Second,
 }
 
 /// One of two balancers.
-pub(super) struct Side {
-    pub(super) host: Host,
-    pub(super) exchange: MemoryExchange,
+pub struct Side {
+    /// Its data path.
+    pub host: Host,
+    /// Its flows, as the other one is told of them.
+    pub exchange: MemoryExchange,
     which: Which,
     port: u16,
     own: Mac,
@@ -55,7 +59,7 @@ fn vips() -> Vec<(Version, std::net::IpAddr)> {
 
 impl Side {
     /// A balancer that notes its flows.
-    pub(super) fn new(which: Which) -> Self {
+    pub fn new(which: Which) -> Self {
         let host = Host::new(false);
         host.dataplane.set_noting(true);
         let exchange = host.dataplane.exchange();
@@ -67,7 +71,7 @@ impl Side {
     }
 
     /// How clients reach it.
-    pub(super) fn path(&self) -> ArrivalPath {
+    pub fn path(&self) -> ArrivalPath {
         ArrivalPath { port: self.port, ifindex: INGRESS, own: self.own }
     }
 
@@ -81,12 +85,12 @@ impl Side {
     }
 
     /// The id of a VIP's member.
-    pub(super) fn member_id(&self, vip: std::net::IpAddr, member: u16) -> MemberId {
+    pub fn member_id(&self, vip: std::net::IpAddr, member: u16) -> MemberId {
         MemberId(1 + self.number(vip) * 3 + member)
     }
 
     /// Puts a member of a VIP, or changes what it is like.
-    pub(super) fn put_member(&self, version: Version, vip: std::net::IpAddr, member: u16, flags: u64) -> Op {
+    pub fn put_member(&self, version: Version, vip: std::net::IpAddr, member: u16, flags: u64) -> Op {
         let place = version.member(member);
         let next_hop = NextHop { destination: place.station, source: self.own, port: self.port };
         let record = MemberRecord {
@@ -104,7 +108,7 @@ impl Side {
     }
 
     /// Gives a VIP's pool some of its members.
-    pub(super) fn put_pool(&self, vip: std::net::IpAddr, members: &[u16]) -> Op {
+    pub fn put_pool(&self, vip: std::net::IpAddr, members: &[u16]) -> Op {
         let table = members.iter().map(|m| self.member_id(vip, *m)).collect();
         let number = self.number(vip);
         Op::PutPool {
@@ -122,13 +126,13 @@ impl Side {
     }
 
     /// The id of the listener that a record is about, if it has such a VIP.
-    pub(super) fn listener_of(&self, flow: &SharedFlow) -> Option<u16> {
+    pub fn listener_of(&self, flow: &SharedFlow) -> Option<u16> {
         let known = vips().iter().any(|(_, vip)| *vip == flow.vip);
         known.then(|| self.listener(flow.vip, flow.transport, flow.listener_port).0.0)
     }
 
     /// The id of the member that a record is about, if its VIP has it.
-    pub(super) fn member_of(&self, flow: &SharedFlow) -> Option<u16> {
+    pub fn member_of(&self, flow: &SharedFlow) -> Option<u16> {
         self.listener_of(flow)?;
         let is_it = |member: &u16| {
             let member = Version::BOTH.map(|version| version.member(*member));
@@ -138,7 +142,7 @@ impl Side {
     }
 
     /// Puts a listener.
-    pub(super) fn put_listener(&self, vip: std::net::IpAddr, transport: Transport, port: u16) -> Op {
+    pub fn put_listener(&self, vip: std::net::IpAddr, transport: Transport, port: u16) -> Op {
         let (id, vip_id) = self.listener(vip, transport, port);
         let pool = PoolId(1 + self.number(vip));
         let label = format!("lb{}/{port}", self.number(vip));
@@ -155,7 +159,7 @@ impl Side {
     }
 
     /// Removes one.
-    pub(super) fn remove_listener(&self, vip: std::net::IpAddr, transport: Transport, port: u16) -> Op {
+    pub fn remove_listener(&self, vip: std::net::IpAddr, transport: Transport, port: u16) -> Op {
         let (id, vip) = self.listener(vip, transport, port);
         Op::RemoveListener { id, vip, transport, port }
     }
@@ -176,7 +180,10 @@ impl Side {
     }
 
     /// Sends a client's packet and notes which member got it by which port.
-    pub(super) fn ask(&mut self, talk: &Talk, packet: &Spec) -> Talk {
+    ///
+    /// # Panics
+    /// When no member gets it.
+    pub fn ask(&mut self, talk: &Talk, packet: &Spec) -> Talk {
         let frame = packet.clone().with(|s| s.to = self.own).bytes();
         let (verdict, out) = self.host.send_by(INGRESS, &frame);
         assert_eq!(verdict, Verdict::Transmit, "{talk:?}");
@@ -189,7 +196,10 @@ impl Side {
     }
 
     /// Sends a member's packet, which must get to the client by its router.
-    pub(super) fn answer(&mut self, talk: &Talk, packet: &Spec) {
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn answer(&mut self, talk: &Talk, packet: &Spec) {
         let frame = packet.clone().with(|s| s.to = self.own).bytes();
         let (verdict, out) = self.host.send_by(INGRESS, &frame);
         assert_eq!(verdict, Verdict::Transmit, "{talk:?}");
@@ -199,28 +209,34 @@ impl Side {
     }
 
     /// What its notes say.
-    pub(super) fn drain(&mut self) -> Vec<SharedFlow> {
+    ///
+    /// # Panics
+    /// When notes were lost.
+    pub fn drain(&mut self) -> Vec<SharedFlow> {
         let mut flows = Vec::new();
-        let drained = self.exchange.drain(1000, &mut |flow| flows.push(flow));
+        let drained = self.exchange.drain(1000, &mut |shared| flows.extend(shared.flow()));
         assert!(!drained.more && drained.lost == 0, "{drained:?}");
         flows
     }
 
     /// What a look through all flows finds, so many lines at a time.
-    pub(super) fn scan(&self, lines: u32) -> Vec<SharedFlow> {
+    pub fn scan(&self, lines: u32) -> Vec<SharedFlow> {
         scan(&self.exchange, lines)
     }
 
     /// New flows of all listeners.
-    pub(super) fn opened(&self) -> u64 {
+    pub fn opened(&self) -> u64 {
         self.host.tables().counts.borrow().listeners.values().map(|l| l.flows_new).sum()
     }
 }
 
 /// All flows that a look through the table finds, so many lines at a time.
-pub(super) fn scan(exchange: &dyn FlowExchange, lines: u32) -> Vec<SharedFlow> {
+///
+/// # Panics
+/// When the look does not end where it began.
+pub fn scan(exchange: &dyn FlowExchange, lines: u32) -> Vec<SharedFlow> {
     let (mut flows, mut cursor) = (Vec::new(), Default::default());
-    while exchange.scan(&mut cursor, lines, &mut |flow| flows.push(flow)) {}
+    while exchange.scan(&mut cursor, lines, &mut |shared| flows.extend(shared.flow())) {}
     assert_eq!(cursor, Default::default());
     flows
 }
@@ -229,7 +245,7 @@ pub(super) fn scan(exchange: &dyn FlowExchange, lines: u32) -> Vec<SharedFlow> {
 ///
 /// # Errors
 /// The first thing that is.
-pub(super) fn check(host: &Host) -> Result<(), String> {
+pub fn check(host: &Host) -> Result<(), String> {
     check_family::<V4>(host, host.tables().arrays.returns4())?;
     check_family::<V6>(host, host.tables().arrays.returns6())
 }
@@ -265,7 +281,8 @@ fn check_family<F: Family>(host: &Host, returns: &[F::Return]) -> Result<(), Str
             return Err(format!("{ctl:?} has no other half"));
         }
     }
-    let backs = returns.iter().filter(|entry| flow::ctl(entry.ctl()).stage() != Stage::Free);
+    let many = F::return_mask(moment.config) as usize + 1;
+    let backs = returns.iter().take(many).filter(|entry| flow::ctl(entry.ctl()).stage() != Stage::Free);
     let mut count = 0;
     for entry in backs {
         let ctl = flow::ctl(entry.ctl());

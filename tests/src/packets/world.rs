@@ -22,7 +22,10 @@ use lb_user::dataplane::{
     kernel::KernelOptions, memory::MemoryDataplane,
 };
 
-use super::scene::{OWN, OWN_BACK, SNAT_PORTS};
+use super::{
+    crowd::Road,
+    scene::{OWN, OWN_BACK, SNAT_PORTS},
+};
 
 /// Idle limits in seconds, no two alike.
 pub const IDLE: IdleLimits = IdleLimits { unconfirmed: 6, tcp: 3600, tcp_closing: 20, udp: 60 };
@@ -248,6 +251,38 @@ impl Host {
         let mut packet = Packet::within(&mut buffer, HEADROOM);
         let verdict = pipeline::run(&mut packet, ingress, self.tables());
         (verdict, packet.bytes().to_vec())
+    }
+}
+
+impl Road for Host {
+    fn reader(&self) -> &(impl Dataplane + Statistics) {
+        &self.dataplane
+    }
+
+    fn writer(&mut self) -> &mut impl Dataplane {
+        &mut self.dataplane
+    }
+
+    fn arrays(&self) -> &dyn Arrays {
+        &self.tables().arrays
+    }
+
+    fn drive(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
+        let (verdict, frame) = self.send_by(INGRESS, frame);
+        (verdict == Verdict::Transmit).then_some(frame)
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.wait(seconds);
+    }
+
+    fn outlive_the_ended(&mut self) {
+        self.wait(u64::from(IDLE.tcp_closing.max(IDLE.unconfirmed)) + 3);
+    }
+
+    fn tend(&mut self) {
+        self.dataplane.sweep();
+        self.dataplane.tend();
     }
 }
 

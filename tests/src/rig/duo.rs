@@ -217,10 +217,21 @@ impl Duo {
     /// # Errors
     /// When its lbd does not tell.
     pub fn adopted(&self, side: Side) -> Result<u64> {
+        self.taken(side, "adopted")
+    }
+
+    /// How many placements a side has taken over from the other one, since its lbd
+    /// started.
+    ///
+    /// # Errors
+    /// When its lbd does not tell.
+    pub fn adopted_placements(&self, side: Side) -> Result<u64> {
+        self.taken(side, "adopted_placements")
+    }
+
+    fn taken(&self, side: Side, what: &str) -> Result<u64> {
         let sync = self.ctl(side).json(&["sync", "show"])?;
-        sync["adopted"]["new"]
-            .as_u64()
-            .with_context(|| format!("`lbctl sync show -o json` has no count of flows: {sync}"))
+        sync[what]["new"].as_u64().with_context(|| format!("`lbctl sync show -o json` has no count of {what}: {sync}"))
     }
 
     /// Waits until a side has taken over so many flows.

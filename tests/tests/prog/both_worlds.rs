@@ -25,6 +25,7 @@ fn group(name: &str) -> Result<()> {
         run(&mut pair, fixtures);
         println!("{} fixtures, {} notes", fixtures.len(), pair.noted());
         ensure!(pair.noted() > 0 || !["tcp", "udp"].contains(&name), "no flow was noted");
+        ensure!(pair.recorded() > 0 || name != "modes", "nothing that is recorded was noted");
         Ok(())
     })
 }

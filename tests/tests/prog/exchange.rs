@@ -98,7 +98,7 @@ fn opened_elsewhere() -> Vec<SharedFlow> {
         let talk = Talk { member, snat_port: got.source.1, ..talk };
         host.send(&talk.answer(SYN | ACK).numbers(5000, 1001).bytes());
         host.send(&talk.ask(ACK).numbers(1001, 5001).bytes());
-        exchange.drain(10, &mut |flow| flows.push(flow));
+        exchange.drain(10, &mut |shared| flows.extend(shared.flow()));
     }
     flows
 }
@@ -109,7 +109,9 @@ fn per_second(count: usize, took: Duration) -> f64 {
 
 fn scan(exchange: &dyn FlowExchange) -> Vec<SharedFlow> {
     let (mut flows, mut cursor) = (Vec::with_capacity(1 << 17), Default::default());
-    while exchange.scan(&mut cursor, 256, &mut |flow| flows.push(SharedFlow { idle_millis: 0, ..flow })) {}
+    while exchange.scan(&mut cursor, 256, &mut |shared| {
+        flows.extend(shared.flow().map(|flow| SharedFlow { idle_millis: 0, ..flow }));
+    }) {}
     flows
 }
 
@@ -157,7 +159,7 @@ fn a_full_table_goes_over_to_the_program_of_another_balancer_and_its_connections
 
         // Nobody read a note, so those that found no room are lost, and counted.
         let (mut told, start) = (Vec::with_capacity(RING_NOTES), Instant::now());
-        let drained = exchange.drain(usize::MAX, &mut |flow| told.push(flow));
+        let drained = exchange.drain(usize::MAX, &mut |shared| told.extend(shared.flow()));
         println!("{} notes read, {:.0} a second", drained.notes, per_second(drained.notes, start.elapsed()));
         ensure!((drained.notes, drained.more) == (RING_NOTES, false), "{drained:?}");
         ensure!(drained.lost as usize == flows.len() - RING_NOTES, "{drained:?}");

@@ -445,10 +445,11 @@ pub(super) static PER_MILLISECOND: Field = Field {
 pub(in crate::config) static SYNC: Table = Table {
     key: "sync",
     header: "[sync]",
-    about: "Where the two balancers of a pair tell each other of established flows, so that a failover ends none. \
-            Give both the same `hash_seed`, so that they choose the same members and ports for what was not told yet. \
-            Without it, flows end that the other balancer would have treated otherwise. Everything here may change at \
-            a reload.",
+    about: "Where the two balancers of a pair tell each other of established flows, so that a failover ends none, and \
+            of clients that stay with their member. Give both the same `hash_seed`: what is remembered in modes other \
+            than `nat` is found by it, so with another one it is refused (`other_seed` in `lbctl sync show`), and with \
+            the same they choose the same members and ports for what was not told yet. Without it, flows end that the \
+            other balancer would have treated otherwise. Everything here may change at a reload.",
     fields: &[&LOCAL, &PEER, &SYNC_SECRET, &SYNC_SECRET_FILE, &RESCAN],
     tables: &[],
     later: &[],

@@ -18,11 +18,12 @@ use super::{
 use crate::{
     compile::{HealthView, MemberKey, Overrides},
     controller::standing::Standings,
-    dataplane::{Dataplane, DataplaneError, Describe, Observed, Statistics, kernel::KernelDataplane},
+    dataplane::{Dataplane, DataplaneError, Describe, Observed, Rehearse, Statistics, kernel::KernelDataplane},
     model::Model,
 };
 
 mod drops;
+mod explain;
 mod flows;
 mod health;
 mod listeners;
@@ -47,9 +48,9 @@ pub use vrrp::vrrp_command;
 use picture::Picture;
 
 /// Everything an answer reads from a data path.
-pub trait Source: Dataplane + Statistics + Describe {}
+pub trait Source: Dataplane + Statistics + Describe + Rehearse {}
 
-impl<D: Dataplane + Statistics + Describe> Source for D {}
+impl<D: Dataplane + Statistics + Describe + Rehearse> Source for D {}
 
 /// What an answer is made from.
 #[derive(Clone, Copy)]
@@ -168,6 +169,9 @@ fn look_up(knowledge: &Knowledge<'_>, request: &Request) -> Result<Response, Ref
         Request::FlowCount { filter } => Response::FlowCount(flows::count(knowledge, &picture, filter)?),
         Request::Dataplane => Response::Dataplane(Box::new(overview::dataplane(knowledge)?)),
         Request::Drops => Response::Drops(drops::list(knowledge)?),
+        Request::Explain { packets, interface } => {
+            Response::Explained(explain::explain(knowledge, &observed, packets, interface.as_deref())?)
+        }
         Request::Vrrp { select } => Response::Vrrp(vrrp::list(knowledge, select.as_deref())?),
         Request::Sync => {
             vrrp::known_here(knowledge)?;

@@ -6,7 +6,7 @@ use lb_common::flow_note::FlowNote;
 use lb_ebpf::host::{HostTables, Notes, OwnedArrays};
 
 use super::{
-    Adopted, ArrivalPath, Drained, FlowExchange, ScanCursor, SharedFlow,
+    Adopted, ArrivalPath, Drained, FlowExchange, ScanCursor, Shared, SharedFlow, SharedPlacement,
     over::{Exchange, Source},
 };
 
@@ -42,15 +42,18 @@ impl Source for Notes {
 }
 
 impl FlowExchange for MemoryExchange {
-    fn drain(&mut self, limit: usize, each: &mut dyn FnMut(SharedFlow)) -> Drained {
+    fn drain(&mut self, limit: usize, each: &mut dyn FnMut(Shared)) -> Drained {
         self.0.drain(limit, each)
     }
 
-    fn scan(&self, cursor: &mut ScanCursor, lines: u32, each: &mut dyn FnMut(SharedFlow)) -> bool {
+    fn scan(&self, cursor: &mut ScanCursor, lines: u32, each: &mut dyn FnMut(Shared)) -> bool {
         self.0.scan(cursor, lines, each)
     }
 
     fn adopt(&self, flow: &SharedFlow, path: ArrivalPath) -> Adopted {
         self.0.adopt(flow, path)
+    }
+    fn adopt_placement(&self, placement: &SharedPlacement) -> Adopted {
+        self.0.adopt_placement(placement)
     }
 }

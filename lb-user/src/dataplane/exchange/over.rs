@@ -6,6 +6,7 @@ use lb_common::{
     atomic::Ordering::Relaxed,
     flow::{self, Ctl, Stage},
     flow_note::FlowNote,
+    limits::PLACEMENT_LINES,
     listener,
     mac::Mac,
     protocol::{Transport, vip_and_transport},
@@ -25,7 +26,7 @@ use lb_ebpf::{
 
 use super::{
     super::tables::{address_from_words, address_words},
-    AdoptRefusal, Adopted, ArrivalPath, Drained, FlowExchange, ScanCursor, SharedFlow,
+    AdoptRefusal, Adopted, ArrivalPath, Drained, FlowExchange, ScanCursor, Shared, SharedFlow, SharedPlacement, Table,
     directory::{Members, Vips},
 };
 
@@ -42,10 +43,10 @@ pub(super) trait Source: Send {
 /// The exchange of the flows in these tables.
 #[derive(Debug)]
 pub(super) struct Exchange<A, S> {
-    tables: HostTables<A>,
+    pub(super) tables: HostTables<A>,
     source: S,
-    members: Members,
-    vips: Vips,
+    pub(super) members: Members,
+    pub(super) vips: Vips,
     /// Flows of the notes that are being read, and the first note about each.
     seen: HashSet<u64>,
     noted: Vec<FlowNote>,
@@ -94,7 +95,7 @@ impl<A: FlowArrays, S: Source> Exchange<A, S> {
     }
 
     /// VIP id, transport and port of a listener.
-    fn listener(&self, id: u16) -> Option<(u16, Transport, u16)> {
+    pub(super) fn listener(&self, id: u16) -> Option<(u16, Transport, u16)> {
         listener::parts(self.tables.listener_of(id)?.key.load(Relaxed))
     }
 
@@ -133,7 +134,7 @@ impl<A: FlowArrays, S: Source> Exchange<A, S> {
         })
     }
 
-    fn tick_millis(&self) -> u32 {
+    pub(super) fn tick_millis(&self) -> u32 {
         tick_millis(self.tables.arrays.config().hz.load(Relaxed) as u32).max(1)
     }
 
@@ -190,7 +191,7 @@ impl<A: FlowArrays, S: Source> Exchange<A, S> {
 }
 
 impl<A: FlowArrays + Send, S: Source> FlowExchange for Exchange<A, S> {
-    fn drain(&mut self, limit: usize, each: &mut dyn FnMut(SharedFlow)) -> Drained {
+    fn drain(&mut self, limit: usize, each: &mut dyn FnMut(Shared)) -> Drained {
         self.look_at_the_clock();
         self.vips.begin();
         self.seen.clear();
@@ -205,30 +206,35 @@ impl<A: FlowArrays + Send, S: Source> FlowExchange for Exchange<A, S> {
             }
         }
         for note in &self.noted {
-            let flow = if note.is_ipv6() { self.of_note::<V6>(*note) } else { self.of_note::<V4>(*note) };
-            if let Some(flow) = flow {
-                each(flow);
+            let shared = match note.placement() {
+                Some((line, way)) => self.placement_at(line, way).map(Shared::Placement),
+                None if note.is_ipv6() => self.of_note::<V6>(*note).map(Shared::Flow),
+                None => self.of_note::<V4>(*note).map(Shared::Flow),
+            };
+            if let Some(shared) = shared {
+                each(shared);
             }
         }
         Drained { notes, more: notes == limit, lost: self.source.lost() }
     }
 
-    fn scan(&self, cursor: &mut ScanCursor, lines: u32, each: &mut dyn FnMut(SharedFlow)) -> bool {
+    fn scan(&self, cursor: &mut ScanCursor, lines: u32, each: &mut dyn FnMut(Shared)) -> bool {
         self.look_at_the_clock();
         self.vips.begin();
         let config = self.tables.arrays.config();
-        let last = if cursor.ipv6 { V6::line_mask(config) } else { V4::line_mask(config) };
-        let end = cursor.line.saturating_add(lines.max(1));
-        if cursor.ipv6 {
-            self.scan_lines::<V6>(cursor.line..end.min(last + 1), each);
-        } else {
-            self.scan_lines::<V4>(cursor.line..end.min(last + 1), each);
-        }
-        *cursor = if end <= last {
-            ScanCursor { ipv6: cursor.ipv6, line: end }
-        } else {
-            ScanCursor { ipv6: !cursor.ipv6, line: 0 }
+        let (last, next) = match cursor.table {
+            Table::Flows4 => (V4::line_mask(config), Table::Flows6),
+            Table::Flows6 => (V6::line_mask(config), Table::Placements),
+            Table::Placements => (PLACEMENT_LINES - 1, Table::Flows4),
         };
+        let end = cursor.line.saturating_add(lines.max(1));
+        let range = cursor.line..end.min(last + 1);
+        match cursor.table {
+            Table::Flows4 => self.scan_lines::<V4>(range, &mut |flow| each(Shared::Flow(flow))),
+            Table::Flows6 => self.scan_lines::<V6>(range, &mut |flow| each(Shared::Flow(flow))),
+            Table::Placements => self.scan_placements(range, &mut |placement| each(Shared::Placement(placement))),
+        }
+        *cursor = if end <= last { ScanCursor { line: end, ..*cursor } } else { ScanCursor { table: next, line: 0 } };
         *cursor != ScanCursor::default()
     }
 
@@ -238,6 +244,15 @@ impl<A: FlowArrays + Send, S: Source> FlowExchange for Exchange<A, S> {
             (IpAddr::V4(_), IpAddr::V4(_), IpAddr::V4(_)) => self.adopt_as::<V4>(flow, path),
             (IpAddr::V6(_), IpAddr::V6(_), IpAddr::V6(_)) => self.adopt_as::<V6>(flow, path),
             _ => Err(AdoptRefusal::Malformed),
+        };
+        adopted.unwrap_or_else(Adopted::Refused)
+    }
+
+    fn adopt_placement(&self, placement: &SharedPlacement) -> Adopted {
+        self.look_at_the_clock();
+        let adopted = match placement.vip {
+            IpAddr::V4(_) => self.adopt_placed::<V4>(placement),
+            IpAddr::V6(_) => self.adopt_placed::<V6>(placement),
         };
         adopted.unwrap_or_else(Adopted::Refused)
     }

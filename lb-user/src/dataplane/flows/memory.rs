@@ -62,7 +62,8 @@ pub(in crate::dataplane) trait FlowMemory {
 }
 
 impl<T: Shared> Window<'_, T> {
-    fn values(&self) -> &[T] {
+    /// The entries.
+    pub(in crate::dataplane) fn values(&self) -> &[T] {
         match self {
             Self::Owned(values) => values,
             Self::Mapped(region) => region.values(),

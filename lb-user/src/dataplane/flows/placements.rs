@@ -13,7 +13,10 @@ use lb_common::{
     protocol::Transport,
     time::Tick,
 };
-use lb_ebpf::family::{ForwardEntry as _, V4, V6};
+use lb_ebpf::{
+    family::{ForwardEntry as _, V4, V6},
+    placement::adopt::is_abandoned,
+};
 
 use super::{Flows, Look};
 use crate::dataplane::{DataplaneError, ListenerId, PoolId};
@@ -42,9 +45,12 @@ impl Flows<'_> {
         Tick::from_jiffies(self.jiffies, self.arrays.config().tick_shift())
     }
 
+    fn ways(&self) -> impl Iterator<Item = (&Placement, PlacementWord)> {
+        self.arrays.placements().iter().flat_map(|line| &line.ways).map(|way| (way, way.word()))
+    }
+
     fn placements(&self) -> impl Iterator<Item = (&Placement, PlacementWord)> {
-        let ways = self.arrays.placements().iter().flat_map(|line| &line.ways);
-        ways.map(|way| (way, way.word())).filter(|(_, word)| word.is_live())
+        self.ways().filter(|(_, word)| word.is_live())
     }
 
     fn free_placement(way: &Placement, word: PlacementWord) -> bool {
@@ -81,7 +87,8 @@ impl Flows<'_> {
         }
     }
 
-    /// Frees placements that have been idle for too long; says how many went.
+    /// Frees placements that have been idle for too long, and ways that somebody
+    /// claimed who is gone; says how many went.
     pub(in super::super) fn sweep_placements(&self) -> u64 {
         if !self.is_set() {
             return 0;
@@ -98,7 +105,11 @@ impl Flows<'_> {
             };
             now.age(word.seen()) > limit
         };
-        let idle = self.placements().filter(|(_, word)| is_idle(*word));
+        let idle = self.ways().filter(
+            |(_, word)| {
+                if word.is_live() { is_idle(*word) } else { is_abandoned(now, limits, *word) }
+            },
+        );
         idle.filter(|(way, word)| Self::free_placement(way, *word)).count() as u64
     }
 

@@ -6,6 +6,7 @@
 //! [`lb_common::pool`] asks for.
 
 use std::{
+    collections::BTreeSet,
     ops::Range,
     time::{Duration, Instant},
 };
@@ -272,8 +273,31 @@ pub(in super::super) fn changing(arrays: &impl Arrays) -> Vec<PoolId> {
     pools.filter(|(_, entry)| entry.is_valid() && entry.has(PoolEntry::CHANGING)).map(|(id, _)| id).collect()
 }
 
-/// Pools with an unfinished change whose hold is over, and whether each records
-/// all its flows. A hold that ended long ago is renewed: ticks come round, and
+/// Whether packets of a pool look at what is recorded, even with no change under
+/// way. Those to a pool of `nat` look into the flow table.
+const fn looks_at_records(entry: PoolEntry) -> bool {
+    entry.has(PoolEntry::RECORDS | PoolEntry::PERSISTENT) && !matches!(entry.mode(), ForwardMode::Nat)
+}
+
+/// Has pools look at what is recorded of them, if they do not: another balancer,
+/// which has the change behind it or is in the middle of it, told where flows go
+/// that the table here gives to others. It is a change from the table to itself,
+/// with nothing to hold: new flows go by the table and are not recorded, and it is
+/// over as every other one when no recorded flow is left.
+pub(super) fn heed(arrays: &impl Arrays, placed: &BTreeSet<PoolId>, now: Tick) {
+    for pool in placed.iter().filter_map(|id| arrays.pools().get(usize::from(id.0))) {
+        let entry = pool.entry();
+        if !entry.is_valid() || entry.has(PoolEntry::CHANGING) || looks_at_records(entry) {
+            continue;
+        }
+        pool.previous.store(entry.0, Release);
+        pool.until.store(Until { tcp: now, udp: now }.to_word(), Relaxed);
+        pool.entry.store(entry.with_flags(entry.flags() | PoolEntry::CHANGING).0, Release);
+    }
+}
+
+/// Pools with an unfinished change whose hold is over, and whether packets of each
+/// look at records anyway. A hold that ended long ago is renewed: ticks come round, and
 /// must not find it in the future again.
 pub(super) fn held(arrays: &impl Arrays, now: Tick) -> Vec<(PoolId, bool)> {
     let mut over = Vec::new();
@@ -287,7 +311,7 @@ pub(super) fn held(arrays: &impl Arrays, now: Tick) -> Vec<(PoolId, bool)> {
             continue;
         }
         pool.until.store(Until { tcp: now, udp: now }.to_word(), Relaxed);
-        over.push((PoolId(id), entry.has(PoolEntry::RECORDS)));
+        over.push((PoolId(id), looks_at_records(entry)));
     }
     over
 }

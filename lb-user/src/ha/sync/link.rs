@@ -240,7 +240,8 @@ impl Worker {
             Event::SeedsDiffer => tracing::warn!(
                 %peer,
                 "the peer hashes flows with another seed; flows that are not told it would be given other SNAT ports \
-                 there: copy the file hash_seed of one balancer's state directory to the other and restart"
+                 there, and nothing is taken that is recorded of flows and clients: copy the file hash_seed of one \
+                 balancer's state directory to the other and restart"
             ),
             Event::Refused(refusal) if refusal.is_ordinary() => {
                 tracing::debug!(%peer, reason = refusal.label(), "flow sync refused a datagram");

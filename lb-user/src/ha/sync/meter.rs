@@ -24,15 +24,38 @@ pub(super) struct Meter {
     pub(super) peer_starts: u64,
     /// Datagrams of earlier runs of the other one that never came.
     pub(super) lost_before: u64,
-    new: u64,
-    refreshed: u64,
-    ended: u64,
-    not_adopted: BTreeMap<AdoptRefusal, u64>,
+    flows: Taken,
+    placements: Taken,
     refused: BTreeMap<Refusal, u64>,
     told: BTreeMap<Refusal, Duration>,
     notes: Option<u64>,
     notes_before: u64,
     dropped: u64,
+}
+
+/// What became of what the other one told.
+#[derive(Default)]
+struct Taken {
+    new: u64,
+    refreshed: u64,
+    ended: u64,
+    refused: BTreeMap<AdoptRefusal, u64>,
+}
+
+impl Taken {
+    fn count(&mut self, adopted: Adopted) {
+        match adopted {
+            Adopted::New => self.new += 1,
+            Adopted::Refreshed => self.refreshed += 1,
+            Adopted::Ended => self.ended += 1,
+            Adopted::Refused(refusal) => *self.refused.entry(refusal).or_default() += 1,
+        }
+    }
+
+    fn view(&self) -> AdoptedView {
+        let refused = self.refused.iter().map(|(refusal, count)| (refusal.label().to_owned(), *count)).collect();
+        AdoptedView { new: self.new, refreshed: self.refreshed, ended: self.ended, refused }
+    }
 }
 
 impl Meter {
@@ -49,12 +72,13 @@ impl Meter {
     /// A flow was taken in, or not.
     pub(super) fn adopt(&mut self, adopted: Adopted) {
         self.received.flows += 1;
-        match adopted {
-            Adopted::New => self.new += 1,
-            Adopted::Refreshed => self.refreshed += 1,
-            Adopted::Ended => self.ended += 1,
-            Adopted::Refused(refusal) => *self.not_adopted.entry(refusal).or_default() += 1,
-        }
+        self.flows.count(adopted);
+    }
+
+    /// A placement was taken in, or not.
+    pub(super) fn adopt_placement(&mut self, adopted: Adopted) {
+        self.received.placements += 1;
+        self.placements.count(adopted);
     }
 
     /// So many notes were lost since the data path was loaded. True: more than
@@ -75,12 +99,8 @@ impl Meter {
 
     /// Flows taken in and flows refused.
     pub(super) fn adopted_and_refused(&self) -> (u64, u64) {
-        (self.new + self.refreshed + self.ended, self.not_adopted.values().sum())
-    }
-
-    fn adopted_view(&self) -> AdoptedView {
-        let refused = self.not_adopted.iter().map(|(refusal, count)| (refusal.label().to_owned(), *count)).collect();
-        AdoptedView { new: self.new, refreshed: self.refreshed, ended: self.ended, refused }
+        let Taken { new, refreshed, ended, refused } = &self.flows;
+        (new + refreshed + ended, refused.values().sum())
     }
 }
 
@@ -105,7 +125,8 @@ impl Session {
             peer_flows: peer.and_then(|peer| peer.flows),
             sent: self.meter.sent,
             received: self.meter.received,
-            adopted: self.meter.adopted_view(),
+            adopted: self.meter.flows.view(),
+            adopted_placements: self.meter.placements.view(),
             peer_adopted: told.map_or(0, |told| told.adopted),
             peer_refused: told.map_or(0, |told| told.refused),
             lost: self.loss_view(),
@@ -117,6 +138,7 @@ impl Session {
                 running: peer.pass.is_some(),
                 finished: peer.passes,
                 last_flows: peer.pass_flows,
+                last_placements: peer.pass_placements,
             }),
             unknown_records: self.meter.unknown_records,
             malformed_records: self.meter.malformed_records,
@@ -145,9 +167,11 @@ impl Session {
         PassView {
             running: current.map(|pass| pass.reason),
             running_flows: current.map_or(0, |pass| pass.flows),
+            running_placements: current.map_or(0, |pass| pass.placements),
             finished: self.passes.finished,
             last: last.map(|pass| pass.reason),
             last_flows: last.map(|pass| pass.flows),
+            last_placements: last.map(|pass| pass.placements),
             last_millis: last.map(|pass| whole_millis(pass.took)),
         }
     }

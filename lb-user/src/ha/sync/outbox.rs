@@ -1,7 +1,7 @@
 //! What is still to be sent, and what was sent and is not known to have arrived.
 //! Pure.
 //!
-//! Flows as they change go before flows of a pass, and what was lost goes before
+//! Placements are sent as flows are, and counted apart. Flows as they change go before flows of a pass, and what was lost goes before
 //! both. Everything here is bounded: where more comes, it is dropped and counted,
 //! and the session looks through the whole table again.
 
@@ -12,7 +12,7 @@ use super::{
     window,
     wire::{Kind, MAX_BODY},
 };
-use crate::dataplane::exchange::SharedFlow;
+use crate::dataplane::exchange::Shared;
 
 /// Flows that changed and are not sent yet: a third of a second of the busiest
 /// balancer this is made for. Beyond it, they wait as notes in the kernel.
@@ -42,9 +42,18 @@ pub(super) struct Parcel {
     pub(super) body: Vec<u8>,
     /// Flows in it.
     pub(super) flows: u32,
+    /// Placements in it.
+    pub(super) placements: u32,
     /// When its first flow began to wait.
     since: Duration,
     tries: u8,
+}
+
+impl Parcel {
+    /// Flows and placements in it.
+    const fn said(&self) -> usize {
+        (self.flows + self.placements) as usize
+    }
 }
 
 struct Flight {
@@ -71,12 +80,12 @@ pub(super) struct Losses {
 /// The outbox.
 #[derive(Default)]
 pub(super) struct Outbox {
-    live: VecDeque<(SharedFlow, Duration)>,
-    bulk: VecDeque<SharedFlow>,
+    live: VecDeque<(Shared, Duration)>,
+    bulk: VecDeque<Shared>,
     /// Written in front of the next flows of a pass.
     begin: Option<u32>,
     /// Sent next.
-    end: Option<(u32, u64)>,
+    end: Option<(u32, [u64; 2])>,
     again: VecDeque<Parcel>,
     /// In the order of their sequence.
     flight: VecDeque<Flight>,
@@ -118,11 +127,11 @@ impl Outbox {
     }
 
     /// A flow changed.
-    pub(super) fn push_live(&mut self, now: Duration, flow: SharedFlow) {
+    pub(super) fn push_live(&mut self, now: Duration, shared: Shared) {
         if self.live_room() == 0 {
             self.losses.dropped += 1;
         } else {
-            self.live.push_back((flow, now));
+            self.live.push_back((shared, now));
         }
     }
 
@@ -132,17 +141,18 @@ impl Outbox {
     }
 
     /// A flow of a pass.
-    pub(super) fn push_bulk(&mut self, flow: SharedFlow) {
+    pub(super) fn push_bulk(&mut self, shared: Shared) {
         if self.bulk_room() == 0 {
             self.losses.dropped += 1;
         } else {
-            self.bulk.push_back(flow);
+            self.bulk.push_back(shared);
         }
     }
 
-    /// All of a pass has arrived, so many flows: the other one is to be told.
-    pub(super) fn end_pass(&mut self, pass: u32, flows: u64) {
-        self.end = Some((pass, flows));
+    /// All of a pass has arrived, so many flows and placements: the other one is to be
+    /// told.
+    pub(super) fn end_pass(&mut self, pass: u32, flows: u64, placements: u64) {
+        self.end = Some((pass, [flows, placements]));
     }
 
     /// Whether nothing of a pass is left to be sent or to arrive.
@@ -166,8 +176,8 @@ impl Outbox {
             return Some(parcel);
         }
         if let Some(since) = self.live.front().map(|(_, since)| *since) {
-            let (parcel, taken) = pack(Kind::Live, since, Vec::new(), self.live.iter().map(|(flow, _)| flow));
-            self.losses.unsayable += (taken - parcel.flows as usize) as u64;
+            let (parcel, taken) = pack(Kind::Live, since, Vec::new(), self.live.iter().map(|(shared, _)| shared));
+            self.losses.unsayable += (taken - parcel.said()) as u64;
             self.live.drain(..taken);
             return Some(parcel);
         }
@@ -183,11 +193,11 @@ impl Outbox {
         if let Some(pass) = self.begin.take() {
             record::write_pass_begins(pass, &mut body);
         }
-        if let Some((pass, flows)) = self.end.take() {
-            record::write_pass_ends(pass, flows, &mut body);
+        if let Some((pass, [flows, placements])) = self.end.take() {
+            record::write_pass_ends(pass, flows, placements, &mut body);
         }
         let (parcel, taken) = pack(Kind::Bulk, now, body, self.bulk.iter());
-        self.losses.unsayable += (taken - parcel.flows as usize) as u64;
+        self.losses.unsayable += (taken - parcel.said()) as u64;
         self.bulk.drain(..taken);
         Some(parcel)
     }
@@ -257,23 +267,20 @@ enum Fate {
     Missed,
 }
 
-/// A datagram with as many of the flows as have room, and how many were taken.
-fn pack<'a>(
-    kind: Kind,
-    since: Duration,
-    mut body: Vec<u8>,
-    flows: impl Iterator<Item = &'a SharedFlow>,
-) -> (Parcel, usize) {
-    let (mut written, mut taken) = (0, 0);
-    for flow in flows {
-        match record::write_flow(flow, &mut body) {
-            Ok(()) => written += 1,
-            Err(NotWritten::MixedFamilies) => {}
-            Err(NotWritten::NoRoom) => break,
+/// A datagram with as many of the flows and placements as have room, and how many
+/// were taken.
+fn pack<'a>(kind: Kind, since: Duration, mut body: Vec<u8>, all: impl Iterator<Item = &'a Shared>) -> (Parcel, usize) {
+    let (mut flows, mut placements, mut taken) = (0, 0, 0);
+    for shared in all {
+        match (record::write(shared, &mut body), shared) {
+            (Ok(()), Shared::Flow(_)) => flows += 1,
+            (Ok(()), Shared::Placement(_)) => placements += 1,
+            (Err(NotWritten::MixedFamilies), _) => {}
+            (Err(NotWritten::NoRoom), _) => break,
         }
         taken += 1;
     }
-    (Parcel { kind, body, flows: written, since, tries: 0 }, taken)
+    (Parcel { kind, body, flows, placements, since, tries: 0 }, taken)
 }
 
 #[cfg(test)]

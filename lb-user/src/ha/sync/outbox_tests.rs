@@ -21,11 +21,11 @@ fn report(sequences: impl IntoIterator<Item = u64>) -> Arrived {
 fn what_was_lost_goes_first_then_changes_then_the_pass() {
     let mut outbox = Outbox::default();
     let second = Duration::from_secs(1);
-    outbox.push_bulk(flow(1));
-    outbox.push_live(second, flow(2));
+    outbox.push_bulk(Shared::Flow(flow(1)));
+    outbox.push_live(second, Shared::Flow(flow(2)));
     outbox.begin_pass(1);
     assert_eq!(send(&mut outbox, second, 1).unwrap().kind, Kind::Live);
-    outbox.push_live(second, flow(3));
+    outbox.push_live(second, Shared::Flow(flow(3)));
     outbox.arrived(&report(40..60));
     let again = send(&mut outbox, second, 2).unwrap();
     assert_eq!((again.kind, again.tries, again.flows), (Kind::Live, 1, 1));
@@ -39,7 +39,7 @@ fn what_was_lost_goes_first_then_changes_then_the_pass() {
 #[test]
 fn a_little_disorder_is_no_loss() {
     let mut outbox = Outbox::default();
-    outbox.push_live(MS, flow(1));
+    outbox.push_live(MS, Shared::Flow(flow(1)));
     send(&mut outbox, MS, 10);
     outbox.arrived(&report([9, 10 + REORDER - 1]));
     assert_eq!((outbox.losses.missed, outbox.under_way()), (0, 1));
@@ -50,7 +50,7 @@ fn a_little_disorder_is_no_loss() {
 #[test]
 fn silence_is_waited_for_longer_each_time_and_then_given_up() {
     let mut outbox = Outbox::default();
-    outbox.push_live(Duration::ZERO, flow(1));
+    outbox.push_live(Duration::ZERO, Shared::Flow(flow(1)));
     let (mut sequence, mut sent_at) = (0, Vec::new());
     let mut given_up = None;
     for now in (0..10_000).map(|n| n * MS) {
@@ -74,7 +74,7 @@ fn a_pass_leaves_room_for_changes_and_is_sent_in_measure() {
     let mut sequence = 0;
     let mut at_once = 0;
     for now in (1000..2000).map(|n| n * MS) {
-        (0..outbox.bulk_room() as u32).for_each(|n| outbox.push_bulk(flow(n)));
+        (0..outbox.bulk_room() as u32).for_each(|n| outbox.push_bulk(Shared::Flow(flow(n))));
         let before = sequence;
         while send(&mut outbox, now, sequence + 1).is_some() {
             sequence += 1;
@@ -89,7 +89,7 @@ fn a_pass_leaves_room_for_changes_and_is_sent_in_measure() {
     }
     assert!((at_once as f64 - BULK_BURST).abs() < 1.0, "{at_once}");
     assert!((10_000..13_000).contains(&sequence), "{sequence}");
-    outbox.push_live(Duration::from_secs(2), flow(1));
+    outbox.push_live(Duration::from_secs(2), Shared::Flow(flow(1)));
     assert_eq!(outbox.next(Duration::from_secs(2)).unwrap().kind, Kind::Live);
 }
 
@@ -99,7 +99,7 @@ fn the_pass_has_arrived_when_all_of_it_has() {
     let second = Duration::from_secs(1);
     outbox.begin_pass(1);
     assert!(!outbox.pass_has_arrived());
-    outbox.push_bulk(flow(1));
+    outbox.push_bulk(Shared::Flow(flow(1)));
     send(&mut outbox, second, 1);
     assert!(!outbox.pass_has_arrived(), "it is under way");
     outbox.arrived(&report(100..140));
@@ -107,18 +107,18 @@ fn the_pass_has_arrived_when_all_of_it_has() {
     send(&mut outbox, second, 2);
     outbox.arrived(&report([2]));
     assert!(outbox.pass_has_arrived());
-    outbox.end_pass(1, 1);
+    outbox.end_pass(1, 1, 2);
     assert!(!outbox.pass_has_arrived());
     let end = send(&mut outbox, second, 3).unwrap();
     let records: Vec<_> = record::read(&end.body).collect();
-    assert_eq!(records, [record::Record::PassEnds { pass: 1, flows: 1 }]);
+    assert_eq!(records, [record::Record::PassEnds { pass: 1, flows: 1, placements: 2 }]);
 }
 
 #[test]
 fn full_queues_drop_and_count() {
     let mut outbox = Outbox::default();
-    (0..LIVE_FLOWS as u32 + 3).for_each(|n| outbox.push_live(MS, flow(n)));
-    (0..BULK_FLOWS as u32 + 4).for_each(|n| outbox.push_bulk(flow(n)));
+    (0..LIVE_FLOWS as u32 + 3).for_each(|n| outbox.push_live(MS, Shared::Flow(flow(n))));
+    (0..BULK_FLOWS as u32 + 4).for_each(|n| outbox.push_bulk(Shared::Flow(flow(n))));
     assert_eq!((outbox.losses.dropped, outbox.waiting()), (7, LIVE_FLOWS + BULK_FLOWS));
     outbox.clear();
     assert_eq!((outbox.losses.dropped, outbox.waiting()), (7, 0));

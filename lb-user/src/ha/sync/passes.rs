@@ -34,6 +34,8 @@ pub(super) struct Pass {
     pub(super) cursor: ScanCursor,
     /// Flows found.
     pub(super) flows: u64,
+    /// Placements found.
+    pub(super) placements: u64,
     /// Whether the end of the table was reached.
     pub(super) is_through: bool,
     /// Whether the other one was told that all of it has arrived.
@@ -47,6 +49,7 @@ pub(super) struct Pass {
 pub(super) struct Finished {
     pub(super) reason: Reason,
     pub(super) flows: u64,
+    pub(super) placements: u64,
     pub(super) took: Duration,
 }
 
@@ -101,6 +104,7 @@ impl Passes {
             began: now,
             cursor,
             flows: 0,
+            placements: 0,
             is_through: false,
             is_told: false,
             has_failed: false,
@@ -117,7 +121,8 @@ impl Passes {
     /// All of the pass has arrived.
     pub(super) fn finish(&mut self, now: Duration) {
         let Some(pass) = self.current.take() else { return };
-        self.last = Some(Finished { reason: pass.reason, flows: pass.flows, took: now.saturating_sub(pass.began) });
+        let Pass { reason, flows, placements, began, .. } = pass;
+        self.last = Some(Finished { reason, flows, placements, took: now.saturating_sub(began) });
         self.finished += 1;
         let regular = now + self.every;
         self.wanted = Some(self.wanted.unwrap_or((Reason::Regular, regular)));

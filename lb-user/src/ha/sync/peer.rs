@@ -39,6 +39,7 @@ pub(super) struct Peer {
     pub(super) pass: Option<u32>,
     pub(super) passes: u64,
     pub(super) pass_flows: Option<u64>,
+    pub(super) pass_placements: Option<u64>,
 }
 
 impl Peer {
@@ -60,6 +61,7 @@ impl Peer {
             pass: None,
             passes: 0,
             pass_flows: None,
+            pass_placements: None,
         }
     }
 

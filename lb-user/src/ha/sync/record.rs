@@ -3,17 +3,18 @@
 //!
 //! A kind that is not known is skipped and counted, and so are bytes after those
 //! that are known of a kind: a later version may say more. Kinds from 128 on are
-//! for records that other parts of the balancer will exchange.
+//! for what is not of the flow table; a balancer of before placements travelled
+//! counts them as unknown.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use lb_common::{flow::Stage, mac::Mac, protocol::Transport};
+use lb_common::{flow::Stage, mac::Mac, placement::PlacementStage, pool::ForwardMode, protocol::Transport};
 
 use super::{
     window::{WORDS, Window},
     wire::{MAX_BODY, be32, be64},
 };
-use crate::dataplane::exchange::SharedFlow;
+use crate::dataplane::exchange::{Shared, SharedFlow, SharedPlacement};
 
 /// Bytes before a record's own.
 const FRAME: usize = 3;
@@ -24,6 +25,14 @@ const PASS_BEGINS: u8 = 3;
 const PASS_ENDS: u8 = 4;
 const WHO: u8 = 5;
 const ARRIVED: u8 = 6;
+const PLACEMENT: u8 = 128;
+
+/// Bytes of a placement before its addresses.
+const PLACEMENT_HEAD: usize = 3 + 8 + 4 + 2 * 2;
+/// Flags of a placement: the VIP is one of IPv6, the member is, the flow is counted.
+const VIP_IPV6: u8 = 1;
+const MEMBER_IPV6: u8 = 1 << 1;
+const COUNTED: u8 = 1 << 2;
 
 /// Length of a flow with addresses of so many bytes.
 const fn flow_length(address: usize) -> usize {
@@ -81,6 +90,8 @@ impl Arrived {
 pub enum Record {
     /// A flow.
     Flow(SharedFlow),
+    /// What is recorded beside the flow table.
+    Placement(SharedPlacement),
     /// A look through the whole table begins.
     PassBegins {
         /// Its number.
@@ -92,6 +103,8 @@ pub enum Record {
         pass: u32,
         /// Flows that were sent.
         flows: u64,
+        /// Placements that were sent; 0 from who knows of none.
+        placements: u64,
     },
     /// Who says hello.
     Who(Who),
@@ -128,9 +141,14 @@ fn parse(kind: u8, payload: &[u8]) -> Record {
         FLOW_V4 => flow(payload, 4).map(Record::Flow),
         FLOW_V6 => flow(payload, 16).map(Record::Flow),
         PASS_BEGINS => payload.get(..4).map(|p| Record::PassBegins { pass: be32(p) }),
-        PASS_ENDS => payload.get(..12).map(|p| Record::PassEnds { pass: be32(p), flows: be64(&p[4..]) }),
+        PASS_ENDS => payload.get(..12).map(|p| Record::PassEnds {
+            pass: be32(p),
+            flows: be64(&p[4..]),
+            placements: be64(&payload[12..]),
+        }),
         WHO => payload.get(..32).map(|p| Record::Who(who(p))),
         ARRIVED => payload.get(..32 + 8 * WORDS).map(|p| Record::Arrived(arrived(p))),
+        PLACEMENT => placement(payload).map(Record::Placement),
         kind => Some(Record::Unknown(kind)),
     };
     known.unwrap_or(Record::Malformed(kind))
@@ -177,6 +195,32 @@ fn flow(payload: &[u8], address: usize) -> Option<SharedFlow> {
     })
 }
 
+fn placement(payload: &[u8]) -> Option<SharedPlacement> {
+    let (p, addresses) = payload.split_at_checked(PLACEMENT_HEAD)?;
+    let port = |at: usize| u16::from_be_bytes([p[at], p[at + 1]]);
+    let length = |flag: u8| if p[2] & flag == 0 { 4 } else { 16 };
+    let (vip, after) = addresses.split_at_checked(length(VIP_IPV6))?;
+    let mode = p[1] & 0xf;
+    Some(SharedPlacement {
+        fingerprint: be64(&p[3..]),
+        stage: placement_stage(p[1] >> 4)?,
+        transport: Transport::from_code(u16::from(p[0]))?,
+        vip: to_ip(vip)?,
+        listener_port: port(15),
+        member: to_ip(after.get(..length(MEMBER_IPV6))?)?,
+        member_port: port(17),
+        mode: ForwardMode::ALL.into_iter().find(|known| *known as u8 == mode)?,
+        counted: p[2] & COUNTED != 0,
+        idle_millis: be32(&p[11..]),
+    })
+}
+
+/// Stages of what is worth telling; the others never travel.
+fn placement_stage(code: u8) -> Option<PlacementStage> {
+    use PlacementStage::{Closing, Established, Session};
+    [Established, Closing, Session].into_iter().find(|stage| *stage as u8 == code)
+}
+
 fn to_ip(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => bytes.first_chunk().map(|b: &[u8; 4]| Ipv4Addr::from(*b).into()),
@@ -189,6 +233,53 @@ fn stage(code: u8) -> Option<Stage> {
     [Stage::New, Stage::Answered, Stage::Established, Stage::Closing, Stage::Reset]
         .into_iter()
         .find(|stage| *stage as u8 == code)
+}
+
+/// Appends a flow or a placement if there is room in a body for it.
+///
+/// # Errors
+/// Why it was not appended.
+pub fn write(shared: &Shared, body: &mut Vec<u8>) -> Result<(), NotWritten> {
+    match shared {
+        Shared::Flow(flow) => write_flow(flow, body),
+        Shared::Placement(placement) => write_placement(placement, body),
+    }
+}
+
+/// Appends a placement if there is room in a body for it.
+///
+/// # Errors
+/// There is none.
+pub fn write_placement(placement: &SharedPlacement, body: &mut Vec<u8>) -> Result<(), NotWritten> {
+    let (vip, member) = (placement.vip, placement.member);
+    let bytes = |address: IpAddr| if address.is_ipv6() { 16 } else { 4 };
+    let length = PLACEMENT_HEAD + bytes(vip) + bytes(member);
+    if body.len() + FRAME + length > MAX_BODY {
+        return Err(NotWritten::NoRoom);
+    }
+    frame(PLACEMENT, length, body);
+    let flag = |flag: u8, is_set: bool| if is_set { flag } else { 0 };
+    let flags = flag(VIP_IPV6, vip.is_ipv6()) | flag(MEMBER_IPV6, member.is_ipv6()) | flag(COUNTED, placement.counted);
+    body.extend_from_slice(&[
+        placement.transport.code() as u8,
+        (placement.stage as u8) << 4 | placement.mode as u8,
+        flags,
+    ]);
+    body.extend_from_slice(&placement.fingerprint.to_be_bytes());
+    body.extend_from_slice(&placement.idle_millis.to_be_bytes());
+    for port in [placement.listener_port, placement.member_port] {
+        body.extend_from_slice(&port.to_be_bytes());
+    }
+    write_address(vip, body);
+    write_address(member, body);
+    Ok(())
+}
+
+fn write_address(address: IpAddr, body: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(v4) => body.extend_from_slice(&v4.octets()),
+        IpAddr::V6(v6) => body.extend_from_slice(&v6.octets()),
+    }
 }
 
 /// Appends a flow if there is room in a body for it.
@@ -207,10 +298,7 @@ pub fn write_flow(flow: &SharedFlow, body: &mut Vec<u8>) -> Result<(), NotWritte
     frame(kind, length, body);
     body.extend_from_slice(&[flow.transport.code() as u8, (flow.forward as u8) << 4 | flow.back as u8]);
     for address in [flow.vip, flow.client, flow.member] {
-        match address {
-            IpAddr::V4(v4) => body.extend_from_slice(&v4.octets()),
-            IpAddr::V6(v6) => body.extend_from_slice(&v6.octets()),
-        }
+        write_address(address, body);
     }
     for port in [flow.listener_port, flow.client_port, flow.member_port, flow.snat_port] {
         body.extend_from_slice(&port.to_be_bytes());
@@ -235,11 +323,12 @@ pub fn write_pass_begins(pass: u32, body: &mut Vec<u8>) {
     body.extend_from_slice(&pass.to_be_bytes());
 }
 
-/// Appends the end of a pass with so many flows.
-pub fn write_pass_ends(pass: u32, flows: u64, body: &mut Vec<u8>) {
-    frame(PASS_ENDS, 12, body);
+/// Appends the end of a pass with so many flows and placements.
+pub fn write_pass_ends(pass: u32, flows: u64, placements: u64, body: &mut Vec<u8>) {
+    frame(PASS_ENDS, 20, body);
     body.extend_from_slice(&pass.to_be_bytes());
     body.extend_from_slice(&flows.to_be_bytes());
+    body.extend_from_slice(&placements.to_be_bytes());
 }
 
 /// Appends who says hello.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::ha::sync::rehearsal::{any_flow, flow};
+use crate::ha::sync::rehearsal::{any_flow, any_placement, flow, placement};
 
 fn records(body: &[u8]) -> Vec<Record> {
     read(body).collect()
@@ -12,8 +12,9 @@ fn records(body: &[u8]) -> Vec<Record> {
 fn any_record() -> impl Strategy<Value = Record> {
     prop_oneof![
         any_flow().prop_map(Record::Flow),
+        any_placement().prop_map(Record::Placement),
         any::<u32>().prop_map(|pass| Record::PassBegins { pass }),
-        any::<(u32, u64)>().prop_map(|(pass, flows)| Record::PassEnds { pass, flows }),
+        any::<(u32, u64, u64)>().prop_map(|(pass, flows, placements)| Record::PassEnds { pass, flows, placements }),
         (any::<[u64; 3]>(), prop::option::of(0..u64::MAX)).prop_map(|(n, flows)| Record::Who(Who {
             challenge: n[0],
             answer: n[1],
@@ -30,11 +31,12 @@ fn any_record() -> impl Strategy<Value = Record> {
     ]
 }
 
-fn write(record: &Record, body: &mut Vec<u8>) {
+fn write_record(record: &Record, body: &mut Vec<u8>) {
     match record {
         Record::Flow(flow) => write_flow(flow, body).unwrap(),
+        Record::Placement(placement) => write_placement(placement, body).unwrap(),
         Record::PassBegins { pass } => write_pass_begins(*pass, body),
-        Record::PassEnds { pass, flows } => write_pass_ends(*pass, *flows, body),
+        Record::PassEnds { pass, flows, placements } => write_pass_ends(*pass, *flows, *placements, body),
         Record::Who(who) => write_who(who, body),
         Record::Arrived(arrived) => write_arrived(arrived, body),
         Record::Unknown(kind) | Record::Malformed(kind) => frame(*kind, 0, body),
@@ -108,6 +110,51 @@ fn nonsense_is_told_from_what_is_unknown() {
 }
 
 #[test]
+fn a_placement_is_small_and_nonsense_about_one_is_told() {
+    let mut good = Vec::new();
+    write_placement(&placement(1), &mut good).unwrap();
+    assert_eq!(good.len(), FRAME + 27);
+    let mut body = Vec::new();
+    let mut count = 0;
+    while write_placement(&placement(count), &mut body).is_ok() {
+        count += 1;
+    }
+    assert_eq!((count, body.len() <= MAX_BODY), (44, true));
+    let with = |at: usize, byte: u8| {
+        let mut body = good.clone();
+        body[FRAME + at] = byte;
+        body
+    };
+    let cases = [
+        with(0, 0),    // no transport
+        with(1, 0x03), // a free way
+        with(1, 0x13), // a claimed one
+        with(1, 0x23), // one that nobody should be told of
+        with(1, 0x63), // no stage
+        with(1, 0x35), // no mode
+        with(2, 1),    // addresses that are longer than the record
+        with(2, 2),
+        vec![PLACEMENT, 0, 0],
+        good[..good.len() - 1].to_vec(),
+    ];
+    for body in cases {
+        assert_eq!(records(&body), [Record::Malformed(PLACEMENT)], "{body:?}");
+    }
+    // A flag nobody here knows, and a byte behind what is known.
+    let mut later = with(2, 0x84);
+    later[2] += 1;
+    later.push(7);
+    assert_eq!(records(&later), [Record::Placement(placement(1))]);
+}
+
+#[test]
+fn the_end_of_a_pass_of_who_knows_of_no_placements_is_understood() {
+    let mut body = vec![PASS_ENDS, 0, 12];
+    body.extend([0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 5]);
+    assert_eq!(records(&body), [Record::PassEnds { pass: 9, flows: 5, placements: 0 }]);
+}
+
+#[test]
 fn a_report_tells_each_sequence() {
     let mut window = Window::default();
     for sequence in [10, 12, 100] {
@@ -126,7 +173,7 @@ proptest! {
     fn records_come_back_as_they_were(wanted in prop::collection::vec(any_record(), 0..9)) {
         let mut body = Vec::new();
         for record in &wanted {
-            write(record, &mut body);
+            write_record(record, &mut body);
         }
         prop_assert_eq!(records(&body), wanted);
     }
@@ -144,7 +191,7 @@ proptest! {
     ) {
         let mut body = Vec::new();
         for record in &wanted {
-            write(record, &mut body);
+            write_record(record, &mut body);
         }
         for (at, byte) in changes {
             let at = at.index(body.len());

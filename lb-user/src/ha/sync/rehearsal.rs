@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use lb_common::{flow::Stage, mac::Mac, protocol::Transport};
+use lb_common::{flow::Stage, mac::Mac, placement::PlacementStage, pool::ForwardMode, protocol::Transport};
 use proptest::prelude::*;
 
 use super::{
@@ -19,7 +19,9 @@ use super::{
     view::SyncView,
     wire::Key,
 };
-use crate::dataplane::exchange::{AdoptRefusal, Adopted, ArrivalPath, Drained, FlowExchange, ScanCursor, SharedFlow};
+use crate::dataplane::exchange::{
+    AdoptRefusal, Adopted, ArrivalPath, Drained, FlowExchange, ScanCursor, Shared, SharedFlow, SharedPlacement,
+};
 
 pub(super) const SECRET: &[u8] = b"a secret of both balancers";
 pub(super) const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
@@ -67,6 +69,49 @@ pub(super) fn any_flow() -> impl Strategy<Value = SharedFlow> {
     )
 }
 
+/// The `n`th of many recorded flows.
+pub(super) fn placement(n: u32) -> SharedPlacement {
+    SharedPlacement {
+        fingerprint: u64::from(n) << 32 | 1,
+        stage: PlacementStage::Established,
+        transport: Transport::Tcp,
+        vip: VIP,
+        listener_port: 443,
+        member: Ipv4Addr::new(192, 0, 2, (n % 7) as u8 + 1).into(),
+        member_port: 443,
+        mode: ForwardMode::Ipip,
+        counted: true,
+        idle_millis: n % 1000,
+    }
+}
+
+pub(super) fn any_placement() -> impl Strategy<Value = SharedPlacement> {
+    let stages = vec![PlacementStage::Established, PlacementStage::Closing, PlacementStage::Session];
+    let address = || {
+        prop_oneof![
+            any::<u32>().prop_map(|a| IpAddr::from(Ipv4Addr::from(a))),
+            any::<u128>().prop_map(|a| IpAddr::from(Ipv6Addr::from(a))),
+        ]
+    };
+    let transport = prop::sample::select(vec![Transport::Tcp, Transport::Udp, Transport::Sctp]);
+    let mode = prop::sample::select(ForwardMode::ALL.to_vec());
+    let what = (prop::sample::select(stages), transport, mode, any::<bool>());
+    (what, (address(), address()), any::<[u16; 2]>(), any::<u64>(), any::<u32>()).prop_map(
+        |((stage, transport, mode, counted), (vip, member), ports, fingerprint, idle_millis)| SharedPlacement {
+            fingerprint,
+            stage,
+            transport,
+            vip,
+            listener_port: ports[0],
+            member,
+            member_port: ports[1],
+            mode,
+            counted,
+            idle_millis,
+        },
+    )
+}
+
 type Place = (IpAddr, u16, IpAddr, u16);
 
 fn place(flow: &SharedFlow) -> Place {
@@ -81,8 +126,16 @@ pub(super) struct Table(Arc<Mutex<Inside>>);
 struct Inside {
     flows: Vec<SharedFlow>,
     places: HashMap<Place, usize>,
-    notes: VecDeque<usize>,
+    notes: VecDeque<Noted>,
     lost: u64,
+    placements: BTreeMap<u64, SharedPlacement>,
+}
+
+/// What a note is about.
+#[derive(Clone, Copy)]
+enum Noted {
+    Flow(usize),
+    Placement(u64),
 }
 
 impl Table {
@@ -94,11 +147,24 @@ impl Table {
     pub(super) fn put(&self, flow: SharedFlow) {
         let mut inside = self.0.lock().unwrap();
         let (index, _) = inside.put(flow);
-        if inside.notes.len() < Self::NOTES {
-            inside.notes.push_back(index);
-        } else {
-            inside.lost += 1;
-        }
+        inside.note(Noted::Flow(index));
+    }
+
+    /// What the data path does when it records something.
+    pub(super) fn place(&self, placement: SharedPlacement) {
+        let mut inside = self.0.lock().unwrap();
+        inside.placements.insert(placement.fingerprint, placement);
+        inside.note(Noted::Placement(placement.fingerprint));
+    }
+
+    /// As when it was recorded before flow sync was there.
+    pub(super) fn place_silently(&self, placement: SharedPlacement) {
+        self.0.lock().unwrap().placements.insert(placement.fingerprint, placement);
+    }
+
+    /// All that is recorded.
+    pub(super) fn placements(&self) -> Vec<SharedPlacement> {
+        self.0.lock().unwrap().placements.values().copied().collect()
     }
 
     /// As when the flow was there before flow sync was.
@@ -125,6 +191,14 @@ impl Table {
 }
 
 impl Inside {
+    fn note(&mut self, what: Noted) {
+        if self.notes.len() < Table::NOTES {
+            self.notes.push_back(what);
+        } else {
+            self.lost += 1;
+        }
+    }
+
     fn put(&mut self, flow: SharedFlow) -> (usize, bool) {
         if let Some(index) = self.places.get(&place(&flow)) {
             let known = &mut self.flows[*index];
@@ -141,23 +215,28 @@ impl Inside {
 }
 
 impl FlowExchange for Table {
-    fn drain(&mut self, limit: usize, each: &mut dyn FnMut(SharedFlow)) -> Drained {
+    fn drain(&mut self, limit: usize, each: &mut dyn FnMut(Shared)) -> Drained {
         let mut inside = self.0.lock().unwrap();
         let notes = limit.min(inside.notes.len());
-        let indices: Vec<usize> = inside.notes.drain(..notes).collect();
-        for index in indices {
-            each(inside.flows[index]);
+        let about: Vec<Noted> = inside.notes.drain(..notes).collect();
+        for noted in about {
+            each(match noted {
+                Noted::Flow(index) => Shared::Flow(inside.flows[index]),
+                Noted::Placement(fingerprint) => Shared::Placement(inside.placements[&fingerprint]),
+            });
         }
         Drained { notes, more: !inside.notes.is_empty(), lost: inside.lost }
     }
 
-    fn scan(&self, cursor: &mut ScanCursor, lines: u32, each: &mut dyn FnMut(SharedFlow)) -> bool {
+    fn scan(&self, cursor: &mut ScanCursor, lines: u32, each: &mut dyn FnMut(Shared)) -> bool {
         let inside = self.0.lock().unwrap();
         let from = cursor.line as usize * Self::PER_LINE;
-        let to = (from + lines as usize * Self::PER_LINE).min(inside.flows.len());
-        inside.flows[from.min(to)..to].iter().copied().for_each(each);
+        let flows = inside.flows.iter().copied().map(Shared::Flow);
+        let all = flows.chain(inside.placements.values().copied().map(Shared::Placement));
+        let to = from + lines as usize * Self::PER_LINE;
+        all.skip(from).take(to - from).for_each(each);
         cursor.line += lines;
-        let more = to < inside.flows.len();
+        let more = to < inside.flows.len() + inside.placements.len();
         if !more {
             *cursor = ScanCursor::default();
         }
@@ -172,6 +251,16 @@ impl FlowExchange for Table {
             (_, true) => Adopted::New,
             (_, false) if flow.forward.max(flow.back) > Stage::Established => Adopted::Ended,
             (_, false) => Adopted::Refreshed,
+        }
+    }
+
+    fn adopt_placement(&self, placement: &SharedPlacement) -> Adopted {
+        if placement.listener_port != 443 {
+            return Adopted::Refused(AdoptRefusal::UnknownListener);
+        }
+        match self.0.lock().unwrap().placements.insert(placement.fingerprint, *placement) {
+            None => Adopted::New,
+            Some(_) => Adopted::Refreshed,
         }
     }
 }

@@ -21,7 +21,9 @@ use super::{
     view::PeerState,
     wire::{Datagram, Header, Key, Kind, Refusal},
 };
-use crate::dataplane::exchange::{AdoptRefusal, Adopted, ArrivalPath, FlowExchange, SharedFlow};
+use crate::dataplane::exchange::{
+    AdoptRefusal, Adopted, ArrivalPath, FlowExchange, Shared, SharedFlow, SharedPlacement,
+};
 
 /// Hellos are so far apart.
 pub(super) const HELLO: Duration = Duration::from_millis(250);
@@ -229,6 +231,7 @@ impl Session {
         for record in record::read(datagram.body) {
             match record {
                 Record::Flow(flow) => self.adopt(&flow, exchange, paths),
+                Record::Placement(placement) => self.adopt_placement(&placement, exchange),
                 Record::Arrived(arrived) => self.learn_what_arrived(now, arrived),
                 Record::Who(who) if is_newest => {
                     if let Some(peer) = &mut self.peer {
@@ -241,9 +244,9 @@ impl Session {
                         peer.pass = Some(pass);
                     }
                 }
-                Record::PassEnds { flows, .. } => {
+                Record::PassEnds { flows, placements, .. } => {
                     if let Some(peer) = &mut self.peer {
-                        (peer.pass, peer.pass_flows) = (None, Some(flows));
+                        (peer.pass, peer.pass_flows, peer.pass_placements) = (None, Some(flows), Some(placements));
                         peer.passes += 1;
                     }
                 }
@@ -259,6 +262,14 @@ impl Session {
             None => Adopted::Refused(AdoptRefusal::NoPath),
         };
         self.meter.adopt(adopted);
+    }
+
+    /// A fingerprint means something under the seed that it was made with only.
+    fn adopt_placement(&mut self, placement: &SharedPlacement, exchange: &dyn FlowExchange) {
+        let same_seed = self.peer.as_ref().is_some_and(|peer| peer.seed == self.seed);
+        let adopted =
+            if same_seed { exchange.adopt_placement(placement) } else { Adopted::Refused(AdoptRefusal::OtherSeed) };
+        self.meter.adopt_placement(adopted);
     }
 
     fn learn_what_arrived(&mut self, now: Duration, arrived: Arrived) {
@@ -316,9 +327,9 @@ impl Session {
     fn gather_notes(&mut self, now: Duration, exchange: &mut dyn FlowExchange) {
         let is_told = self.is_peer_present();
         let limit = if is_told { NOTES.min(self.outbox.live_room()) } else { NOTES_UNTOLD };
-        let drained = exchange.drain(limit, &mut |flow| {
+        let drained = exchange.drain(limit, &mut |shared| {
             if is_told {
-                self.outbox.push_live(now, flow);
+                self.outbox.push_live(now, shared);
             }
         });
         if !is_told {
@@ -336,12 +347,16 @@ impl Session {
         let Some(pass) = &mut self.passes.current else { return };
         let mut lines = 0;
         while !pass.is_through && lines < LINES_AT_ONCE && self.outbox.bulk_room() >= (LINES * PER_LINE) as usize {
-            let mut found = 0;
-            let more = exchange.scan(&mut pass.cursor, LINES, &mut |flow| {
-                found += 1;
-                self.outbox.push_bulk(flow);
+            let (mut flows, mut placements) = (0, 0);
+            let more = exchange.scan(&mut pass.cursor, LINES, &mut |shared| {
+                match shared {
+                    Shared::Flow(_) => flows += 1,
+                    Shared::Placement(_) => placements += 1,
+                }
+                self.outbox.push_bulk(shared);
             });
-            pass.flows += found;
+            pass.flows += flows;
+            pass.placements += placements;
             pass.is_through = !more;
             lines += LINES;
         }
@@ -376,6 +391,7 @@ impl Session {
             let Some(parcel) = self.outbox.next(now) else { break };
             self.send(now, parcel.kind, &parcel.body, send);
             self.meter.sent.flows += u64::from(parcel.flows);
+            self.meter.sent.placements += u64::from(parcel.placements);
             self.outbox.sent(now, self.sequence, parcel);
         }
         if self.meter.dropped(self.outbox.losses.dropped) {
@@ -391,7 +407,7 @@ impl Session {
                     self.passes.abandon(now);
                 } else if !pass.is_told {
                     pass.is_told = true;
-                    self.outbox.end_pass(pass.number, pass.flows);
+                    self.outbox.end_pass(pass.number, pass.flows, pass.placements);
                 } else {
                     self.passes.finish(now);
                 }

@@ -9,7 +9,7 @@ use crate::{
     ha::sync::{
         Reason,
         outbox::LIVE_FLOWS,
-        rehearsal::{Dice, Pair, SECRET, Table, VIP, Weather, flow},
+        rehearsal::{Dice, Pair, SECRET, Table, VIP, Weather, flow, placement},
         window,
     },
 };
@@ -306,6 +306,42 @@ fn a_flow_that_does_not_fit_here_is_refused_with_its_reason() {
         (1, 1, 1)
     );
     assert_eq!((pair.view(0).peer_adopted, pair.view(0).peer_refused), (1, 2));
+}
+
+#[test]
+fn what_is_recorded_travels_as_flows_do_and_is_counted_apart() {
+    let mut pair = Pair::new(Weather::default());
+    (0..500).for_each(|n| pair.ends[0].table.place_silently(placement(n)));
+    (0..300).for_each(|n| pair.ends[0].table.put_silently(flow(n)));
+    pair.run(SECOND);
+    assert_eq!(pair.ends[1].table.placements(), pair.ends[0].table.placements());
+    let (one, other) = (pair.view(0), pair.view(1));
+    assert_eq!((one.passes.last_flows, one.passes.last_placements), (Some(300), Some(500)));
+    assert_eq!((other.peer_passes.last_flows, other.peer_passes.last_placements), (Some(300), Some(500)));
+    assert_eq!((other.adopted.new, other.adopted_placements.new), (300, 500));
+    assert_eq!((one.sent.flows, one.sent.placements, other.received.placements), (300, 500, 500));
+    let elsewhere = SharedPlacement { listener_port: 80, ..placement(1000) };
+    pair.ends[0].table.place(placement(999));
+    pair.ends[0].table.place(elsewhere);
+    pair.run(20 * MS);
+    let other = pair.view(1);
+    assert!(pair.ends[1].table.placements().contains(&placement(999)));
+    assert_eq!((other.adopted_placements.new, &other.adopted_placements.refused["unknown_listener"]), (501, &1));
+    assert_eq!((other.adopted.refused.len(), pair.view(0).lost.unsayable), (0, 0));
+}
+
+#[test]
+fn a_fingerprint_of_another_seed_is_refused_with_that_reason() {
+    let mut pair = Pair::new(Weather::default());
+    let key = Key::new(SECRET).unwrap();
+    pair.ends[1].session = Session::new(key, Identity { epoch: 200, hash_seed: 8 }, 60 * SECOND);
+    (0..7).for_each(|n| pair.ends[0].table.place_silently(placement(n)));
+    pair.ends[0].table.put_silently(flow(1));
+    pair.run(SECOND);
+    let view = pair.view(1);
+    assert_eq!((view.adopted.new, view.adopted_placements.new), (1, 0));
+    assert_eq!(view.adopted_placements.refused["other_seed"], 7);
+    assert_eq!(pair.ends[1].table.placements(), []);
 }
 
 #[test]

@@ -37,9 +37,12 @@ pub struct TrafficView {
     pub bytes: u64,
     /// Flows in them.
     pub flows: u64,
+    /// Placements in them.
+    #[serde(default)]
+    pub placements: u64,
 }
 
-/// What became of the other balancer's flows, since the start.
+/// What became of the other balancer's flows, or of its placements, since the start.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct AdoptedView {
     /// Flows taken into the table.
@@ -84,12 +87,18 @@ pub struct PassView {
     pub running: Option<Reason>,
     /// Flows of it that were found so far.
     pub running_flows: u64,
+    /// Placements of it that were found so far.
+    #[serde(default)]
+    pub running_placements: u64,
     /// Passes that have arrived whole.
     pub finished: u64,
     /// Why the last of them was made.
     pub last: Option<Reason>,
     /// Flows of it.
     pub last_flows: Option<u64>,
+    /// Placements of it.
+    #[serde(default)]
+    pub last_placements: Option<u64>,
     /// Milliseconds it took until all of it had arrived.
     pub last_millis: Option<u64>,
 }
@@ -104,6 +113,9 @@ pub struct PeerPassView {
     pub finished: u64,
     /// Flows of the last of them.
     pub last_flows: Option<u64>,
+    /// Placements of the last of them.
+    #[serde(default)]
+    pub last_placements: Option<u64>,
 }
 
 /// Flow sync, whole.
@@ -138,6 +150,9 @@ pub struct SyncView {
     pub received: TrafficView,
     /// What became of flows that were received.
     pub adopted: AdoptedView,
+    /// What became of placements that were received.
+    #[serde(default)]
+    pub adopted_placements: AdoptedView,
     /// Flows the other one took, by its own account.
     pub peer_adopted: u64,
     /// Flows the other one did not take, by its own account.
@@ -146,7 +161,7 @@ pub struct SyncView {
     pub lost: LossView,
     /// Milliseconds since the oldest change that the other one is not known to have.
     pub lag_millis: u64,
-    /// Flows that wait to be sent.
+    /// Flows and placements that wait to be sent.
     pub queued: u64,
     /// Datagrams that are not known to have arrived yet.
     pub under_way: u64,
