@@ -38,7 +38,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
 
 type Check = fn(&Workspace) -> Result<()>;
 
-const CHECKS: [(&str, Check); 4] = [("fmt", fmt), ("clippy", clippy), ("rustdoc", rustdoc), ("tidy", tidy::run)];
+const CHECKS: [(&str, Check); 5] =
+    [("fmt", fmt), ("clippy", clippy), ("rustdoc", rustdoc), ("tidy", tidy::run), ("fuzz lock", fuzz_lock)];
 
 fn outcome(name: &str, result: Result<()>) -> Counts {
     match result {
@@ -63,6 +64,17 @@ fn clippy(workspace: &Workspace) -> Result<()> {
         .dir(&workspace.root)
         .remedy("each lint's reason is in Cargo.toml")
         .run("clippy")
+}
+
+/// The fuzz targets are a workspace of their own, with a lock file that no other
+/// build looks at.
+fn fuzz_lock(workspace: &Workspace) -> Result<()> {
+    Cmd::cargo()
+        .args(["metadata", "--locked", "--format-version", "1", "--manifest-path", "tests/fuzz/Cargo.toml"])
+        .dir(&workspace.root)
+        .remedy("run `cargo update --workspace --manifest-path tests/fuzz/Cargo.toml`, and commit its Cargo.lock")
+        .run_and_read("comparing the fuzz targets' lock file")
+        .map(drop)
 }
 
 fn rustdoc(workspace: &Workspace) -> Result<()> {
