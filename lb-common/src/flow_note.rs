@@ -25,7 +25,7 @@ pub const RING_NOTES: usize = (RING_BYTES / 16 - 1) as usize;
 pub struct FlowNote(pub u64);
 
 impl FlowNote {
-    const FLOW: u64 = Self::PLACEMENT | (1 << 49) - 1;
+    const FLOW: u64 = Self::PLACEMENT | ((1 << 49) - 1);
     const PLACEMENT: u64 = 1 << 63;
 
     /// A note about the flow that a control word names, at the stage it says.

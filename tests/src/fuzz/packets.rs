@@ -1,7 +1,7 @@
 //! Any bytes become frames, replies to what came of them, and the passing of
 //! time; and what must hold of every packet is asserted.
 //!
-//! The first byte chooses the balancer (see [`ground`](super::ground)), the second which VRRP
+//! The first byte chooses the balancer (see `ground`), the second which VRRP
 //! instances are Active; then come events, each a byte that says what happens and
 //! those it needs. Frames are written out or made from a few bytes, so that a
 //! fuzzer reaches what lies behind checksums, ports and numbers that a balancer

@@ -285,7 +285,7 @@ pub fn play(road: &mut impl Road, plan: &Plan) -> Result<Tally> {
             }
             ensure!(recorded(road) == 0, "{} flows are recorded, and nothing has changed", recorded(road));
         }
-        let step = crowd.fleet.next();
+        let step = crowd.fleet.next_step();
         steps.push(step);
         crowd.doing = format!("step {number}, {step:?}");
         change(road, &mut crowd, step, mode, algorithm)?;

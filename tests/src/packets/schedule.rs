@@ -116,7 +116,7 @@ impl Fleet {
     ///
     /// # Panics
     /// When nothing can be done.
-    pub fn next(&mut self) -> Step {
+    pub fn next_step(&mut self) -> Step {
         for _ in 0..1000 {
             if let Some(step) = self.propose()
                 && self.allows(step)
