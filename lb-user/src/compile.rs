@@ -14,6 +14,7 @@ use lb_common::{mac::Mac, member::NextHop};
 use crate::{
     dataplane::{ListenerKey, ListenerRules, MemberPath, PoolRecord, Prefix},
     model::{Listener, LoadBalancer, Member, Model, Name, Pool, Topology, Weight},
+    spread::KeptTables,
 };
 
 mod hops;
@@ -273,7 +274,17 @@ pub fn compile(
     hops: &NextHops,
     instances: &[InstanceIntent],
 ) -> Desired {
-    let said = Said { overrides, health, hops };
+    compile_with(model, Said { overrides, health, hops }, instances, &mut KeptTables::default())
+}
+
+/// [`compile`] with tables that are kept, which saves time and changes nothing.
+pub(crate) fn compile_with(
+    model: &Model,
+    said: Said<'_>,
+    instances: &[InstanceIntent],
+    tables: &mut KeptTables,
+) -> Desired {
+    let hops = said.hops;
     let mut desired = Desired { next_hops: hops.clone(), ..Desired::default() };
     for instance in instances {
         desired.add_instance(instance);
@@ -294,7 +305,7 @@ pub fn compile(
                 ListenerKey { vip: lb.vip_address, transport: listener.protocol, port: listener.protocol_port.get() };
             let pool = listener.default_pool.as_ref().and_then(|name| lb.pools.iter().find(|p| p.name == *name));
             if let Some(pool) = pool {
-                desired.add_pool(lb, pool, &said);
+                desired.add_pool(lb, pool, &said, tables);
             }
             let label = lb.label_of_listener(listener);
             let pool = pool.map(|p| lb.label_of_pool(p));
@@ -303,6 +314,7 @@ pub fn compile(
             desired.listeners.insert(key, DesiredListener { label, pool, rules, allowed_cidrs });
         }
     }
+    tables.retain(|pool| desired.pools.contains_key(pool));
     desired
 }
 
@@ -324,12 +336,12 @@ impl Desired {
 
     /// Adds a pool and its members, unless another listener has already brought
     /// it in.
-    fn add_pool(&mut self, lb: &LoadBalancer, pool: &Pool, said: &Said<'_>) {
+    fn add_pool(&mut self, lb: &LoadBalancer, pool: &Pool, said: &Said<'_>, tables: &mut KeptTables) {
         let label = lb.label_of_pool(pool);
         if self.pools.contains_key(&label) {
             return;
         }
-        let Lineup { record, stands, chosen, table, hold } = Lineup::of(lb, pool, said);
+        let Lineup { record, stands, chosen, table, hold } = Lineup::of(lb, pool, said, tables);
         let key = |member: &Member| MemberKey::of(lb, pool, member);
         let members = chosen.iter().filter_map(|at| pool.members.get(usize::from(*at))).map(key).collect();
         self.pools.insert(label, DesiredPool { record, members, table, hold });

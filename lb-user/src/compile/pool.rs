@@ -21,7 +21,7 @@ use super::{HealthView, MemberKey, MemberOverride, NextHops, Overrides, Verdict,
 use crate::{
     dataplane::{MemberPath, Persistence, PoolRecord},
     model::{Algorithm, ForwardMode, LoadBalancer, Member, MssClamp, OnMemberDown, Pool},
-    spread,
+    spread::{self, KeptTables},
 };
 
 /// What is said about members besides the pool file.
@@ -67,8 +67,8 @@ pub(crate) struct Lineup {
 }
 
 impl Lineup {
-    /// Works out how a pool should be.
-    pub(crate) fn of(lb: &LoadBalancer, pool: &Pool, said: &Said<'_>) -> Self {
+    /// Works out how a pool should be, with its table from those that are kept.
+    pub(crate) fn of(lb: &LoadBalancer, pool: &Pool, said: &Said<'_>, tables: &mut KeptTables) -> Self {
         let mut standings: Vec<Standing> = standings(lb, pool, said.overrides, said.health).collect();
         if panic::among(pool, standings.iter().copied()).is_some() {
             standings.iter_mut().for_each(|standing| standing.panic = true);
@@ -95,9 +95,10 @@ impl Lineup {
                 weight: stand.weight,
             })
             .collect();
-        let table = spread::for_algorithm(pool.lb_algorithm, &candidates, pool.members.len());
+        let record = record_of(lb, pool);
+        let table = tables.for_algorithm(&record.label, pool.lb_algorithm, &candidates, pool.members.len());
         let chosen = chosen.into_iter().map(|(at, ..)| *at).collect();
-        Self { record: record_of(lb, pool), chosen, table, stands, hold: pool.transition_hold.get() }
+        Self { record, chosen, table, stands, hold: pool.transition_hold.get() }
     }
 }
 

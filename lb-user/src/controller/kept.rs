@@ -25,6 +25,7 @@ use crate::{
     compile::{Lineup, Offers, Said},
     dataplane::{Dataplane, Observed, Op},
     model::Model,
+    spread::KeptTables,
 };
 
 /// What may have changed since the maps were as they should be.
@@ -98,8 +99,9 @@ impl Kept {
         Ok(outcome)
     }
 
-    /// Brings pools that have changed to what they should be. `model` is the one
-    /// that this was made for.
+    /// Brings pools that have changed to what they should be: those with these labels,
+    /// and those with a member at these addresses. `model` is the one that this was
+    /// made for.
     ///
     /// # Errors
     /// As [`super::reconcile::reconcile`]; what is kept is right all the same.
@@ -108,8 +110,8 @@ impl Kept {
         dataplane: &mut impl Dataplane,
         model: &Model,
         said: &Said<'_>,
-        pools: &BTreeSet<String>,
-        addresses: &BTreeSet<IpAddr>,
+        tables: &mut KeptTables,
+        (pools, addresses): (&BTreeSet<String>, &BTreeSet<IpAddr>),
     ) -> Result<Outcome, ReconcileError> {
         let mut outcome = Outcome::default();
         if !addresses.is_empty() {
@@ -123,7 +125,7 @@ impl Kept {
             if !pools.contains(label) && (addresses.is_empty() || !is_reached_anew()) {
                 continue;
             }
-            let lineup = Lineup::of(lb, pool, said);
+            let lineup = Lineup::of(lb, pool, said, tables);
             self.offers.set(label, !lineup.table.is_empty());
             let ops = plan_pool(&lineup, place, &self.observed);
             let ops = ops.map_err(|source| ReconcileError::Plan { done: outcome.done, source })?;

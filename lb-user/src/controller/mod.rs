@@ -20,7 +20,7 @@ use lb_common::member::MemberState;
 
 use crate::{
     causes::chain,
-    compile::{HealthView, InstanceIntent, MemberKey, NextHops, Offers, Overrides, PathFacts, Said, Verdict, compile},
+    compile::{HealthView, InstanceIntent, MemberKey, NextHops, Offers, Overrides, PathFacts, Said, Verdict, compile_with},
     control::{
         answer::{self, HealthKnowledge, Intent, Knowledge},
         events::Event,
@@ -32,6 +32,7 @@ use crate::{
     health::HealthEvent,
     model::{Model, Weight},
     net::Hops,
+    spread::KeptTables,
 };
 
 use standing::Standings;
@@ -96,6 +97,8 @@ pub struct Controller<D> {
     standings: Standings,
     /// What need not be worked out anew for the next change.
     kept: Option<Kept>,
+    /// Neither need large tables be made anew.
+    tables: KeptTables,
     /// What has changed since the maps were as they should be.
     stale: Stale,
     /// How far it has been looked whether they still are.
@@ -146,6 +149,7 @@ impl<D: Dataplane + Statistics + Describe + Rehearse> Controller<D> {
             load_balancers_down: BTreeSet::new(),
             standings: Standings::default(),
             kept: None,
+            tables: KeptTables::default(),
             stale: Stale::Everything,
             round: Round::default(),
         })
@@ -181,7 +185,8 @@ impl<D: Dataplane + Statistics + Describe + Rehearse> Controller<D> {
     /// is kept for `lbctl status`, and the next call goes on from there. Says
     /// whether it got there; a failure that repeats itself is told once.
     pub fn converge(&mut self) -> bool {
-        let desired = compile(&self.model, &self.overrides, &self.health, &self.next_hops, &self.instances);
+        let said = Said { overrides: &self.overrides, health: &self.health, hops: &self.next_hops };
+        let desired = compile_with(&self.model, said, &self.instances, &mut self.tables);
         let offers = Offers::of(&desired);
         self.load_balancers_down = offers.load_balancers_down();
         (self.kept, self.stale, self.round) = (None, Stale::Everything, Round::default());
@@ -201,7 +206,7 @@ impl<D: Dataplane + Statistics + Describe + Rehearse> Controller<D> {
             return self.converge();
         };
         let said = Said { overrides: &self.overrides, health: &self.health, hops: &self.next_hops };
-        let followed = kept.follow(&mut self.dataplane, &self.model, &said, pools, addresses);
+        let followed = kept.follow(&mut self.dataplane, &self.model, &said, &mut self.tables, (pools, addresses));
         self.load_balancers_down = kept.offers().load_balancers_down();
         match &followed {
             Ok(_) => (self.kept, self.stale) = (Some(kept), Stale::NOTHING),

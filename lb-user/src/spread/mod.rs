@@ -18,9 +18,11 @@ use lb_common::{
     pool::Algorithm,
 };
 
+mod kept;
 mod rendezvous;
 mod sequence;
 
+pub use kept::KeptTables;
 use rendezvous::Party;
 pub use sequence::sequence;
 
@@ -97,7 +99,11 @@ pub fn table_of(slots: u32, candidates: &[Candidate], configured: usize) -> Vec<
     if turns.is_empty() {
         return Vec::new();
     }
-    let mut table = rendezvous::fill(&parties(&turns, configured, slots), slots);
+    named(rendezvous::fill(&parties(&turns, configured, slots), slots), &turns)
+}
+
+/// A table of places among the turns as one of places among the candidates.
+fn named(mut table: Vec<u16>, turns: &[Turn]) -> Vec<u16> {
     table.iter_mut().for_each(|slot| *slot = turns[usize::from(*slot)].index);
     table
 }

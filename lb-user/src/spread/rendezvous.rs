@@ -23,8 +23,12 @@ use std::ops::Range;
 
 use lb_common::hash;
 
+mod repair;
+
+pub(super) use repair::Matching;
+
 /// Somebody who gets slots.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Party {
     /// Who it is.
     pub(super) identity: u64,
@@ -45,12 +49,11 @@ const BATCH: u64 = 2048;
 const STEPS: u64 = 16_384;
 
 /// Gives each slot to a party, named by its index. `parties` are in an order that
-/// follows from the set alone, not empty and at most 2¹⁶.
+/// follows from the set alone, not empty and less than 2¹⁶.
 pub(super) fn fill(parties: &[Party], slots: u32) -> Vec<u16> {
-    let mut fill = Fill::new(parties, slots);
-    fill.in_order();
-    fill.lift();
-    fill.owners
+    let Fill { mut owners, mut held, .. } = Fill::in_order(parties, slots);
+    lift(parties, slots, &mut owners, &mut held);
+    owners
 }
 
 /// When members of a weight are where.
@@ -65,7 +68,7 @@ struct Pace {
 }
 
 /// A party's walk over all slots: Maglev's permutation.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Walk {
     position: u32,
     skip: u32,
@@ -127,6 +130,34 @@ struct Fill<'a> {
     free: u32,
     owners: Vec<u16>,
     held: Vec<u32>,
+    /// The moment of the last match.
+    latest: u32,
+}
+
+/// 2²⁰ ÷ weight.
+fn scale_of(weight: u16) -> u64 {
+    (1 << 20) / u64::from(weight.max(1))
+}
+
+/// Has the quantiles reach as far as this one, of `slots`.
+fn reach(quantiles: &mut Vec<u64>, place: u32, slots: u32) {
+    while quantiles.len() <= place as usize {
+        let (last, k) = (quantiles.last().copied().unwrap_or(0), quantiles.len() as u64);
+        quantiles.push(if k == 0 { 0 } else { last + (1 << 40) / (u64::from(slots) - k + 1) });
+    }
+}
+
+/// The moment of a quantile for members of a weight. All that is compared are these 32
+/// bits, and the pair's hash if they are equal: sixteen units for each step of the
+/// largest weight in the largest table.
+fn moment_of(quantile: u64, scale: u64) -> u32 {
+    // At most 2⁴⁰ × ln(65537) × 2²⁰ before it is cut: below 2⁶⁴.
+    ((quantile * scale) >> 32) as u32
+}
+
+/// What decides between members who are at a slot at the same moment.
+fn lot_of(identity: u64, slot: u32) -> u64 {
+    hash::two(3, identity, u64::from(slot)) >> 32
 }
 
 impl<'a> Fill<'a> {
@@ -134,29 +165,31 @@ impl<'a> Fill<'a> {
         Self {
             parties,
             slots,
-            quantiles: vec![0],
+            quantiles: Vec::new(),
             taken: vec![0; slots.div_ceil(64) as usize],
             free: slots,
             owners: vec![0; slots as usize],
             held: vec![0; parties.len()],
+            latest: 0,
         }
     }
 
     /// The moment at which the k-th step of a walk is taken by members of a pace.
-    /// All that is compared are these 32 bits, and the pair's hash if they are
-    /// equal: sixteen units for each step of the largest weight in the largest table.
     fn moment(&mut self, place: u32, scale: u64) -> u32 {
-        while self.quantiles.len() <= place as usize {
-            let (last, k) = (self.quantiles.last().copied().unwrap_or(0), self.quantiles.len() as u64);
-            self.quantiles.push(last + (1 << 40) / (u64::from(self.slots) - k + 1));
-        }
-        // At most 2⁴⁰ × ln(65537) × 2²⁰ before it is cut: below 2⁶⁴.
-        ((self.quantiles[place as usize] * scale) >> 32) as u32
+        reach(&mut self.quantiles, place, self.slots);
+        moment_of(self.quantiles[place as usize], scale)
     }
 
-    /// Goes through all pairs in their order, batch by batch. Where a batch ends
-    /// makes no difference, since it holds all pairs of its moments.
-    fn in_order(&mut self) {
+    /// Goes through all pairs in their order.
+    fn in_order(parties: &'a [Party], slots: u32) -> Self {
+        let mut fill = Self::new(parties, slots);
+        fill.go_through();
+        fill
+    }
+
+    /// Goes through all pairs batch by batch. Where a batch ends makes no difference,
+    /// since it holds all pairs of its moments.
+    fn go_through(&mut self) {
         let (mut paces, mut walkers) = self.start();
         let total: u64 = self.parties.iter().map(|p| u64::from(p.weight)).sum();
         let mut end = 0u64;
@@ -178,13 +211,13 @@ impl<'a> Fill<'a> {
                 let found = walker.walk.look(pace.place..pace.until, self.slots, &self.taken, &mut seen);
                 let identity = self.parties[usize::from(walker.party)].identity;
                 for &(place, slot) in &seen[..found] {
-                    let hash = hash::two(3, identity, u64::from(slot));
-                    hits.push((u64::from(self.moment(place, pace.scale)) << 32 | hash >> 32, slot, walker.party));
+                    let moment = u64::from(self.moment(place, pace.scale));
+                    hits.push((moment << 32 | lot_of(identity, slot), slot, walker.party));
                 }
             }
             hits.sort_unstable();
-            for &(_, slot, party) in &hits {
-                self.offer(slot, party);
+            for &(rank, slot, party) in &hits {
+                self.offer((rank >> 32) as u32, slot, party);
             }
             walkers.retain(|w| self.held[usize::from(w.party)] < self.parties[usize::from(w.party)].most);
             if end == u32::MAX {
@@ -197,7 +230,7 @@ impl<'a> Fill<'a> {
         let mut weights: Vec<u16> = self.parties.iter().map(|p| p.weight).collect();
         weights.sort_unstable();
         weights.dedup();
-        let pace = |&weight: &u16| Pace { weight, scale: (1 << 20) / u64::from(weight.max(1)), place: 0, until: 0 };
+        let pace = |&weight: &u16| Pace { weight, scale: scale_of(weight), place: 0, until: 0 };
         let paces: Vec<Pace> = weights.iter().map(pace).collect();
         let walker = |(party, p): (u16, &Party)| Walker {
             walk: Walk::new(p.identity, self.slots),
@@ -208,7 +241,7 @@ impl<'a> Fill<'a> {
         (paces, walkers)
     }
 
-    fn offer(&mut self, slot: u32, party: u16) {
+    fn offer(&mut self, moment: u32, slot: u32, party: u16) {
         let (word, bit) = (&mut self.taken[slot as usize / 64], 1 << (slot % 64));
         let held = &mut self.held[usize::from(party)];
         if *word & bit == 0 && *held < self.parties[usize::from(party)].most {
@@ -216,26 +249,27 @@ impl<'a> Fill<'a> {
             *held += 1;
             self.owners[slot as usize] = party;
             self.free -= 1;
+            self.latest = moment;
         }
     }
+}
 
-    /// Those who got less than their least take the first slots of their walks
-    /// that belong to somebody with more than his. There always are some, since
-    /// what all get at least is no more than there is.
-    fn lift(&mut self) {
-        for (party, index) in self.parties.iter().zip(0u16..) {
-            let mut walk = Walk::new(party.identity, self.slots);
-            for _ in 0..self.slots {
-                if self.held[usize::from(index)] >= party.least {
-                    break;
-                }
-                let owner = &mut self.owners[walk.step(self.slots) as usize];
-                let from = usize::from(*owner);
-                if *owner != index && self.held[from] > self.parties[from].least {
-                    self.held[from] -= 1;
-                    self.held[usize::from(index)] += 1;
-                    *owner = index;
-                }
+/// Those who got less than their least take the first slots of their walks
+/// that belong to somebody with more than his. There always are some, since
+/// what all get at least is no more than there is.
+fn lift(parties: &[Party], slots: u32, owners: &mut [u16], held: &mut [u32]) {
+    for (party, index) in parties.iter().zip(0u16..) {
+        let mut walk = Walk::new(party.identity, slots);
+        for _ in 0..slots {
+            if held[usize::from(index)] >= party.least {
+                break;
+            }
+            let owner = &mut owners[walk.step(slots) as usize];
+            let from = usize::from(*owner);
+            if *owner != index && held[from] > parties[from].least {
+                held[from] -= 1;
+                held[usize::from(index)] += 1;
+                *owner = index;
             }
         }
     }

@@ -59,10 +59,8 @@ impl TableWriter {
     ) -> Result<(), DataplaneError> {
         let slot = arrays.pools().get(usize::from(id.0)).filter(|_| id.0 != NO_POOL);
         let pool = slot.ok_or_else(|| refused("put pool", format!("id {} is out of range", id.0)))?;
-        for member in table {
-            if !is_valid_member(arrays, *member) {
-                return Err(refused("put pool", format!("member {} does not exist", member.0)));
-            }
+        if let Some(member) = named_in(table).find(|member| !is_valid_member(arrays, *member)) {
+            return Err(refused("put pool", format!("member {} does not exist", member.0)));
         }
         let length = u32::try_from(table.len()).unwrap_or(u32::MAX);
         if length > MAX_TABLE_SLOTS {
@@ -77,7 +75,7 @@ impl TableWriter {
         let before = pool.entry();
         let flags = record.flags & !PoolEntry::CHANGING;
         let as_before =
-            before.is_valid() && same_pool && before.length() == length && table_of(arrays, before) == table;
+            before.is_valid() && same_pool && before.length() == length && is_table(arrays, before, table);
         let first = match length {
             0 => 0,
             _ if as_before => before.first(),
@@ -244,11 +242,37 @@ pub(in super::super) fn name_previous(arrays: &dyn Arrays, named: &mut [bool]) {
     }
 }
 
+/// The members that a table names, each once.
+fn named_in(table: &[MemberId]) -> impl Iterator<Item = MemberId> {
+    let mut seen = vec![0u64; usize::from(u16::MAX) / 64 + 1];
+    table.iter().copied().filter(move |member| {
+        let (word, bit) = (&mut seen[usize::from(member.0) / 64], 1 << (member.0 % 64));
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    })
+}
+
+/// Whether a pool's slots say what this table says; it is as long.
+fn is_table(arrays: &impl Arrays, pool: PoolEntry, table: &[MemberId]) -> bool {
+    let mut lines = (pool.first() / SLOTS_PER_LINE..).zip(table.chunks(SLOTS_PER_LINE as usize));
+    lines.all(|(line, members)| {
+        let line = arrays.slot_line(line);
+        line.is_some_and(|line| (0..).zip(members).all(|(at, member)| line.get(at) == member.0))
+    })
+}
+
 pub(super) fn table_of(arrays: &impl Arrays, pool: PoolEntry) -> Vec<MemberId> {
-    (pool.first()..pool.first() + pool.length())
-        .filter_map(|slot| arrays.slot_line(slot / SLOTS_PER_LINE).map(|line| line.get(slot)))
-        .map(MemberId)
-        .collect()
+    let mut table = Vec::with_capacity(pool.length() as usize);
+    let (mut slot, end) = (pool.first(), pool.first() + pool.length());
+    while slot < end {
+        let next = end.min((slot / SLOTS_PER_LINE + 1) * SLOTS_PER_LINE);
+        if let Some(line) = arrays.slot_line(slot / SLOTS_PER_LINE) {
+            table.extend((slot..next).map(|slot| MemberId(line.get(slot))));
+        }
+        slot = next;
+    }
+    table
 }
 
 /// A pool as it is.
