@@ -49,6 +49,9 @@ use crate::{
 
 mod facts;
 mod failover;
+mod sweeping;
+
+use sweeping::Sweeping;
 
 /// How often a round begins in which the maps are compared with what was written to them,
 /// though nothing has happened: what somebody else wrote is mended then, and ids of
@@ -62,12 +65,6 @@ const STEP: Duration = Duration::from_millis(250);
 /// How long after a failure the maps are tried again, though nothing has
 /// happened. A full table of slots has room again after half a second.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// How often a part of the flow tables is looked through for flows that were idle for
-/// too long. Tables of the usual size have fourteen parts and are gone through in five
-/// seconds, the largest ones in eleven. The data path reclaims what it needs by itself;
-/// this keeps counts honest and ages from wrapping.
-const SWEEP: Duration = Duration::from_millis(350);
 
 /// How long after something has changed the status of everything is looked at: what comes
 /// together is looked at once, and no packet waits for it.
@@ -152,6 +149,7 @@ struct Daemon {
     watch: NextHopWatch,
     hops: watch::Receiver<Hops>,
     monitors: Monitors,
+    sweeping: Sweeping,
     pair: Pair,
     sync: FlowSync,
     hooks: Hooks,
@@ -223,6 +221,8 @@ impl Daemon {
         let (watch, hops) = NextHopWatch::start()?;
         let monitors = Monitors::start()
             .map_err(|source| DaemonError::System { what: "start the thread of the health monitors", source })?;
+        let sweeping = Sweeping::start(controller.dataplane().sweeper()?)
+            .map_err(|source| DaemonError::System { what: "start the thread that looks for idle flows", source })?;
         let (command_sender, commands) = mpsc::channel(WAITING_COMMANDS);
         controller.set_instances(ha::intents(&config));
         controller.set_encap_sources(config.dataplane.encap_sources);
@@ -239,6 +239,7 @@ impl Daemon {
             watch,
             hops,
             monitors,
+            sweeping,
             pair,
             sync: FlowSync::default(),
             hooks: Hooks::new(failure_sender),
@@ -308,9 +309,8 @@ impl Daemon {
 
     async fn serve(mut self, mut signals: Signals) -> Result<(), DaemonError> {
         let mut resync = interval(RESYNC);
-        let mut sweep = interval(SWEEP);
         let mut look_at_sync = interval(LOOK_AT_SYNC);
-        for ticker in [&mut resync, &mut sweep, &mut look_at_sync] {
+        for ticker in [&mut resync, &mut look_at_sync] {
             ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticker.reset();
         }
@@ -368,14 +368,7 @@ impl Daemon {
                         self.desk.tell(event);
                     }
                 }
-                _ = sweep.tick() => {
-                    match block_in_place(|| self.controller.dataplane_mut().sweep()) {
-                        // As good a rhythm as any.
-                        Ok(true) => block_in_place(heap::give_back),
-                        Ok(false) => {}
-                        Err(error) => tracing::warn!("free idle flows: {}; trying again later", chain(&error)),
-                    }
-                }
+                swept = self.sweeping.swept() => self.take_swept(swept),
             }
         };
         self.finish(&end).await

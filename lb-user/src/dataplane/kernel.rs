@@ -31,13 +31,13 @@ use super::{
     PoolId, Statistics, Switchboard, TrafficCounters,
     clock::Clock,
     exchange::KernelExchange,
-    flows::{Flows, SweepCursor},
+    flows::Flows,
     mapped::{MappedArrays, PinnedFlows},
     memory::{configure, flow_sizes},
     pins::{self, PROGRAM_PIN, check_adoptable, check_version, link_pin, linked_interfaces},
     rehearsal::{self, Arriving, Rehearse, Rehearsed},
+    sweeper::{Swept, Sweeper},
     tables::{TableWriter, changing, is_valid_member, live, observe, snat_ports},
-    trace,
 };
 use crate::causes::chain;
 
@@ -84,8 +84,6 @@ pub struct KernelDataplane {
     ports: BpfHashMap<MapData, [u64; 2], u32>,
     tx_ports: DevMap<MapData>,
     writer: TableWriter,
-    /// How far flows that are over have been looked for.
-    swept: SweepCursor,
     /// Absent where the data path was opened and not loaded.
     loaded: Option<Loaded>,
 }
@@ -223,7 +221,6 @@ impl KernelDataplane {
                 .map_err(wrong(names::PORT_OF_INTERFACE))?,
             tx_ports: Map::DevMap(pinned(names::TX_PORTS)?).try_into().map_err(wrong(names::TX_PORTS))?,
             writer: TableWriter::default(),
-            swept: SweepCursor::default(),
             loaded: None,
         })
     }
@@ -235,28 +232,22 @@ impl KernelDataplane {
         Switchboard::mapped(self.arrays.shared_instances())
     }
 
-    /// Frees forward and return entries of flows that have been idle for too long, in
-    /// a part of the tables that is gone through in a few milliseconds; the next time
-    /// in the next part. True: that was the last one. Call it a few times a second:
-    /// the program reclaims in place only what it needs.
+    /// What looks for flows that are over, for a thread of its own.
     ///
     /// # Errors
-    /// When the clock or the flow tables cannot be looked at.
-    pub fn sweep(&mut self) -> Result<bool, DataplaneError> {
-        let mut cursor = self.swept;
-        let freed = self.flows()?.sweep_some(&mut cursor);
-        self.swept = cursor;
-        freed?;
-        let is_last = cursor == SweepCursor::default();
-        if is_last {
-            let flows = Flows::new(&self.arrays, &*self.flows, self.clock.jiffies()?);
-            self.writer.tend(&*self.arrays, &flows)?;
-            let (config, filter) = (self.arrays.config(), self.arrays.trace_filter());
-            if trace::switch_off_if_abandoned(&self.pin_path, config, filter)? {
-                tracing::info!("switch tracing off, which somebody who is gone has left on");
-            }
-        }
-        Ok(is_last)
+    /// When the clock program cannot be opened.
+    pub fn sweeper(&self) -> Result<Sweeper, DataplaneError> {
+        let clock = Clock::open_pinned(&self.pin_path.join(names::CLOCK_PROGRAM))?;
+        Ok(Sweeper::new(self.pin_path.clone(), Arc::clone(&self.arrays), Arc::clone(&self.flows), clock))
+    }
+
+    /// Does what is to be done about pools after a sweep.
+    ///
+    /// # Errors
+    /// When the clock cannot be read, or a pool cannot be written.
+    pub fn tend(&mut self, swept: &Swept) -> Result<(), DataplaneError> {
+        let now = self.flows()?.now();
+        self.writer.tend(&*self.arrays, swept, now)
     }
 
     fn flows(&self) -> Result<Flows<'_>, DataplaneError> {

@@ -21,6 +21,7 @@ use super::{
     flows::Flows,
     kernel::KernelOptions,
     rehearsal::{self, Arriving, Rehearse, Rehearsed},
+    sweeper::Swept,
     tables::{TableWriter, changing, live, observe, snat_ports},
 };
 
@@ -107,7 +108,9 @@ impl MemoryDataplane {
         let arrays = Arc::clone(&self.tables.arrays);
         let flows = Flows::new(&arrays, &*arrays, self.tables.jiffies.get());
         // Memory that is there can be looked at.
-        let _ = self.writer.tend(&arrays, &flows);
+        if let Ok(swept) = Swept::of(&arrays, &flows) {
+            let _ = self.writer.tend(&arrays, &swept, flows.now());
+        }
     }
 
     fn flows(&self) -> Flows<'_> {

@@ -41,6 +41,7 @@ mod observed;
 mod pins;
 mod region;
 mod rehearsal;
+mod sweeper;
 mod switchboard;
 pub mod tables;
 mod trace;
@@ -48,6 +49,7 @@ mod trace;
 pub use cidrs::Prefix;
 pub use describe::{Attachment, DataplaneInfo, Describe, MapInfo, XdpMode};
 pub use rehearsal::{Arriving, Rehearse, Rehearsed, Step};
+pub use sweeper::{Sweeper, Swept};
 pub use switchboard::Switchboard;
 pub use trace::{Fate, TraceWanted, Traced, Tracer};
 

@@ -18,6 +18,7 @@ use lb_common::{
     load::Load,
     member::{Member, MemberState, NO_MEMBER, Path},
     pool::PoolEntry,
+    time::Tick,
     vip::VipEntry,
 };
 use lb_ebpf::host::Arrays;
@@ -28,6 +29,7 @@ use super::{
     cidrs::Prefixes,
     flows::Flows,
     index::{self, NoRoom},
+    sweeper::Swept,
 };
 
 mod dnat;
@@ -35,7 +37,7 @@ mod instances;
 mod listeners;
 mod pools;
 
-pub(super) use pools::{changing, name_previous};
+pub(super) use pools::{changing, held, name_previous};
 
 /// How long slots that a pool has left are not given to another pool: any packet
 /// that was reading them is long gone.
@@ -191,24 +193,22 @@ impl TableWriter {
         }
     }
 
-    /// What has to be done now and then: frees idle placements, counts the flows of
-    /// listeners and members anew, and ends changes of pools that are over.
+    /// Ends changes of pools that are over, by what a sweep has found.
     ///
     /// A change is over when its hold is, and no recorded flow needs it: where all
     /// flows are recorded the records are looked at anyway; where they are not, when
     /// no flow of the pool is recorded any more. That may be late, for a record does
     /// not tell whether the table would say the same. A pool of which something is
-    /// recorded that its packets do not look at begins to.
+    /// recorded that its packets do not look at begins to. A change that began while
+    /// records were looked at waits for the next sweep.
     ///
     /// # Errors
-    /// When the flow tables cannot be looked at.
-    pub(super) fn tend(&mut self, arrays: &impl Arrays, flows: &Flows<'_>) -> Result<(), DataplaneError> {
-        flows.sweep_placements()?;
-        flows.recount()?;
-        let placed = flows.pools_with_placements()?;
-        pools::heed(arrays, &placed, flows.now());
-        let over = pools::held(arrays, flows.now());
-        for (id, _) in over.into_iter().filter(|(id, looks)| *looks || !placed.contains(id)) {
+    /// When a pool cannot be written.
+    pub(super) fn tend(&mut self, arrays: &impl Arrays, swept: &Swept, now: Tick) -> Result<(), DataplaneError> {
+        let Swept { placed, over } = swept;
+        pools::heed(arrays, placed, now);
+        let still = pools::held(arrays, now).into_iter().filter(|(id, _)| over.contains(id));
+        for (id, _) in still.filter(|(id, looks)| *looks || !placed.contains(id)) {
             self.settle_pool(arrays, id)?;
         }
         Ok(())

@@ -125,7 +125,9 @@ impl Road for Kernel {
     }
 
     fn tend(&mut self) {
-        while !self.dataplane.sweep().unwrap() {}
+        let mut sweeper = self.dataplane.sweeper().unwrap();
+        let swept = std::iter::repeat_with(|| sweeper.step().unwrap()).flatten().next().unwrap();
+        self.dataplane.tend(&swept).unwrap();
     }
 }
 

@@ -106,18 +106,41 @@ impl Flows<'_> {
         })
     }
 
-    /// Frees placements that have been idle for too long, and ways that somebody
-    /// claimed who is gone; says how many went.
+    /// What is to be done now and then: frees placements that have been idle for too
+    /// long, and ways that somebody claimed who is gone; counts the flows there are, and
+    /// corrects what listeners and members are said to have. Returns the pools that have
+    /// a recorded flow. A flow that begins meanwhile may be counted twice until the next
+    /// time.
     ///
     /// # Errors
-    /// When the table cannot be looked at.
-    pub(in super::super) fn sweep_placements(&self) -> Result<u64, DataplaneError> {
+    /// When the tables cannot be looked at; nothing is corrected then.
+    pub(in super::super) fn tend(&self) -> Result<BTreeSet<PoolId>, DataplaneError> {
         if !self.is_set() {
-            return Ok(0);
+            return Ok(BTreeSet::new());
         }
+        let live = |loads: &[Load]| loads.iter().map(|load| load.live.load(Relaxed) as i64).collect::<Vec<_>>();
+        let (listeners, members) = (self.arrays.listener_loads(), self.arrays.member_loads());
+        let said = [live(listeners), live(members)];
+        let mut counted = Counted { listeners: vec![0; listeners.len()], members: vec![0; members.len()] };
+        self.count_family::<V4>(&mut counted)?;
+        self.count_family::<V6>(&mut counted)?;
+        let placed = self.tend_placements(&mut counted)?;
+        let Counted { listeners: of_listeners, members: of_members } = counted;
+        for (loads, counted, said) in [(listeners, of_listeners, &said[0]), (members, of_members, &said[1])] {
+            for ((load, counted), said) in loads.iter().zip(counted).zip(said).filter(|((_, a), b)| a != *b) {
+                load.live.fetch_add((counted - said).cast_unsigned(), Relaxed);
+            }
+        }
+        Ok(placed)
+    }
+
+    /// Frees placements that are over and counts the others; returns the pools that have
+    /// a recorded flow.
+    fn tend_placements(&self, counted: &mut Counted) -> Result<BTreeSet<PoolId>, DataplaneError> {
         let (now, limits, pools) = (self.now(), self.arrays.config().idle_limits(), self.pools_of_listeners());
+        let pool_of = |listener: u16| pools.get(usize::from(listener)).copied();
         let persistence = |listener: u16| {
-            let pool = pools.get(usize::from(listener)).and_then(|pool| self.arrays.pools().get(usize::from(*pool)));
+            let pool = pool_of(listener).and_then(|pool| self.arrays.pools().get(usize::from(pool)));
             Persistence::from_word(pool.map_or(0, |pool| pool.persistence.load(Relaxed))).timeout
         };
         let is_idle = |word: PlacementWord| {
@@ -127,54 +150,20 @@ impl Flows<'_> {
             };
             now.age(word.seen()) > limit
         };
-        let mut freed = 0;
+        let mut placed = BTreeSet::new();
         self.for_each_way(|way, word| {
             let goes = if word.is_live() { is_idle(word) } else { is_abandoned(now, limits, word) };
-            freed += u64::from(goes && Self::free_placement(way, word));
-        })?;
-        Ok(freed)
-    }
-
-    /// Pools that have a recorded flow.
-    ///
-    /// # Errors
-    /// When the table cannot be looked at.
-    pub(in super::super) fn pools_with_placements(&self) -> Result<BTreeSet<PoolId>, DataplaneError> {
-        let pools = self.pools_of_listeners();
-        let mut placed = BTreeSet::new();
-        self.for_each_placement(|_, word| {
-            if word.stage() != PlacementStage::Session {
-                placed.extend(pools.get(usize::from(word.listener())).copied().map(PoolId));
+            if goes && Self::free_placement(way, word) || !word.is_live() {
+                return;
             }
-        })?;
-        Ok(placed)
-    }
-
-    /// Counts the flows there are, and corrects what listeners and members are said
-    /// to have. A flow that begins meanwhile may be counted twice until the next
-    /// time.
-    ///
-    /// # Errors
-    /// When the tables cannot be looked at; nothing is corrected then.
-    pub(in super::super) fn recount(&self) -> Result<(), DataplaneError> {
-        let live = |loads: &[Load]| loads.iter().map(|load| load.live.load(Relaxed) as i64).collect::<Vec<_>>();
-        let (listeners, members) = (self.arrays.listener_loads(), self.arrays.member_loads());
-        let said = [live(listeners), live(members)];
-        let mut counted = Counted { listeners: vec![0; listeners.len()], members: vec![0; members.len()] };
-        self.count_family::<V4>(&mut counted)?;
-        self.count_family::<V6>(&mut counted)?;
-        self.for_each_placement(|_, word| {
             if word.is_counted() {
                 counted.add(word.listener(), word.member());
             }
-        })?;
-        let Counted { listeners: of_listeners, members: of_members } = counted;
-        for (loads, counted, said) in [(listeners, of_listeners, &said[0]), (members, of_members, &said[1])] {
-            for ((load, counted), said) in loads.iter().zip(counted).zip(said).filter(|((_, a), b)| a != *b) {
-                load.live.fetch_add((counted - said).cast_unsigned(), Relaxed);
+            if word.stage() != PlacementStage::Session {
+                placed.extend(pool_of(word.listener()).map(PoolId));
             }
-        }
-        Ok(())
+        })?;
+        Ok(placed)
     }
 
     fn count_family<F: Look>(&self, counted: &mut Counted) -> Result<(), DataplaneError> {

@@ -323,7 +323,7 @@ pub(super) fn heed(arrays: &impl Arrays, placed: &BTreeSet<PoolId>, now: Tick) {
 /// Pools with an unfinished change whose hold is over, and whether packets of each
 /// look at records anyway. A hold that ended long ago is renewed: ticks come round, and
 /// must not find it in the future again.
-pub(super) fn held(arrays: &impl Arrays, now: Tick) -> Vec<(PoolId, bool)> {
+pub(in super::super) fn held(arrays: &impl Arrays, now: Tick) -> Vec<(PoolId, bool)> {
     let mut over = Vec::new();
     for (id, pool) in (0..).zip(arrays.pools()) {
         let entry = pool.entry();
