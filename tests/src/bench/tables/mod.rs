@@ -5,12 +5,12 @@
 //! All are functions of the members alone, so all but the time is the same wherever
 //! it is run.
 
-use std::{collections::HashMap, hint::black_box, net::Ipv4Addr, time::Duration};
+use std::{cell::RefCell, collections::HashMap, hint::black_box, net::Ipv4Addr, time::Duration};
 
 use anyhow::Result;
 use clap::Args;
-use lb_common::{hash, limits::MAX_TABLE_SLOTS};
-use lb_user::spread::{self, Candidate, slots_for};
+use lb_common::{hash, limits::MAX_TABLE_SLOTS, pool::Algorithm};
+use lb_user::spread::{self, Candidate, KeptTables, slots_for};
 use nix::time::{ClockId, clock_gettime};
 
 use super::{machine::Machine, section::Section};
@@ -94,6 +94,7 @@ pub(super) fn carry_out(arguments: &Arguments) -> Result<()> {
     let mixed = pool(100, |n| 1 + (hash::one(5, u64::from(n)) % 256) as u16);
     add(&mut section, "100, weights 1 to 256".to_owned(), &mixed, MAX_TABLE_SLOTS, arguments.rounds)?;
     section.note(sequence(arguments.rounds)?);
+    section.note(kept(arguments.rounds)?);
     section.note(if cfg!(debug_assertions) {
         "The times are of a program that was not built for release.".to_owned()
     } else {
@@ -234,6 +235,21 @@ fn sequence(rounds: u32) -> Result<String> {
     Ok(format!(
         "A sequence for taking turns of 1000 members with weights from 1 to 256 ({turns} turns) takes {took:.2} ms."
     ))
+}
+
+/// What the table of a pool costs that is kept, where one of its members fails and comes
+/// back.
+fn kept(rounds: u32) -> Result<String> {
+    let whole = pool(1000, |_| 1);
+    let mut less = whole.clone();
+    less.remove(500);
+    let tables = RefCell::new(KeptTables::default());
+    let make = |pool: &[Candidate]| {
+        tables.borrow_mut().for_algorithm("lb/pool", Algorithm::SourceIpPort, pool, whole.len())
+    };
+    black_box(make(&whole));
+    let both = millis(rounds, || (make(&less), make(&whole)))?;
+    Ok(format!("Kept and changed, the table of 1000 members takes {:.2} ms when one fails or comes back.", both / 2.0))
 }
 
 #[cfg(test)]
