@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 
 mod cases;
 mod failover;
+mod floor;
 mod frames;
 mod harness;
 mod health;
@@ -23,6 +24,7 @@ mod report;
 mod scene;
 mod section;
 mod tables;
+mod uncounted;
 mod verdicts;
 
 use cases::{Case, Setting, Table};
@@ -49,7 +51,7 @@ pub struct Arguments {
     /// A third of the rounds
     #[arg(long)]
     quick: bool,
-    /// Pairs of runs of the no-op and the data path
+    /// Runs of the no-op and the data path, and of what is beside it
     #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// Packets of a run
@@ -101,7 +103,7 @@ fn carry_out(arguments: &Arguments) -> Result<()> {
     ensure!(!cases.is_empty(), "no case has such a name; `--list` names them all");
     if arguments.list {
         for case in &cases {
-            println!("{:<16} {}", case.name, case.meaning);
+            println!("{:<26} {}", case.name, case.meaning);
         }
         return Ok(());
     }
@@ -115,7 +117,9 @@ fn carry_out(arguments: &Arguments) -> Result<()> {
     let report = Report { machine, cpu, effort, figures };
     report.print();
     if arguments.write {
-        println!("wrote {}", report.write()?.display());
+        for path in report.write()? {
+            println!("wrote {}", path.display());
+        }
     }
     Ok(())
 }
@@ -141,7 +145,7 @@ fn set(harness: &mut Harness, setting: &Setting) -> Result<Scene> {
     let Setting { max_flows, table, protocols, .. } = *setting;
     eprintln!("loading a data path for {max_flows} flows");
     let scene = Scene::new(setting)?;
-    harness.aim_at(scene.pin_path())?;
+    harness.aim_at(scene.pin_path(), setting.uncounted)?;
     match table {
         Table::Empty | Table::Answered => {}
         Table::Confirmed(flows) => {
