@@ -1,7 +1,7 @@
 //! Measures what a packet costs in the data path, in nanoseconds on one CPU; what a
 //! failover costs clients, in milliseconds and lost probes; and what health monitors
-//! cost, and how soon packets follow them; and what tables of slots do when members
-//! change.
+//! cost, and how soon packets follow them; how soon an operator's changes are live; and
+//! what tables of slots do when members change.
 //!
 //! `docs/performance.md` says how and what came out. Nothing here judges a
 //! figure: a machine that is busy must not make anything fail.
@@ -12,6 +12,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 mod cases;
+mod changes;
 mod failover;
 mod floor;
 mod frames;
@@ -68,6 +69,8 @@ pub struct Arguments {
 /// What else can be measured.
 #[derive(Subcommand, Debug)]
 enum Other {
+    /// Measure how soon a change that an operator makes is in the maps
+    Changes(changes::Arguments),
     /// Measure what clients lose when the VIP moves, with keepalived beside it
     Failover(failover::Arguments),
     /// Measure what health monitors cost, and how soon packets follow their verdicts
@@ -92,6 +95,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 
 fn carry_out(arguments: &Arguments) -> Result<()> {
     match &arguments.other {
+        Some(Other::Changes(arguments)) => return changes::carry_out(arguments),
         Some(Other::Failover(arguments)) => return failover::carry_out(arguments),
         Some(Other::Health(arguments)) => return health::carry_out(arguments),
         Some(Other::Tables(arguments)) => return tables::carry_out(arguments),
