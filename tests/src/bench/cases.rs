@@ -36,12 +36,12 @@ pub(super) struct Case {
 }
 
 impl Case {
-    /// What is run in a round over packets of this case, the data path among them.
-    /// Every other round has the opposite order where both use packets up, so that
+    /// What is run in a pass over packets of this case, the data path among them.
+    /// Every other pass has the opposite order where both use packets up, so that
     /// neither always comes first.
-    pub(super) fn targets(&self, round: u32) -> Vec<Target> {
+    pub(super) fn targets(&self, turn: u32) -> Vec<Target> {
         let floors = self.floors.iter().map(|floor| Target::Floor(*floor));
-        let both = match (self.setting.uncounted, round % 2) {
+        let both = match (self.setting.uncounted, turn % 2) {
             (false, _) => vec![Target::Krater],
             (true, 0) => vec![Target::Uncounted, Target::Krater],
             (true, _) => vec![Target::Krater, Target::Uncounted],

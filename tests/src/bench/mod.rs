@@ -52,10 +52,10 @@ pub struct Arguments {
     /// A third of the rounds
     #[arg(long)]
     quick: bool,
-    /// Runs of the no-op and the data path, and of what is beside it
+    /// Rounds, in each of which all that is compared is run by turns
     #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// Packets of a run
+    /// Packets of a round
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1000..=1_000_000))]
     packets: u32,
     /// The CPU to measure on; the last one unless given

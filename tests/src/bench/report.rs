@@ -74,7 +74,7 @@ impl Report {
         let meaning = "Nanoseconds a packet, net of the harness.".to_owned();
         let mut paths = Section::new("measured".to_owned(), meaning, PATHS.to_vec()).with_text_columns(2);
         let meaning =
-            "The data path with its counters and without, in the same rounds, in turns; aim: ≤ 15 ns.".to_owned();
+            "The data path with its counters and without, in the same passes, in turns; aim: ≤ 15 ns.".to_owned();
         let mut counters = Section::new("counters".to_owned(), meaning, COUNTERS.to_vec()).with_text_columns(2);
         for (case, figure) in &self.figures {
             match counters_row(case, figure) {
