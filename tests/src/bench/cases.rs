@@ -36,6 +36,11 @@ pub(super) struct Case {
 }
 
 impl Case {
+    /// Whether anything is measured beside the data path.
+    pub(super) fn is_compared(&self) -> bool {
+        self.setting.uncounted || !self.floors.is_empty()
+    }
+
     /// What is run in a pass over packets of this case, the data path among them.
     /// Every other pass has the opposite order where both use packets up, so that
     /// neither always comes first.
@@ -284,6 +289,7 @@ mod tests {
             assert_eq!(cases.iter().filter(|case| case.name == name).count(), 1, "{name}");
         }
         let Some(case) = cases.iter().find(|case| case.setting.uncounted) else { unreachable!() };
+        assert!(case.is_compared());
         assert_eq!(case.targets(0), [Target::Uncounted, Target::Krater]);
         assert_eq!(case.targets(1), [Target::Krater, Target::Uncounted]);
     }

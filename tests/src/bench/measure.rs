@@ -17,8 +17,9 @@ const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 
-/// Parts of a round, in each of which everything is run once. The machine changes its
-/// pace within a second: what is compared must lie closer together than that.
+/// Parts of a round, in each of which everything is run once, where something is measured
+/// beside the data path. The machine changes its pace within a second: what is compared
+/// must lie closer together than that.
 const PASSES: u32 = 5;
 
 /// How much is measured.
@@ -111,6 +112,7 @@ pub(super) fn measure(harness: &mut Harness, scene: &Scene, case: &Case, effort:
     let template = frames::Template::new(case.setting.protocols, case.kind)?;
     let mut stream = Stream::new(template, case.order, case.flows).after(case.setting.flood());
     let mut rounds = Rounds::default();
+    let passes = if case.is_compared() { PASSES } else { 1 };
     if case.floors.contains(&Floor::Lru) && case.order == Order::Random {
         // Its flows have to be there, as they are in a balancer that has run for a while.
         let mut all = Stream::new(stream.template().clone(), Order::Sequence, case.flows);
@@ -120,9 +122,9 @@ pub(super) fn measure(harness: &mut Harness, scene: &Scene, case: &Case, effort:
         if case.setting.table == Table::Answered {
             scene.answer_flows(harness, &stream, effort.packets)?;
         }
-        for pass in 0..PASSES {
-            let turn = round * PASSES + pass;
-            let taken = one_pass(harness, scene, case, turn, &mut stream, effort.packets / PASSES)
+        for pass in 0..passes {
+            let turn = round * passes + pass;
+            let taken = one_pass(harness, scene, case, turn, &mut stream, effort.packets / passes)
                 .with_context(|| format!("round {round} did not do what {} is about", case.name))?;
             // The first round is for the caches.
             if round > 0 {
