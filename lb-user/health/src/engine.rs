@@ -36,11 +36,11 @@ pub const MAX_IN_FLIGHT: usize = 16_384;
 
 /// The longest time that probes wait for others that are due soon, so that they begin
 /// together: waking up costs as much as several probes, so ten thousand members that are
-/// asked every second are asked a hundred at a time.
-const GATHER: Duration = Duration::from_millis(10);
+/// asked every second are asked a hundred and sixty at a time.
+const GATHER: Duration = Duration::from_millis(16);
 
 /// That part of the shortest delay is waited for at the longest.
-const GATHER_PART: u32 = 100;
+const GATHER_PART: u32 = 60;
 
 /// The shortest time from one turn to the next, where probes are gathered for no longer
 /// than that.
@@ -48,7 +48,7 @@ const GRAIN: Duration = Duration::from_millis(1);
 
 /// As many times as long probes are gathered as answers are at most: those to one batch
 /// come together, and what they decide is not to wait for long.
-const GATHER_GRAINS: u32 = 4;
+const GATHER_GRAINS: u32 = 6;
 
 /// A member, as whoever sets the targets numbers it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -296,6 +296,10 @@ impl<'a> Flows<'a> {
         let mut errands: Vec<Errand> = Vec::new();
         for (number, entry) in (0..).zip(backs.values()) {
             let ctl = flow::ctl(entry.ctl());
+            // Most are.
+            if ctl == Ctl::FREE {
+                continue;
+            }
             if is_abandoned(&moment, ctl) && compare_and_swap(entry.ctl(), ctl.0, Ctl::FREE.0) {
                 freed += 1;
             }
@@ -334,7 +338,7 @@ impl<'a> Flows<'a> {
         let tables = self.tables::<F>(lines, &nothing);
         let Some(moment) = Moment::read(&tables) else { return 0 };
         let claims = lines.values().iter().flat_map(F::ways).map(|way| (way.ctl(), flow::ctl(way.ctl())));
-        let abandoned = claims.filter(|(_, ctl)| is_abandoned(&moment, *ctl));
+        let abandoned = claims.filter(|(_, ctl)| *ctl != Ctl::FREE && is_abandoned(&moment, *ctl));
         abandoned.filter(|(word, ctl)| compare_and_swap(word, ctl.0, Ctl::FREE.0)).count() as u64
     }
 

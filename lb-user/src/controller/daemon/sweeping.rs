@@ -25,6 +25,9 @@ use crate::{
 /// wrapping.
 const SWEEP: Duration = Duration::from_millis(350);
 
+/// How much nicer than the rest of lbd the thread is: as nice as can be.
+const GENTLE: i32 = 19;
+
 /// Sweeps until it is dropped.
 #[derive(Debug)]
 pub(super) struct Sweeping {
@@ -46,6 +49,7 @@ impl Sweeping {
         // One that was not taken yet says what the next one will.
         let (finds, found) = async_channel(1);
         let thread = Builder::new().name("sweep".to_owned()).spawn(move || {
+            give_way();
             while told.recv_timeout(SWEEP) == Err(RecvTimeoutError::Timeout) {
                 if !sweep(&mut sweeper, &finds) {
                     return;
@@ -64,6 +68,15 @@ impl Sweeping {
         let found = self.found.recv().await;
         self.ended = found.is_none();
         found
+    }
+}
+
+/// Has this thread wait for every other one: where there is one CPU for all of lbd, a
+/// verdict would wait for its turn else, which is some milliseconds.
+fn give_way() {
+    // Of a thread, on Linux: nice(2).
+    if let Err(error) = rustix::process::nice(GENTLE) {
+        tracing::debug!(%error, "have the thread that looks for idle flows give way");
     }
 }
 

@@ -152,6 +152,10 @@ impl Flows<'_> {
         };
         let mut placed = BTreeSet::new();
         self.for_each_way(|way, word| {
+            // Most are.
+            if word == PlacementWord::FREE {
+                return;
+            }
             let goes = if word.is_live() { is_idle(word) } else { is_abandoned(now, limits, word) };
             if goes && Self::free_placement(way, word) || !word.is_live() {
                 return;
