@@ -4,7 +4,7 @@
 //! One profile, `dev`, serves `run`, `test`, `bench` and `rig`, so that every
 //! dependency is compiled once. What is measured and what forwards packets is
 //! the BPF object, and that is always built with the profile `bpf`. Only
-//! `build --release`, `bench health` and `bench tables` build for release.
+//! `build --release`, `bench health`, `bench tables` and `bench changes` build for release.
 //!
 //! Invariant others rely on: cargo gives a dependency the union of the
 //! features that the selected packages ask for, and another union is another
@@ -25,6 +25,8 @@ use crate::{
 const BPF_TARGET: &str = "bpfel-unknown-none";
 const BPF_PROFILE: &str = "bpf";
 const BPF_PACKAGE: &str = "lb-ebpf";
+/// The one that forwards.
+const BPF_PROGRAM: &str = "krater";
 
 /// The instruction set of the objects: v3 brought 32-bit registers and atomic
 /// operations that return a value, which the flow table needs. rustc passes it
@@ -38,6 +40,27 @@ const BPF_FEATURES: &str = "+allows-misaligned-mem-access";
 
 /// Builds every BPF program of the workspace.
 pub(crate) fn ebpf(workspace: &Workspace, tools: &Tools) -> Result<()> {
+    bpf_build(workspace, tools)
+        .args(["--features", "kernel", "--bins"])
+        .arg("--target-dir")
+        .arg(workspace.bpf_target())
+        .run("building the BPF objects")?;
+    list_objects(workspace)
+}
+
+/// Builds the program that forwards once more, without its counters: what the bench
+/// compares it with. It has a directory of its own, so that nobody can take it for the
+/// one that counts.
+pub(crate) fn uncounted(workspace: &Workspace, tools: &Tools) -> Result<()> {
+    bpf_build(workspace, tools)
+        .args(["--features", "kernel,uncounted", "--bin", BPF_PROGRAM])
+        .arg("--target-dir")
+        .arg(workspace.uncounted_bpf_target())
+        .run("building the BPF object without counters")
+}
+
+/// The BPF compiler, told everything but what to build and where to.
+fn bpf_build(workspace: &Workspace, tools: &Tools) -> Cmd {
     let compiler = &tools.compiler;
     let build_std: &[&str] = if compiler.build_std { &["-Z", "build-std=core"] } else { &[] };
     Cmd::foreign(&compiler.cargo)
@@ -46,15 +69,10 @@ pub(crate) fn ebpf(workspace: &Workspace, tools: &Tools) -> Result<()> {
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&tools.linker))
         .arg("build")
         .args(build_std)
-        .args(["--package", BPF_PACKAGE, "--features", "kernel", "--bins"])
-        .args(["--profile", BPF_PROFILE, "--target", BPF_TARGET])
-        .arg("--target-dir")
-        .arg(workspace.bpf_target())
+        .args(["--package", BPF_PACKAGE, "--profile", BPF_PROFILE, "--target", BPF_TARGET])
         .args(locked())
         .dir(&workspace.root)
         .remedy("see the compiler's message above")
-        .run("building the BPF objects")?;
-    list_objects(workspace)
 }
 
 /// Builds the BPF objects, then everything for the host that embeds them.

@@ -84,6 +84,11 @@ impl Workspace {
         self.root.join("target/bpf")
     }
 
+    /// Where the BPF program is built that counts nothing.
+    pub(crate) fn uncounted_bpf_target(&self) -> PathBuf {
+        self.root.join("target/bpf-uncounted")
+    }
+
     /// A program of ours built for ordinary work.
     pub(crate) fn dev_program(&self, name: &str) -> PathBuf {
         self.host_target.join("debug").join(name)

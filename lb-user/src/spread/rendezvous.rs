@@ -81,6 +81,12 @@ impl Walk {
         Self { position: hash::scale(offset, slots), skip: hash::scale(skip, slots - 1) + 1 }
     }
 
+    /// The slot at a place of the walk, from here.
+    fn ahead(&self, place: u32, slots: u32) -> u32 {
+        let ahead = u64::from(place) * u64::from(self.skip) + u64::from(self.position);
+        (ahead % u64::from(slots)) as u32
+    }
+
     fn step(&mut self, slots: u32) -> u32 {
         let slot = self.position;
         self.position += self.skip;

@@ -3,8 +3,9 @@
 use lb_common::{pool::ForwardMode, protocol::Transport};
 
 use super::{
+    floor::Floor,
     frames::{Kind, Protocols},
-    harness::Order,
+    harness::{Order, Target},
 };
 
 /// The table that a node with default limits has.
@@ -29,6 +30,29 @@ pub(super) struct Case {
     pub(super) order: Order,
     /// Of how many flows.
     pub(super) flows: u32,
+    /// What is measured in the same rounds. The first of the bare balancers does what
+    /// the data path has to do, with as little as it can be done with.
+    pub(super) floors: &'static [Floor],
+}
+
+impl Case {
+    /// Whether anything is measured beside the data path.
+    pub(super) fn is_compared(&self) -> bool {
+        self.setting.uncounted || !self.floors.is_empty()
+    }
+
+    /// What is run in a pass over packets of this case, the data path among them.
+    /// Every other pass has the opposite order where both use packets up, so that
+    /// neither always comes first.
+    pub(super) fn targets(&self, turn: u32) -> Vec<Target> {
+        let floors = self.floors.iter().map(|floor| Target::Floor(*floor));
+        let both = match (self.setting.uncounted, turn % 2) {
+            (false, _) => vec![Target::Krater],
+            (true, 0) => vec![Target::Uncounted, Target::Krater],
+            (true, _) => vec![Target::Krater, Target::Uncounted],
+        };
+        floors.chain(both).collect()
+    }
 }
 
 /// What has to be there before measuring. Cases with the same setting share it.
@@ -45,6 +69,8 @@ pub(super) struct Setting {
     pub(super) mode: ForwardMode,
     /// Whether they have addresses of IPv6.
     pub(super) ipv6_members: bool,
+    /// Whether the same without counters is measured beside it.
+    pub(super) uncounted: bool,
 }
 
 impl Setting {
@@ -81,7 +107,31 @@ pub(super) enum Table {
 
 /// Everything that is measured, in the order of the table.
 pub(super) fn all() -> Vec<Case> {
-    [false, true].into_iter().flat_map(of_family).collect()
+    let paths: Vec<Case> = [false, true].into_iter().flat_map(of_family).collect();
+    let counters: Vec<Case> = paths.iter().filter_map(without_counters).collect();
+    paths.into_iter().chain(counters).collect()
+}
+
+/// The cases whose counters' cost is measured: one of each way a packet is counted.
+const COUNTED: [&str; 8] = [
+    "v4-tcp-hit-1",
+    "v4-tcp-reply-1",
+    "v4-no-listener",
+    "v4-tcp-hit-10k",
+    "v4-dsr-1",
+    "v4-dsr-1m",
+    "v4-ipip-1",
+    "v4-ipip-1m",
+];
+
+/// The same case beside the data path that counts nothing.
+fn without_counters(case: &Case) -> Option<Case> {
+    COUNTED.contains(&case.name.as_str()).then(|| Case {
+        name: format!("counters-{}", case.name),
+        setting: Setting { uncounted: true, ..case.setting },
+        floors: &[],
+        ..case.clone()
+    })
 }
 
 fn of_family(ipv6: bool) -> Vec<Case> {
@@ -101,10 +151,12 @@ fn of_family(ipv6: bool) -> Vec<Case> {
                 noting: false,
                 mode: ForwardMode::Nat,
                 ipv6_members: ipv6,
+                uncounted: false,
             },
             kind,
             order,
             flows,
+            floors: &[],
         }
     };
     use Kind::{ClosedPort, Opening, Reply, Request, Stranger};
@@ -123,13 +175,16 @@ fn of_family(ipv6: bool) -> Vec<Case> {
             case(Tcp, Empty, &name("1m"), Request, Random, MILLION, "client to member, a million flows at random"),
             case(Tcp, Empty, &name("flood"), Opening, Sequence, NEVER_REPEATING, "every packet a new flow"),
         ]
-        .map(|case| by(mode, ipv6_members, case))
+        .map(|case| Case { floors: floors(mode, ipv6, ipv6_members), ..by(mode, ipv6_members, case) })
     };
     let noted = |case: Case| Case { setting: Setting { noting: true, ..case.setting }, ..case };
     let mut cases = vec![
         case(Tcp, Confirmed(1), "tcp-hit-1", Request, Sequence, 1, "client to member, one flow"),
         case(Tcp, Confirmed(1), "tcp-reply-1", Reply, Listed, 1, "member to client, one flow"),
-        case(Tcp, Confirmed(1), "not-ours", Stranger, Sequence, 1, "to no VIP: passed"),
+        Case {
+            floors: &[Floor::Ipip],
+            ..case(Tcp, Confirmed(1), "not-ours", Stranger, Sequence, 1, "to no VIP: passed")
+        },
         case(Tcp, Confirmed(1), "no-listener", ClosedPort, Sequence, 1, "to a closed port of a VIP: dropped"),
         case(Udp, Confirmed(1), "udp-hit-1", Request, Sequence, 1, "client to member, one flow"),
         case(Udp, Confirmed(1), "udp-reply-1", Reply, Listed, 1, "member to client, one flow"),
@@ -197,9 +252,47 @@ fn of_family(ipv6: bool) -> Vec<Case> {
     cases
 }
 
+/// What is measured beside packets to members that are reached directly.
+fn floors(mode: ForwardMode, ipv6: bool, ipv6_members: bool) -> &'static [Floor] {
+    match mode {
+        ForwardMode::Dsr => &[Floor::Dsr],
+        ForwardMode::Ipip if ipv6 != ipv6_members => &[],
+        // Its flows have keys that are too short for IPv6.
+        ForwardMode::Ipip if ipv6 => &[Floor::Ipip, Floor::Constant],
+        ForwardMode::Ipip => &[Floor::Ipip, Floor::Constant, Floor::Lru],
+        _ => &[],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_floor_of_a_case_does_what_its_mode_does() {
+        for case in all().iter().filter(|case| !case.floors.is_empty()) {
+            let expected = match (case.kind, case.setting.mode) {
+                (Kind::Stranger, _) | (_, ForwardMode::Ipip) => Floor::Ipip,
+                _ => Floor::Dsr,
+            };
+            assert_eq!(case.floors[0], expected, "{}", case.name);
+        }
+        let with = all().iter().filter(|case| !case.floors.is_empty()).count();
+        assert_eq!(with, 2 * (1 + 3 + 3), "not-ours, dsr and ipip of both families");
+    }
+
+    #[test]
+    fn every_case_of_counters_is_there_and_takes_turns_with_its_rival() {
+        let cases = all();
+        for name in COUNTED {
+            let name = format!("counters-{name}");
+            assert_eq!(cases.iter().filter(|case| case.name == name).count(), 1, "{name}");
+        }
+        let Some(case) = cases.iter().find(|case| case.setting.uncounted) else { unreachable!() };
+        assert!(case.is_compared());
+        assert_eq!(case.targets(0), [Target::Uncounted, Target::Krater]);
+        assert_eq!(case.targets(1), [Target::Krater, Target::Uncounted]);
+    }
 
     #[test]
     fn names_are_unique_and_cases_of_one_setting_are_neighbours() {

@@ -14,7 +14,11 @@ use aya::{
 };
 use lb_common::protocol::Transport;
 
-use super::frames::{CLIENTS, Template, WORDS};
+use super::{
+    floor::{Floor, Floors},
+    frames::{CLIENTS, Template, WORDS},
+    uncounted::Uncounted,
+};
 
 /// Words of a `Run`.
 const RUN_WORDS: usize = 7 + WORDS + 3;
@@ -68,6 +72,11 @@ impl Stream {
         Self { template, order, flows, next: 0, random: 0x9e37_79b9_7f4a_7c15 }
     }
 
+    /// What they are made of.
+    pub(super) const fn template(&self) -> &Template {
+        &self.template
+    }
+
     /// Packets of the same flows from here on, made of another template.
     pub(super) fn like(&self, template: Template) -> Self {
         Self { template, ..self.clone() }
@@ -106,8 +115,20 @@ pub(super) enum Target {
     NoOp,
     /// Nothing but to make the frame longer.
     Grow,
+    /// A bare balancer.
+    Floor(Floor),
+    /// The data path without counters.
+    Uncounted,
     /// The data path.
     Krater,
+}
+
+impl Target {
+    /// Whether a run uses packets up. Those that share tables must not meet the same
+    /// packets, for the first would warm the lines of the second.
+    fn uses_up(self) -> bool {
+        matches!(self, Self::Krater | Self::Uncounted)
+    }
 }
 
 /// How a run went.
@@ -131,7 +152,9 @@ pub(super) struct Harness {
     loaded: Option<Target>,
     no_op: ProgramFd,
     grow: ProgramFd,
+    floors: Floors,
     krater: Option<ProgramFd>,
+    uncounted: Option<Uncounted>,
 }
 
 impl Harness {
@@ -153,14 +176,23 @@ impl Harness {
         let target = ProgramArray::try_from(map("TARGET")?)?;
         let no_op = program(&object, NO_OP)?.info()?.fd()?;
         let grow = program(&object, GROW)?.info()?.fd()?;
-        Ok(Self { object, run, list, listed: 0, target, loaded: None, no_op, grow, krater: None })
+        let floors = Floors::load()?;
+        let (loaded, krater, uncounted) = (None, None, None);
+        Ok(Self { object, run, list, listed: 0, target, loaded, no_op, grow, floors, krater, uncounted })
     }
 
-    /// Puts the data path that is pinned there under test.
-    pub(super) fn aim_at(&mut self, pin_path: &Path) -> Result<()> {
+    /// What the bare balancers have counted: packets of VIPs, and of members.
+    pub(super) fn floors_counted(&self) -> Result<[u64; 2]> {
+        self.floors.counted()
+    }
+
+    /// Puts the data path that is pinned there under test, and if it is wanted the
+    /// one without counters beside it.
+    pub(super) fn aim_at(&mut self, pin_path: &Path, uncounted: bool) -> Result<()> {
         let pin = pin_path.join("program");
         let info = ProgramInfo::from_pin(&pin).with_context(|| format!("open program {}", pin.display()))?;
         self.krater = Some(info.fd()?);
+        self.uncounted = if uncounted { Some(Uncounted::load(pin_path)?) } else { None };
         self.loaded = None;
         Ok(())
     }
@@ -168,6 +200,7 @@ impl Harness {
     /// Takes the data path away again, so that it can be unloaded.
     pub(super) fn let_go(&mut self) -> Result<()> {
         self.krater = None;
+        self.uncounted = None;
         self.loaded = None;
         self.target.clear_index(&0).context("empty TARGET")
     }
@@ -183,7 +216,8 @@ impl Harness {
     }
 
     /// Runs a program over packets. A run of the data path uses them up, one of
-    /// the no-op meets the very packets that the data path will meet next.
+    /// the no-op or of a bare balancer meets the very packets that the data path will
+    /// meet next.
     pub(super) fn run(&mut self, target: Target, stream: &mut Stream, packets: u32) -> Result<Ran> {
         self.put(target)?;
         self.run.set(0, stream.words(self.listed), 0).context("write RUN")?;
@@ -200,7 +234,7 @@ impl Harness {
         if result.return_value == ABORTED || words[6] != u64::from(packets) {
             bail!("the harness made {} of {packets} packets and ended with action {}", words[6], result.return_value);
         }
-        if target == Target::Krater {
+        if target.uses_up() {
             (stream.next, stream.random) = (words[3], words[4]);
         }
         Ok(Ran { nanos: result.duration.as_nanos() as f64, action: result.return_value, frame })
@@ -213,6 +247,8 @@ impl Harness {
         let program = match target {
             Target::NoOp => &self.no_op,
             Target::Grow => &self.grow,
+            Target::Floor(floor) => self.floors.program(floor).context("no such bare balancer is loaded")?,
+            Target::Uncounted => self.uncounted.as_ref().context("no data path without counters is loaded")?.program(),
             Target::Krater => self.krater.as_ref().context("no data path is under test")?,
         };
         self.target.set(0, program, 0).context("put a program into TARGET")?;

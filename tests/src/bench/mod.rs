@@ -1,7 +1,7 @@
 //! Measures what a packet costs in the data path, in nanoseconds on one CPU; what a
 //! failover costs clients, in milliseconds and lost probes; and what health monitors
-//! cost, and how soon packets follow them; and what tables of slots do when members
-//! change.
+//! cost, and how soon packets follow them; how soon an operator's changes are live; and
+//! what tables of slots do when members change.
 //!
 //! `docs/performance.md` says how and what came out. Nothing here judges a
 //! figure: a machine that is busy must not make anything fail.
@@ -12,7 +12,9 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 mod cases;
+mod changes;
 mod failover;
+mod floor;
 mod frames;
 mod harness;
 mod health;
@@ -23,6 +25,7 @@ mod report;
 mod scene;
 mod section;
 mod tables;
+mod uncounted;
 mod verdicts;
 
 use cases::{Case, Setting, Table};
@@ -49,10 +52,10 @@ pub struct Arguments {
     /// A third of the rounds
     #[arg(long)]
     quick: bool,
-    /// Pairs of runs of the no-op and the data path
+    /// Rounds, in each of which all that is compared is run by turns
     #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// Packets of a run
+    /// Packets of a round
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1000..=1_000_000))]
     packets: u32,
     /// The CPU to measure on; the last one unless given
@@ -66,6 +69,8 @@ pub struct Arguments {
 /// What else can be measured.
 #[derive(Subcommand, Debug)]
 enum Other {
+    /// Measure how soon a change that an operator makes is in the maps
+    Changes(changes::Arguments),
     /// Measure what clients lose when the VIP moves, with keepalived beside it
     Failover(failover::Arguments),
     /// Measure what health monitors cost, and how soon packets follow their verdicts
@@ -90,6 +95,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 
 fn carry_out(arguments: &Arguments) -> Result<()> {
     match &arguments.other {
+        Some(Other::Changes(arguments)) => return changes::carry_out(arguments),
         Some(Other::Failover(arguments)) => return failover::carry_out(arguments),
         Some(Other::Health(arguments)) => return health::carry_out(arguments),
         Some(Other::Tables(arguments)) => return tables::carry_out(arguments),
@@ -101,7 +107,7 @@ fn carry_out(arguments: &Arguments) -> Result<()> {
     ensure!(!cases.is_empty(), "no case has such a name; `--list` names them all");
     if arguments.list {
         for case in &cases {
-            println!("{:<16} {}", case.name, case.meaning);
+            println!("{:<26} {}", case.name, case.meaning);
         }
         return Ok(());
     }
@@ -115,7 +121,9 @@ fn carry_out(arguments: &Arguments) -> Result<()> {
     let report = Report { machine, cpu, effort, figures };
     report.print();
     if arguments.write {
-        println!("wrote {}", report.write()?.display());
+        for path in report.write()? {
+            println!("wrote {}", path.display());
+        }
     }
     Ok(())
 }
@@ -141,7 +149,7 @@ fn set(harness: &mut Harness, setting: &Setting) -> Result<Scene> {
     let Setting { max_flows, table, protocols, .. } = *setting;
     eprintln!("loading a data path for {max_flows} flows");
     let scene = Scene::new(setting)?;
-    harness.aim_at(scene.pin_path())?;
+    harness.aim_at(scene.pin_path(), setting.uncounted)?;
     match table {
         Table::Empty | Table::Answered => {}
         Table::Confirmed(flows) => {

@@ -29,7 +29,7 @@ use super::{
 /// Members of the pool.
 pub(super) const MEMBERS: u16 = 100;
 /// Slots of the pool's table: the smallest prime above a hundred times as many.
-const SLOTS: usize = 10_007;
+pub(super) const SLOTS: usize = 10_007;
 
 const BPFFS: &str = "/sys/fs/bpf";
 const PIN_PREFIX: &str = "krater-bench-";
@@ -58,6 +58,21 @@ pub(super) struct Counts {
     pub(super) drops: u64,
     /// Of [`DropReason::NoListener`].
     pub(super) no_listener: u64,
+}
+
+impl Counts {
+    pub(super) const NONE: Self = Self { packets_in: 0, packets_out: 0, flows_new: 0, drops: 0, no_listener: 0 };
+
+    /// What has been counted since.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        Self {
+            packets_in: self.packets_in - before.packets_in,
+            packets_out: self.packets_out - before.packets_out,
+            flows_new: self.flows_new - before.flows_new,
+            drops: self.drops - before.drops,
+            no_listener: self.no_listener - before.no_listener,
+        }
+    }
 }
 
 impl Scene {

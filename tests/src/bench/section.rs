@@ -37,6 +37,11 @@ impl Section {
         self.rows.push(row);
     }
 
+    /// Whether it has no row.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Adds a sentence below.
     pub(super) fn note(&mut self, note: String) {
         self.notes.push(note);

@@ -140,7 +140,8 @@ fn event(member: &MemberKey, verdict: Verdict) -> HealthEvent {
     }
 }
 
-fn options() -> KernelOptions {
+/// What a data path is loaded with; the pins are still to be said.
+pub(super) fn options() -> KernelOptions {
     KernelOptions {
         pin_path: "unused".into(),
         max_flows: 1024,

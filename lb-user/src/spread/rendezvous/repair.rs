@@ -16,6 +16,9 @@ use super::{Fill, Party, Walk, lift, lot_of, moment_of, reach, scale_of};
 /// No party.
 const NOBODY: u16 = u16::MAX;
 
+/// No place.
+const NOWHERE: u32 = u32::MAX;
+
 /// When more of the members than one in so many are others, a new fill is less work.
 const FEW: usize = 8;
 
@@ -81,7 +84,10 @@ struct Work {
     free: Vec<u32>,
     /// Parties that may get a slot which they could not have before.
     eager: Vec<u16>,
-    is_eager: Vec<bool>,
+    /// For each party from which place of its walk on such slots are looked for;
+    /// [`NOWHERE`] for those that are not eager. At all places before, a slot is the
+    /// party's, or would rather keep whom it has.
+    from: Vec<u32>,
     /// For each party the place in its walk of its last slot, where it is known.
     last: Vec<Option<u32>>,
     /// For each party how many places of its walk come before `until` is over.
@@ -125,8 +131,8 @@ impl Matching {
             self.give_away(slot, &mut work);
         }
         while let Some(party) = work.eager.pop() {
-            work.is_eager[usize::from(party)] = false;
-            self.claim(party, &mut work);
+            let from = std::mem::replace(&mut work.from[usize::from(party)], NOWHERE);
+            self.claim(party, from, &mut work);
             while let Some(slot) = work.free.pop() {
                 self.give_away(slot, &mut work);
             }
@@ -152,7 +158,7 @@ impl Matching {
         let mut work = Work {
             free: Vec::new(),
             eager: Vec::new(),
-            is_eager: vec![false; count],
+            from: vec![NOWHERE; count],
             last: vec![None; count],
             limits: Vec::new(),
             until: 0,
@@ -176,8 +182,14 @@ impl Matching {
             while self.held[usize::from(party)] > most {
                 self.give_up_last(party, &mut work);
             }
-            if most_before.is_none_or(|before| before < most) {
-                work.push_eager(party);
+            match most_before {
+                None => work.push_eager(party, 0),
+                // Whoever had room could have had every slot that would have had him.
+                Some(before) if before < most && self.held[usize::from(party)] == before => {
+                    let from = if before == 0 { 0 } else { self.last_of(party, &mut work).0 + 1 };
+                    work.push_eager(party, from);
+                }
+                Some(_) => {}
             }
         }
         self.look_until(self.latest, &mut work);
@@ -215,9 +227,14 @@ impl Matching {
     fn take(&mut self, party: u16, slot: u32, rank: Rank, work: &mut Work) {
         let owner = std::mem::replace(&mut self.owners[slot as usize], party);
         if owner != NOBODY {
+            // Whoever had room could have had every slot that would have had him. Who had
+            // not looks beyond his last one, which is this one or a later one.
+            if !self.has_room(owner) {
+                let place = self.seats[usize::from(owner)].place_of(slot, self.slots);
+                work.push_eager(owner, place + 1);
+            }
             self.held[usize::from(owner)] -= 1;
             work.last[usize::from(owner)] = None;
-            work.push_eager(owner);
         }
         self.held[usize::from(party)] += 1;
         work.last[usize::from(party)] = None;
@@ -228,8 +245,7 @@ impl Matching {
     fn last_of(&self, party: u16, work: &mut Work) -> (u32, u32) {
         let Seat { mut walk, .. } = self.seats[usize::from(party)];
         if let Some(place) = work.last[usize::from(party)] {
-            let ahead = u64::from(place) * u64::from(walk.skip) + u64::from(walk.position);
-            return (place, (ahead % u64::from(self.slots)) as u32);
+            return (place, walk.ahead(place, self.slots));
         }
         let (mut left, mut last) = (self.held[usize::from(party)], (0, walk.position));
         for place in 0..self.slots {
@@ -291,10 +307,11 @@ impl Matching {
     }
 
     /// Has a party take what it comes to before whoever has it, as far as it has room,
-    /// and beyond that for its last ones.
-    fn claim(&mut self, party: u16, work: &mut Work) {
+    /// and beyond that for its last ones. It looks from a place of its walk on.
+    fn claim(&mut self, party: u16, from: u32, work: &mut Work) {
         let Seat { mut walk, scale, .. } = self.seats[usize::from(party)];
-        for place in 0..self.slots {
+        walk.position = walk.ahead(from, self.slots);
+        for place in from..self.slots {
             let slot = walk.step(self.slots);
             let owner = self.owners[slot as usize];
             if owner == party {
@@ -322,10 +339,12 @@ impl Matching {
 }
 
 impl Work {
-    fn push_eager(&mut self, party: u16) {
-        if !std::mem::replace(&mut self.is_eager[usize::from(party)], true) {
+    fn push_eager(&mut self, party: u16, from: u32) {
+        let place = &mut self.from[usize::from(party)];
+        if *place == NOWHERE {
             self.eager.push(party);
         }
+        *place = from.min(*place);
     }
 }
 
