@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod prog {
+    mod agreement;
     mod both_worlds;
     mod consistency;
     mod differential;

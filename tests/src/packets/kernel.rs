@@ -16,8 +16,8 @@ use lb_common::{
 };
 use lb_ebpf::host::Arrays;
 use lb_user::dataplane::{
-    Dataplane, DataplaneInfo, Describe as _, FlowRecord, InstanceId, ListenerId, MemberId, Observed, Op, Statistics,
-    TrafficCounters,
+    Arriving, Dataplane, DataplaneInfo, Describe as _, FlowRecord, InstanceId, ListenerId, MemberId, Observed, Op,
+    Rehearse as _, Rehearsed, Statistics, TrafficCounters,
     exchange::{FlowExchange, KernelExchange, MemoryExchange, Shared, SharedFlow, SharedPlacement},
     kernel::{KernelDataplane, KernelOptions},
 };
@@ -86,6 +86,33 @@ impl Kernel {
 
     fn events(&self) -> Vec<u64> {
         self.dataplane.events().unwrap()
+    }
+
+    /// Enters the loopback interface as port 0, a veth as port 1, which the calling
+    /// thread's network namespace is given, and networks with tags. Returns the veth's
+    /// index.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn enter_ports(&mut self) -> Result<u32> {
+        command::run("ip", &["link", "add", "kr-back", "type", "veth", "peer", "name", "kr-peer"])?;
+        let back = if_nametoindex("kr-back").context("find kr-back")?;
+        self.dataplane.enter_port(0, INGRESS, false, OWN)?;
+        self.dataplane.enter_port(1, back, false, OWN_BACK)?;
+        for (port, tags) in TRUNK {
+            self.dataplane.enter_trunk_port(port, INGRESS, tags, false, OWN)?;
+        }
+        Ok(back)
+    }
+
+    /// What `lbctl explain` would say of a frame that comes in as [`World::send`] has it
+    /// come: nothing happens to the data path.
+    ///
+    /// # Errors
+    /// When the tables cannot be read.
+    pub fn foretell(&self, frame: &[u8]) -> Result<Rehearsed> {
+        let arriving = Arriving { ifindex: INGRESS, frame: frame.to_vec() };
+        self.dataplane.rehearse(&[arriving])?.pop().context("a frame without an answer")
     }
 }
 
@@ -221,21 +248,14 @@ impl Pair {
         Ok(pair)
     }
 
-    /// Enters the loopback interface as port 0 and a veth as port 1, which the
-    /// calling thread's network namespace is given.
+    /// [`Kernel::enter_ports`] on both sides.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn enter_ports(&mut self) -> Result<()> {
-        command::run("ip", &["link", "add", "kr-back", "type", "veth", "peer", "name", "kr-peer"])?;
-        let back = if_nametoindex("kr-back").context("find kr-back")?;
-        self.kernel.dataplane.enter_port(0, INGRESS, false, OWN)?;
-        self.kernel.dataplane.enter_port(1, back, false, OWN_BACK)?;
+        let back = self.kernel.enter_ports()?;
         self.host.enter_port(0, INGRESS, OWN);
         self.host.enter_port(1, back, OWN_BACK);
-        for (port, tags) in TRUNK {
-            self.kernel.dataplane.enter_trunk_port(port, INGRESS, tags, false, OWN)?;
-        }
         self.host.enter_trunk();
         Ok(())
     }
