@@ -141,6 +141,17 @@ impl Reading {
     }
 }
 
+/// A frame without its VLAN tags.
+fn untagged(frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    for _ in 0..2 {
+        if frame.len() >= 18 && matches!(frame[12..14], [0x81, 0x00] | [0x88, 0xa8]) {
+            frame.drain(12..16);
+        }
+    }
+    frame
+}
+
 /// A flow as its two ends know it.
 type Client = ((IpAddr, u16), ListenerKey);
 /// The member's address and port, the VIP, the SNAT port.
@@ -186,7 +197,12 @@ impl Judge {
     }
 
     fn verdict(&mut self, before: &[u8], outcome: &Outcome, tables: &Observed) -> Result<(), String> {
-        let after = &outcome.frame;
+        // Networks with tags differ in nothing but them. What passes has those it came with.
+        let (before, after) = match outcome.fate {
+            Fate::Pass => (before.to_vec(), outcome.frame.clone()),
+            _ => (untagged(before), untagged(&outcome.frame)),
+        };
+        let (before, after) = (before.as_slice(), &after);
         let counted = |event: Event| outcome.events.iter().any(|(at, _)| *at == event.index() as usize);
         if counted(Event::AnsweredUnreachable) {
             self.tally.answered += 1;
@@ -248,6 +264,8 @@ impl Judge {
         if (sent.source, sent.destination) != (asked.destination, asked.source) {
             return Err("the reset answers the packet".to_owned());
         }
+        // It is the client's last packet all the same.
+        self.came(before, (asked.source, key));
         let (asked, sent) = tcp_of(before).zip(tcp_of(after)).ok_or("only TCP is reset")?;
         if asked.rst || asked.syn && !asked.ack {
             return Err("nothing answers a reset, and a SYN opens a flow".to_owned());
@@ -299,10 +317,15 @@ impl Judge {
         if after[6..12] != OWN.0 && after[6..12] != OWN_BACK.0 {
             return Err("the frame comes from an address of ours".to_owned());
         }
-        let mut way = [0; 12];
-        way.copy_from_slice(&before[..12]);
-        self.ways.insert((asked.source, key), way);
+        self.came(before, (asked.source, key));
         self.at_member(asked.source, key, listener, &sent, tables)
+    }
+
+    /// Remembers by which way a client's packet came.
+    fn came(&mut self, frame: &[u8], client: Client) {
+        if let Some(way) = frame.first_chunk() {
+            self.ways.insert(client, *way);
+        }
     }
 
     fn at_member(
