@@ -1,7 +1,7 @@
 //! Which member a new flow gets, where that is more than the slot of a hash.
 
 use lb_common::{
-    atomic::Ordering::Relaxed,
+    atomic::{Ordering::Relaxed, opaque},
     drop_reason::DropReason,
     hash,
     limits::SLOTS_PER_LINE,
@@ -73,7 +73,9 @@ pub(crate) fn fresh<T: Tables>(tables: &T, pool: &Pool, entry: PoolEntry, hash: 
     let turns = matches!(entry.algorithm(), Algorithm::RoundRobin);
     let mut turn = if turns { pool.turn.fetch_add(1, Relaxed) } else { 0 };
     let mut hash = hash;
-    for _ in 0..TRIES {
+    // Not unrolled: each turn would have its own lookups, and the kernel rewrites the
+    // program once for each of those.
+    for _ in 0..opaque(u64::from(TRIES)) {
         let member = if turns {
             by_turn(tables, entry, turn)
         } else if matches!(entry.algorithm(), Algorithm::LeastConnections) {
