@@ -239,7 +239,8 @@ fn a_verdict_is_two_operations_in_the_order_in_which_no_flow_comes_back() {
         let kept = controller.kept.as_ref().unwrap();
         let said = Said { overrides: &controller.overrides, health: &controller.health, hops: &controller.next_hops };
         let (lb, place) = (&controller.model.load_balancers()[0], &kept.places["web/app"]);
-        let ops = plan_pool(&Lineup::of(lb, &lb.pools[0], &said, &mut KeptTables::default()), place, &kept.observed).unwrap();
+        let ops =
+            plan_pool(&Lineup::of(lb, &lb.pools[0], &said, &mut KeptTables::default()), place, &kept.observed).unwrap();
         assert!(controller.follow());
         let word = |op: &Op| match op {
             Op::PutMember { record, .. } if record.flags & MemberState::UP != 0 => "up",

@@ -20,7 +20,9 @@ use lb_common::member::MemberState;
 
 use crate::{
     causes::chain,
-    compile::{HealthView, InstanceIntent, MemberKey, NextHops, Offers, Overrides, PathFacts, Said, Verdict, compile_with},
+    compile::{
+        HealthView, InstanceIntent, MemberKey, NextHops, Offers, Overrides, PathFacts, Said, Verdict, compile_with,
+    },
     control::{
         answer::{self, HealthKnowledge, Intent, Knowledge},
         events::Event,

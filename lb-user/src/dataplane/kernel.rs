@@ -36,7 +36,7 @@ use super::{
     memory::{configure, flow_sizes},
     pins::{self, PROGRAM_PIN, check_adoptable, check_version, link_pin, linked_interfaces},
     rehearsal::{self, Arriving, Rehearse, Rehearsed},
-    sweeper::{Swept, Sweeper},
+    sweeper::{Sweeper, Swept},
     tables::{TableWriter, changing, is_valid_member, live, observe, snat_ports},
 };
 use crate::causes::chain;

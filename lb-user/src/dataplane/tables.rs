@@ -44,16 +44,19 @@ pub(super) use pools::{changing, held, name_previous};
 const GRACE: Duration = Duration::from_millis(500);
 
 /// How long the answer to "which members do flows name?" serves for releases
-/// that follow one another. It costs a look at every flow, and many members may
-/// be retired at once.
+/// that follow one another, and that to "which do tables name?" for retirements. They
+/// cost a look at every flow, and at every slot, and many members may be retired at once.
 const ANSWER: Duration = Duration::from_millis(50);
 
 /// The writer. It remembers only which slots were left a moment ago and which
-/// members flows named a moment ago; everything else it reads from the tables.
+/// members flows and tables named a moment ago; everything else it reads from the
+/// tables.
 #[derive(Debug, Default)]
 pub struct TableWriter {
     left: Vec<Left>,
     named: Option<(Instant, Vec<bool>)>,
+    /// Members that the pools' present tables name, while one after the other retires.
+    in_tables: Option<(Instant, Vec<bool>)>,
 }
 
 /// Slots that a table has left.
@@ -123,6 +126,9 @@ impl TableWriter {
         if !matches!(op, Op::ReleaseMember { .. }) {
             self.named = None;
         }
+        if !matches!(op, Op::RetireMember { .. }) {
+            self.in_tables = None;
+        }
         match op {
             Op::PutMember { id, record } => put_member(arrays, *id, record),
             Op::PutPool { id, record, table, hold } => {
@@ -166,7 +172,7 @@ impl TableWriter {
                 if !state.has(MemberState::VALID) {
                     return Err(refused("retire member", format!("member {} is not there", id.0)));
                 }
-                if pools::is_named(arrays, *id) {
+                if self.is_in_tables(arrays, *id) {
                     return Err(refused("retire member", format!("a table names member {}", id.0)));
                 }
                 let flags = state.flags() & !MemberState::UP | MemberState::RETIRED;
@@ -212,6 +218,13 @@ impl TableWriter {
             self.settle_pool(arrays, id)?;
         }
         Ok(())
+    }
+
+    /// Whether a pool's present table names a member.
+    fn is_in_tables(&mut self, arrays: &impl Arrays, id: MemberId) -> bool {
+        self.in_tables.take_if(|(since, _)| since.elapsed() > ANSWER);
+        let (_, named) = self.in_tables.get_or_insert_with(|| (Instant::now(), pools::named(arrays)));
+        named.get(usize::from(id.0)).copied().unwrap_or(true)
     }
 
     /// Whether a flow names a retired member.

@@ -74,8 +74,7 @@ impl TableWriter {
         }
         let before = pool.entry();
         let flags = record.flags & !PoolEntry::CHANGING;
-        let as_before =
-            before.is_valid() && same_pool && before.length() == length && is_table(arrays, before, table);
+        let as_before = before.is_valid() && same_pool && before.length() == length && is_table(arrays, before, table);
         let first = match length {
             0 => 0,
             _ if as_before => before.first(),
@@ -220,10 +219,17 @@ fn range_of(pool: PoolEntry) -> Range<u32> {
     pool.first()..pool.first() + pool.length().next_multiple_of(SLOTS_PER_LINE)
 }
 
-/// Whether a table names a member.
-pub(super) fn is_named(arrays: &impl Arrays, id: MemberId) -> bool {
-    let now = arrays.pools().iter().map(Pool::entry).filter(|table| table.is_valid() && table.length() > 0);
-    now.into_iter().any(|table| table_of(arrays, table).contains(&id))
+/// Which members the pools' present tables name, by id.
+pub(super) fn named(arrays: &impl Arrays) -> Vec<bool> {
+    let mut named = vec![false; arrays.members().len()];
+    for table in arrays.pools().iter().map(Pool::entry).filter(|table| table.is_valid() && table.length() > 0) {
+        for member in table_of(arrays, table) {
+            if let Some(named) = named.get_mut(usize::from(member.0)) {
+                *named = true;
+            }
+        }
+    }
+    named
 }
 
 /// Marks the members that tables of unfinished changes name.

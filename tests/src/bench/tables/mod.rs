@@ -244,9 +244,8 @@ fn kept(rounds: u32) -> Result<String> {
     let mut less = whole.clone();
     less.remove(500);
     let tables = RefCell::new(KeptTables::default());
-    let make = |pool: &[Candidate]| {
-        tables.borrow_mut().for_algorithm("lb/pool", Algorithm::SourceIpPort, pool, whole.len())
-    };
+    let make =
+        |pool: &[Candidate]| tables.borrow_mut().for_algorithm("lb/pool", Algorithm::SourceIpPort, pool, whole.len());
     black_box(make(&whole));
     let both = millis(rounds, || (make(&less), make(&whole)))?;
     Ok(format!("Kept and changed, the table of 1000 members takes {:.2} ms when one fails or comes back.", both / 2.0))
