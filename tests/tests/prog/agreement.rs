@@ -59,7 +59,7 @@ fn wish(number: usize) -> (ForwardMode, Algorithm, u64) {
     let (mode, algorithm) = (MODES[number % 5], ALGORITHMS[number / 5 % 4]);
     let told = matches!(algorithm, Algorithm::SourceIpPort | Algorithm::SourceIp);
     let mut flags = 0;
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         flags |= PoolEntry::PERSISTENT;
     }
     if !matches!(mode, ForwardMode::Nat) && !told {
