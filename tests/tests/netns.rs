@@ -10,6 +10,7 @@ mod netns {
     pub(crate) mod scene;
 
     mod changes;
+    mod choices;
     mod daemon;
     mod explain;
     mod forwarding;

@@ -146,6 +146,11 @@ their next packet on: `transition_hold` says how long that packet may take to co
 pair (`[sync]`). One that starts after a change knows of the flows that were heard from since, and not by which table the
 others were placed: let `transition_hold` pass before you move VIPs to it.
 
+A change of `forward_mode` leaves each flow in the mode that it began in, so members go on needing what that mode needs until
+their old flows are over. Nothing does for both `nat` and a mode in which members hold the VIP: packets of `nat` come from the
+VIP, and a member does not take from outside what comes from an address of its own. Give such a pool new members, or other
+addresses of the same ones that only they answer to, and drain the old.
+
 ";
 
 const SECRETS: &str = "\

@@ -221,6 +221,9 @@ pub struct Listener {
     /// How many flows it may have; any number if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_limit: Option<u32>,
+    /// How many flows a client may open a second; any number if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_flows_per_source: Option<u32>,
 }
 
 /// `[[loadbalancer.pool]]`.
@@ -248,6 +251,9 @@ pub struct Pool {
     pub member: Vec<Member>,
     /// Its health monitor.
     pub healthmonitor: Option<HealthMonitor>,
+    /// `[loadbalancer.pool.session_persistence]`, by field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_persistence: Option<toml::Table>,
 }
 
 /// `[[loadbalancer.pool.member]]`.
@@ -271,6 +277,9 @@ pub struct Member {
     /// The port it is probed at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monitor_port: Option<u16>,
+    /// How many flows it may have; any number if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_limit: Option<u32>,
 }
 
 /// `[loadbalancer.pool.healthmonitor]`. What is absent is as lbd thinks best.
@@ -435,6 +444,7 @@ impl Listener {
             default_pool: pool.to_owned(),
             allowed_cidrs: Vec::new(),
             connection_limit: None,
+            new_flows_per_source: None,
         }
     }
 }
@@ -476,6 +486,7 @@ impl Member {
             admin_state_up: true,
             monitor_address: None,
             monitor_port: None,
+            connection_limit: None,
         }
     }
 }
@@ -494,6 +505,7 @@ impl Pool {
             panic_threshold: None,
             member,
             healthmonitor,
+            session_persistence: None,
         }
     }
 

@@ -9,12 +9,12 @@ use krater_tests::rig::{Family, addresses::HTTP_PORT, binaries, http, load::Kind
 use super::scene::{LONG, Scene, one_armed, play, play_on, weights};
 
 /// The listener in front of members that have the same port.
-fn direct(family: Family) -> SocketAddr {
+pub(super) fn direct(family: Family) -> SocketAddr {
     SocketAddr::new(family.vip(), HTTP_PORT)
 }
 
 /// Has the web pools forward by a mode, and their listeners at the members' port.
-fn by(file: &mut PoolFile, mode: &str) {
+pub(super) fn by(file: &mut PoolFile, mode: &str) {
     for balancer in &mut file.loadbalancer {
         balancer.listener[0].protocol_port = HTTP_PORT;
         balancer.pool[0].forward_mode = Some(mode.to_owned());
@@ -23,7 +23,7 @@ fn by(file: &mut PoolFile, mode: &str) {
 
 /// What a member needs to answer for the VIP without anybody hearing of it
 /// (`docs/pool-file.md` has the same for operators).
-fn hold_vip(scene: &Scene) -> Result<()> {
+pub(super) fn hold_vip(scene: &Scene) -> Result<()> {
     for member in scene.rig.members() {
         let namespace = member.namespace();
         namespace.set_parameters(&[
@@ -37,6 +37,16 @@ fn hold_vip(scene: &Scene) -> Result<()> {
             .ip_batch(&format!("link set lo up\naddress add {v4}/32 dev lo\naddress add {v6}/128 dev lo nodad\n"))?;
     }
     Ok(())
+}
+
+/// What the balancer needs for members that route back through it.
+pub(super) fn route_back(scene: &Scene) -> Result<()> {
+    scene.rig.lb().set_parameters(&[
+        ("ipv4/ip_forward", "1"),
+        ("ipv6/conf/all/forwarding", "1"),
+        ("ipv4/conf/all/rp_filter", "0"),
+        ("ipv4/conf/back0/rp_filter", "0"),
+    ])
 }
 
 fn flows(scene: &Scene) -> Result<u64> {
@@ -100,12 +110,7 @@ fn dnat_members_answer_through_the_balancer() -> Result<()> {
     play(
         |file| by(file, "dnat"),
         |scene| {
-            scene.rig.lb().set_parameters(&[
-                ("ipv4/ip_forward", "1"),
-                ("ipv6/conf/all/forwarding", "1"),
-                ("ipv4/conf/all/rp_filter", "0"),
-                ("ipv4/conf/back0/rp_filter", "0"),
-            ])?;
+            route_back(scene)?;
             expect_direct(scene)
         },
     )
