@@ -4,7 +4,7 @@ use crate::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Version of every layout in this crate. A daemon that finds another one
 /// pinned replaces the data path instead of adopting it.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Idle limits of flows, in ticks (see [`crate::time`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -19,6 +19,7 @@
 #![deny(unsafe_code)]
 
 pub mod advert;
+pub mod array;
 pub mod atomic;
 pub mod checksum;
 pub mod cidr;

@@ -144,11 +144,9 @@ pub struct ListenerLine {
 
 const _: () = assert!(size_of::<ListenerLine>() == 64);
 
-const SEED: u64 = 0x6c69_7374_656e_6572;
-
 /// The first line a key may lie in; `lines` is a power of two.
 #[inline(always)]
 #[must_use]
 pub const fn line(key: u64, lines: u32) -> u32 {
-    hash::one(SEED, key) as u32 & (lines - 1)
+    hash::line(key, lines)
 }

@@ -100,22 +100,18 @@ pub struct Vip6Line {
 
 const _: () = assert!(size_of::<Vip4Line>() == 64 && size_of::<Vip6Line>() == 64);
 
-/// Seed of the index: it holds only the operator's own addresses, so nobody
-/// else can aim at one line.
-const SEED: u64 = 0x6b72_6174_6572_5649;
-
 /// The first line an IPv4 address may lie in; `lines` is a power of two.
 #[inline(always)]
 #[must_use]
 pub const fn line4(address: u64, lines: u32) -> u32 {
-    hash::one(SEED, address) as u32 & (lines - 1)
+    hash::line(address, lines)
 }
 
 /// The first line an IPv6 address may lie in; `lines` is a power of two.
 #[inline(always)]
 #[must_use]
 pub const fn line6(address: [u64; 2], lines: u32) -> u32 {
-    hash::two(SEED, address[0], address[1]) as u32 & (lines - 1)
+    hash::line(address[0].rotate_left(21) ^ address[1], lines)
 }
 
 const _: () = assert!(crate::limits::MAX_INSTANCES as u64 == VipEntry::INSTANCE_MASK + 1);

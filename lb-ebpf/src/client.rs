@@ -70,7 +70,7 @@ pub(crate) fn forward<F: Family, T: Tables>(
     let (choice, spread) = if matches!(pool.mode(), ForwardMode::Nat) {
         let known = known::<F, T>(packet, tables, moment, arrival, &ends);
         // No frame is wrapped, so nothing asks for the spread.
-        (known.unwrap_or_else(|| attention::<F, T>(packet, tables, arrival, pool)), 0)
+        (known.unwrap_or_else(|| clamped::<F, T>(packet, tables, arrival, pool)), 0)
     } else {
         let ports = ends.ports();
         let wide =
@@ -79,20 +79,38 @@ pub(crate) fn forward<F: Family, T: Tables>(
         let choice = if steady && F::vip(tables, ends.client).is_none() {
             Choice::member(slot(tables, pool, wide), 0, pool.mode())
         } else {
-            match thought::<F, T>(packet, tables, arrival, pool) {
-                Choice::TO_ATTEND => attention::<F, T>(packet, tables, arrival, pool),
-                Choice::TO_PICK => picked::<F, T>(packet, tables, arrival),
-                choice => choice,
-            }
+            clamped::<F, T>(packet, tables, arrival, pool)
         };
         (choice, (wide ^ ports.wrapping_mul(hash::SPREAD) >> 32) as u32)
     };
-    if let Some(reason) = choice.reason() {
+    // A number, for the compiler makes a ladder of jumps of a reason.
+    if choice.reason_number() != 0 {
         let facts = Facts::of(&arrival.network, &arrival.segment).0;
         let refuse = of_family::<F>(Call::Refuse4, Call::Refuse6);
-        return Verdict::from_word(tables.far(packet, refuse, [facts, reason as u64, 0, 0]));
+        return Verdict::from_word(tables.far(packet, refuse, [facts, choice.reason_number(), 0, 0]));
     }
     deliver::to_member::<F, T>(packet, tables, &Parcel { arrival, choice, spread })
+}
+
+/// The member of a packet that more is to be asked about than a slot or an entry. If it
+/// opens a connection, its pool may have it say shorter segments; also if it is sent
+/// again, for the first may have been lost behind us.
+#[inline(always)]
+fn clamped<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival, pool: PoolEntry) -> Choice {
+    let choice = if matches!(pool.mode(), ForwardMode::Nat) {
+        attention::<F, T>(packet, tables, arrival, pool)
+    } else {
+        match thought::<F, T>(packet, tables, arrival, pool) {
+            Choice::TO_ATTEND => attention::<F, T>(packet, tables, arrival, pool),
+            Choice::TO_PICK => picked::<F, T>(packet, tables, arrival),
+            choice => choice,
+        }
+    };
+    let opens = arrival.segment.opens() && arrival.segment.is_tcp();
+    if pool.has(PoolEntry::CLAMPS_MSS) && opens && choice.reason_number() == 0 {
+        mss::clamp_for(packet, tables, &arrival.segment, tables.pool(arrival.listener.pool()), choice.mode());
+    }
+    choice
 }
 
 /// Has a packet attended to: its flow is found, or opened.
@@ -100,10 +118,6 @@ pub(crate) fn forward<F: Family, T: Tables>(
 fn attention<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival, pool: PoolEntry) -> Choice {
     let choice = ask(packet, tables, of_family::<F>(Call::Attend4, Call::Attend6), arrival);
     if choice != Choice::UNKNOWN {
-        // A SYN sent again: the first may have been lost behind us.
-        if pool.has(PoolEntry::CLAMPS_MSS) && arrival.segment.opens() {
-            mss::clamp_for(packet, tables, &arrival.segment, tables.pool(arrival.listener.pool()), ForwardMode::Nat);
-        }
         record_client::<F, T>(packet, tables, arrival, pool, choice, true);
         return choice;
     }
@@ -326,9 +340,6 @@ fn begun<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Ar
         admission::admit::<F, T>(packet, tables, moment, *listener, ends.client)?;
     }
     let choice = select::for_new_flow::<F, T>(tables, moment, pool, ends)?;
-    if segment.is_tcp() && segment.opens() {
-        mss::clamp_for(packet, tables, segment, pool, ForwardMode::Nat);
-    }
     Ok(if choice.is_to_be_drawn() { choice } else { Choice::to_open(choice.id()) })
 }
 

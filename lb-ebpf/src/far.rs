@@ -362,6 +362,13 @@ impl Choice {
         Self((reason as u64) << 40)
     }
 
+    /// The number of the reason why nobody; zero for a choice.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reason_number(self) -> u64 {
+        self.0 >> 40 & 0xff
+    }
+
     /// Why nobody, if so.
     #[inline(always)]
     #[must_use]

@@ -396,8 +396,8 @@ fn placed<F: Family, T: Tables>(
     let whose = segment.with_vip(vip.id());
     let listener = lookup::listener(tables, listener::key_of(whose, port))?;
     let ends = Ends::<F> { client, vip: vip_address, client_port, port, transport: whose >> 14 };
-    let choice = select::of_known::<F, T>(tables, &moment, listener.pool(), &ends);
-    Some((choice, listener.id(), ends.selection(moment.seed(), ends.ports()) as u32))
+    let spread = opaque(ends.selection(moment.seed(), ends.ports())) as u32;
+    Some((select::of_known::<F, T>(tables, &moment, listener.pool(), &ends), listener.id(), spread))
 }
 
 /// What an error becomes on its way to whose packet it is about.

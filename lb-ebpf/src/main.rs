@@ -1,6 +1,7 @@
 //! The BPF programs: thin shells around the pipeline.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![allow(unsafe_code, reason = "the entry points of a BPF object and their raw context")]
 
 use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_jiffies64, macros::xdp, programs::XdpContext};

@@ -17,6 +17,8 @@ use aya_ebpf::{
 };
 use lb_common::{
     advert::{AdvertGuard, AdvertLine},
+    array::FixedArray,
+    atomic::opaque,
     cidr::{self, Cidr4, Cidr6},
     config::Config,
     counters::{EVENTS as EVENT_COUNT, Event, TrafficCounters},
@@ -44,28 +46,6 @@ use lb_ebpf::{
 };
 
 #[map]
-static CONFIG: Array<Config> = Array::pinned(1, BPF_F_MMAPABLE);
-#[map]
-static VIPS4: Array<Vip4Line> = Array::pinned(limits::VIP4_LINES, BPF_F_MMAPABLE);
-#[map]
-static VIPS6: Array<Vip6Line> = Array::pinned(limits::VIP6_LINES, BPF_F_MMAPABLE);
-#[map]
-static INSTANCES: Array<Instance> = Array::pinned(limits::MAX_INSTANCES, BPF_F_MMAPABLE);
-#[map]
-static ADVERT_GUARD: Array<AdvertGuard> = Array::pinned(1, BPF_F_MMAPABLE);
-#[map]
-static ADVERT_SOURCES: Array<AdvertLine> = Array::pinned(limits::ADVERT_LINES, BPF_F_MMAPABLE);
-#[map]
-static LISTENERS: Array<ListenerLine> = Array::pinned(limits::LISTENER_LINES, BPF_F_MMAPABLE);
-#[map]
-static LISTENER_KEYS: Array<ListenerOf> = Array::pinned(limits::MAX_LISTENERS, BPF_F_MMAPABLE);
-#[map]
-static POOLS: Array<Pool> = Array::pinned(limits::MAX_POOLS, BPF_F_MMAPABLE);
-#[map]
-static SLOTS: Array<SlotLine> = Array::pinned(limits::MAX_SLOTS / limits::SLOTS_PER_LINE, BPF_F_MMAPABLE);
-#[map]
-static MEMBERS: Array<Member> = Array::pinned(limits::MAX_MEMBERS, BPF_F_MMAPABLE);
-#[map]
 static FLOWS4: Array<Flow4Line> = Array::pinned(1024, BPF_F_MMAPABLE);
 #[map]
 static FLOWS6: Array<Flow6Line> = Array::pinned(1024, BPF_F_MMAPABLE);
@@ -74,23 +54,7 @@ static RETURNS4: Array<Return4> = Array::pinned(1024, BPF_F_MMAPABLE);
 #[map]
 static RETURNS6: Array<Return6> = Array::pinned(1024, BPF_F_MMAPABLE);
 #[map]
-static PORTS: Array<Port> = Array::pinned(limits::MAX_PORTS, BPF_F_MMAPABLE);
-#[map]
 static LABELS: Array<Label> = Array::pinned(LABEL_COUNT, BPF_F_MMAPABLE);
-#[map]
-static PLACEMENTS: Array<PlacementLine> = Array::pinned(limits::PLACEMENT_LINES, BPF_F_MMAPABLE);
-#[map]
-static LISTENER_LOADS: Array<Load> = Array::pinned(limits::MAX_LISTENERS, BPF_F_MMAPABLE);
-#[map]
-static MEMBER_LOADS: Array<Load> = Array::pinned(limits::MAX_MEMBERS, BPF_F_MMAPABLE);
-#[map]
-static SOURCES: Array<SourceCell> = Array::pinned(limits::SOURCE_CELLS, BPF_F_MMAPABLE);
-#[map]
-static FRAGMENTS: Array<Fragment> = Array::pinned(limits::FRAGMENT_ENTRIES, BPF_F_MMAPABLE);
-#[map]
-static DNAT_MEMBERS: Array<DnatLine> = Array::pinned(limits::DNAT_LINES, BPF_F_MMAPABLE);
-#[map]
-static TRACE_FILTER: Array<TraceFilter> = Array::pinned(1, BPF_F_MMAPABLE);
 #[map]
 static TRACES: RingBuf = RingBuf::pinned(trace::RING_BYTES, 0);
 /// A CPU's packet whose verdict is not known yet: nobody else's business.
@@ -112,6 +76,32 @@ static MEMBER_COUNTS: PerCpuArray<TrafficCounters> = PerCpuArray::pinned(limits:
 static EVENTS: PerCpuArray<u64> = PerCpuArray::pinned(EVENT_COUNT, 0);
 #[map]
 static FLOW_NOTES: RingBuf = RingBuf::pinned(RING_BYTES, 0);
+
+/// The entry of an array that a program has the address of; `None` past its end.
+#[inline(always)]
+fn entry<'t, T, const NUMBER: u32>(index: u32) -> Option<&'t T> {
+    const { assert!(size_of::<T>() == FixedArray::ALL[NUMBER as usize].entry_bytes()) };
+    // The verifier is to see the very index compared that is used.
+    let index = opaque(u64::from(index));
+    if index >= const { FixedArray::ALL[NUMBER as usize].entries() as u64 } {
+        return None;
+    }
+    let start: *const T;
+    // SAFETY: the loader replaces this constant by the address of the array, which is
+    // never null, stays where it is for as long as the program is there, and has so many
+    // entries. They consist of atomic words, so any bits are a value.
+    unsafe {
+        core::arch::asm!(
+            "{0} = {1} ll",
+            out(reg) start,
+            const { FixedArray::ALL[NUMBER as usize].mark() },
+            options(nomem, nostack, preserves_flags)
+        );
+        let entry = start.add(index as usize);
+        core::hint::assert_unchecked(!entry.is_null());
+        Some(&*entry)
+    }
+}
 
 /// The tables as BPF maps.
 #[derive(Clone, Copy)]
@@ -147,7 +137,7 @@ fn with_counters(map: &PerCpuArray<TrafficCounters>, id: u16, change: impl FnOnc
 impl Tables for Maps {
     #[inline(always)]
     fn config(&self) -> Option<&Config> {
-        CONFIG.get(0)
+        entry::<_, { FixedArray::Config as u32 }>(0)
     }
 
     #[inline(always)]
@@ -158,52 +148,52 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn vip4_line(&self, index: u32) -> Option<&Vip4Line> {
-        VIPS4.get(index)
+        entry::<_, { FixedArray::Vips4 as u32 }>(index)
     }
 
     #[inline(always)]
     fn vip6_line(&self, index: u32) -> Option<&Vip6Line> {
-        VIPS6.get(index)
+        entry::<_, { FixedArray::Vips6 as u32 }>(index)
     }
 
     #[inline(always)]
     fn instance(&self, id: u8) -> Option<&Instance> {
-        INSTANCES.get(u32::from(id))
+        entry::<_, { FixedArray::Instances as u32 }>(u32::from(id))
     }
 
     #[inline(always)]
     fn advert_guard(&self) -> Option<&AdvertGuard> {
-        ADVERT_GUARD.get(0)
+        entry::<_, { FixedArray::AdvertGuard as u32 }>(0)
     }
 
     #[inline(always)]
     fn advert_line(&self, index: u32) -> Option<&AdvertLine> {
-        ADVERT_SOURCES.get(index)
+        entry::<_, { FixedArray::AdvertSources as u32 }>(index)
     }
 
     #[inline(always)]
     fn listener_line(&self, index: u32) -> Option<&ListenerLine> {
-        LISTENERS.get(index)
+        entry::<_, { FixedArray::Listeners as u32 }>(index)
     }
 
     #[inline(always)]
     fn listener_of(&self, id: u16) -> Option<&ListenerOf> {
-        LISTENER_KEYS.get(u32::from(id))
+        entry::<_, { FixedArray::ListenerKeys as u32 }>(u32::from(id))
     }
 
     #[inline(always)]
     fn pool(&self, id: u16) -> Option<&Pool> {
-        POOLS.get(u32::from(id))
+        entry::<_, { FixedArray::Pools as u32 }>(u32::from(id))
     }
 
     #[inline(always)]
     fn slot_line(&self, index: u32) -> Option<&SlotLine> {
-        SLOTS.get(index)
+        entry::<_, { FixedArray::Slots as u32 }>(index)
     }
 
     #[inline(always)]
     fn member(&self, id: u16) -> Option<&Member> {
-        MEMBERS.get(u32::from(id))
+        entry::<_, { FixedArray::Members as u32 }>(u32::from(id))
     }
 
     #[inline(always)]
@@ -228,7 +218,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn port(&self, number: u16) -> Option<&Port> {
-        PORTS.get(u32::from(number))
+        entry::<_, { FixedArray::Ports as u32 }>(u32::from(number))
     }
 
     #[inline(always)]
@@ -241,32 +231,32 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn placement_line(&self, index: u32) -> Option<&PlacementLine> {
-        PLACEMENTS.get(index)
+        entry::<_, { FixedArray::Placements as u32 }>(index)
     }
 
     #[inline(always)]
     fn listener_load(&self, id: u16) -> Option<&Load> {
-        LISTENER_LOADS.get(u32::from(id))
+        entry::<_, { FixedArray::ListenerLoads as u32 }>(u32::from(id))
     }
 
     #[inline(always)]
     fn member_load(&self, id: u16) -> Option<&Load> {
-        MEMBER_LOADS.get(u32::from(id))
+        entry::<_, { FixedArray::MemberLoads as u32 }>(u32::from(id))
     }
 
     #[inline(always)]
     fn source_cell(&self, index: u32) -> Option<&SourceCell> {
-        SOURCES.get(index)
+        entry::<_, { FixedArray::Sources as u32 }>(index)
     }
 
     #[inline(always)]
     fn fragment(&self, index: u32) -> Option<&Fragment> {
-        FRAGMENTS.get(index)
+        entry::<_, { FixedArray::Fragments as u32 }>(index)
     }
 
     #[inline(always)]
     fn dnat_line(&self, index: u32) -> Option<&DnatLine> {
-        DNAT_MEMBERS.get(index)
+        entry::<_, { FixedArray::DnatMembers as u32 }>(index)
     }
 
     #[inline(always)]
@@ -281,7 +271,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn trace_filter(&self) -> Option<&TraceFilter> {
-        TRACE_FILTER.get(0)
+        entry::<_, { FixedArray::TraceFilter as u32 }>(0)
     }
 
     #[inline(always)]

@@ -163,17 +163,17 @@ fn to_vip<F: Family, T: Tables>(
 ) -> Result<Verdict, DropReason> {
     check_router(packet, tables, vip)?;
     let network = F::parse(packet, tables)?;
-    let rest = [Facts::of_network(&network).0, vip.0, ingress.0, 0];
     if matches!(network.fragment, Fragment::Later) {
         let call = of_family::<F>(Call::Later4, Call::Later6);
-        return Ok(Verdict::from_word(tables.far(packet, call, [rest[0], ingress.0, 0, 0])));
+        let facts = Facts::of_network(&network).0;
+        return Ok(Verdict::from_word(tables.far(packet, call, [facts, ingress.0, 0, 0])));
     }
     let transport = match network.protocol {
         protocol::TCP => Transport::Tcp,
         protocol::UDP => Transport::Udp,
         protocol::SCTP => Transport::Sctp,
         icmp if icmp == F::ICMP => {
-            return Ok(icmp::arrived::<F, T>(packet, tables, rest));
+            return Ok(icmp::arrived::<F, T>(packet, tables, [Facts::of_network(&network).0, vip.0, ingress.0, 0]));
         }
         _ => return Err(DropReason::UnsupportedProtocol),
     };

@@ -21,7 +21,7 @@ use crate::{
     flow::{Moment, locate},
     headers::tcp_flags,
     ingress::Ingress,
-    live, mss,
+    live,
     packet::Packet,
     placement::{self, Spot},
     tables::Tables,
@@ -95,7 +95,8 @@ impl<F: Family> Ends<F> {
 /// Where the record of a packet's flow is. A far call; returns a [`Spot`].
 #[inline(always)]
 pub(crate) fn find_record<F: Family, T: Tables>(packet: &Packet<'_>, tables: &T, arrival: &Arrival) -> u64 {
-    let (Some(ends), Some(moment)) = (Ends::<F>::of(packet, arrival), Moment::read(tables)) else { return 0 };
+    let Some(ends) = Ends::<F>::of(packet, arrival) else { return 0 };
+    let Some(moment) = Moment::read(tables) else { return 0 };
     placement::find(tables, ends.fingerprint(moment.seed()))
 }
 
@@ -204,9 +205,6 @@ fn chosen<F: Family, T: Tables>(
         admission::ask::<F, T>(packet, tables, moment, *listener, ends.client)?;
     }
     let choice = for_new_flow::<F, T>(tables, moment, Some(pool), ends)?;
-    if segment.opens() && entry.has(PoolEntry::CLAMPS_MSS) {
-        mss::clamp_for(packet, tables, segment, Some(pool), entry.mode());
-    }
     // What is drawn is recorded in any case.
     let differs = choice != Choice::TO_DRAW
         && entry.has(PoolEntry::CHANGING)
@@ -225,9 +223,8 @@ pub(crate) fn write_record<F: Family, T: Tables>(
     listener: u16,
 ) -> Choice {
     let arrival = bare(facts, ListenerEntry(u64::from(listener)));
-    let (Some(ends), Some(moment)) = (Ends::<F>::of(packet, &arrival), Moment::read(tables)) else {
-        return Choice::refused(DropReason::MalformedTransport);
-    };
+    let Some(ends) = Ends::<F>::of(packet, &arrival) else { return Choice::refused(DropReason::MalformedTransport) };
+    let Some(moment) = Moment::read(tables) else { return Choice::refused(DropReason::NotConfigured) };
     let counted = choice.is_counted();
     let stage = match () {
         // Its first packet since the change may be its last, or next to it.
@@ -328,8 +325,8 @@ pub(crate) fn for_new_flow<F: Family, T: Tables>(
 /// the slot of a hash, or whose clients stay with their member. A far call.
 #[inline(always)]
 pub(crate) fn draw<F: Family, T: Tables>(packet: &Packet<'_>, tables: &T, arrival: &Arrival) -> Choice {
-    const BAD: Choice = Choice::refused(DropReason::MalformedTransport);
-    let (Some(ends), Some(moment)) = (Ends::<F>::of(packet, arrival), Moment::read(tables)) else { return BAD };
+    let Some(ends) = Ends::<F>::of(packet, arrival) else { return Choice::refused(DropReason::MalformedTransport) };
+    let Some(moment) = Moment::read(tables) else { return Choice::refused(DropReason::NotConfigured) };
     let Some(pool) = tables.pool(arrival.listener.pool()) else { return Choice::refused(DropReason::PoolEmpty) };
     let entry = pool.entry();
     let hash = ends.hash(moment.seed(), entry);
@@ -360,7 +357,8 @@ pub(crate) fn write_session<F: Family, T: Tables>(
     known: bool,
 ) -> u64 {
     let arrival = bare(facts, listener);
-    let (Some(ends), Some(moment)) = (Ends::<F>::of(packet, &arrival), Moment::read(tables)) else { return 0 };
+    let Some(ends) = Ends::<F>::of(packet, &arrival) else { return 0 };
+    let Some(moment) = Moment::read(tables) else { return 0 };
     let Some(pool) = tables.pool(listener.pool()) else { return 0 };
     let session = ends.session(moment.seed(), Persistence::from_word(pool.persistence.load(Relaxed)));
     let word = word_of(&arrival, choice, PlacementStage::Session, &moment).known(known);

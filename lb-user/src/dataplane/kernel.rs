@@ -17,6 +17,7 @@ use aya::{
     },
 };
 use lb_common::{
+    array::FixedArray,
     atomic::Ordering::Relaxed,
     config::{Config, IdleLimits},
     counters::TRAFFIC_WORDS,
@@ -42,6 +43,9 @@ use super::{
 use crate::causes::chain;
 
 mod attach;
+mod fixed;
+
+pub use fixed::ResolvedObject;
 
 /// The BPF object, made by `cargo xtask build-ebpf`; empty if it has not been.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/krater.bpf.o"));
@@ -161,13 +165,14 @@ impl KernelDataplane {
         owner: pins::Owner,
     ) -> Result<Self, DataplaneError> {
         let pin_path = &options.pin_path;
+        let object = ResolvedObject::new(OBJECT, pin_path)?;
         let mut ebpf = EbpfLoader::new()
             .default_map_pin_directory(pin_path)
             .map_max_entries(names::FLOWS4, sizes.flow4_lines)
             .map_max_entries(names::FLOWS6, sizes.flow6_lines)
             .map_max_entries(names::RETURNS4, sizes.returns)
             .map_max_entries(names::RETURNS6, sizes.returns)
-            .load(OBJECT)
+            .load(object.bytes())
             .map_err(kernel(format!("load BPF object with pins at {}", pin_path.display())))?;
         for name in [names::PROGRAM, names::CLOCK_PROGRAM] {
             program(&mut ebpf, name)?.load().map_err(kernel(format!("load program {name}")))?;
@@ -447,7 +452,8 @@ impl Describe for KernelDataplane {
             }
             let copies = if name.ends_with("_COUNTS") || name == names::EVENTS { cpus } else { 1 };
             let bytes = u64::from(info.max_entries()) * u64::from(info.value_size().next_multiple_of(8)) * copies;
-            maps.push(MapInfo { name, entries: info.max_entries(), bytes });
+            let fixed = FixedArray::ALL.iter().find(|array| array.name() == name);
+            maps.push(MapInfo { entries: fixed.map_or(info.max_entries(), |array| array.entries()), name, bytes });
         }
         maps.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(DataplaneInfo {

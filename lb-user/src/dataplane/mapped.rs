@@ -17,6 +17,7 @@ use std::{
 use aya::maps::MapData;
 use lb_common::{
     advert::{AdvertGuard, AdvertLine},
+    array::FixedArray,
     config::Config,
     dnat::DnatLine,
     flow::{Flow4Line, Flow6Line, Return4, Return6},
@@ -125,11 +126,15 @@ impl Pinned {
         };
         let map = MapData::from_pin(&path).map_err(|e| failed(Box::new(e)))?;
         let info = map.info().map_err(|e| failed(Box::new(e)))?;
-        if info.value_size() as usize != size_of::<T>() {
-            let text = format!("its values have {} bytes, {} are expected", info.value_size(), size_of::<T>());
-            return Err(failed(text.into()));
+        // One whose address the program has is a single value to the kernel.
+        let (entry, entries) = match FixedArray::ALL.iter().find(|array| array.name() == name) {
+            Some(array) => (info.value_size() / array.entries(), array.entries()),
+            None => (info.value_size(), info.max_entries()),
+        };
+        if entry as usize != size_of::<T>() {
+            return Err(failed(format!("its values have {entry} bytes, {} are expected", size_of::<T>()).into()));
         }
-        Ok(Self { name, map, entries: info.max_entries() })
+        Ok(Self { name, map, entries })
     }
 
     fn map<T: Shared>(&self, window: Range<u32>) -> Result<Region<T>, DataplaneError> {

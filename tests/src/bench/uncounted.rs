@@ -12,6 +12,7 @@ use aya::{
     programs::{ProgramFd, Xdp},
 };
 use lb_common::names;
+use lb_user::dataplane::kernel::ResolvedObject;
 
 /// The loaded program. It is gone when this is dropped; the maps are the scene's.
 pub(super) struct Uncounted {
@@ -27,9 +28,10 @@ impl Uncounted {
         let object = fs::read(&path).with_context(|| {
             format!("read the data path without counters at {}; `cargo xtask bench` builds it", path.display())
         })?;
+        let object = ResolvedObject::new(&object, pin_path)?;
         let mut object = EbpfLoader::new()
             .default_map_pin_directory(pin_path)
-            .load(&object)
+            .load(object.bytes())
             .with_context(|| format!("load {} over the maps at {}", path.display(), pin_path.display()))?;
         let program: &mut Xdp =
             object.program_mut(names::PROGRAM).context("the object lacks its program")?.try_into()?;
