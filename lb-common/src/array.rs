@@ -28,7 +28,7 @@ use crate::{
     pool::{Pool, SlotLine},
     port::Port,
     trace::TraceFilter,
-    vip::{Vip4Line, Vip6Line},
+    vip::{Vip4Line, Vip6Line, VipFilter},
 };
 
 macro_rules! arrays {
@@ -72,6 +72,7 @@ arrays! {
     Config = CONFIG: Config, 1;
     Vips4 = VIPS4: Vip4Line, limits::VIP4_LINES;
     Vips6 = VIPS6: Vip6Line, limits::VIP6_LINES;
+    VipFilter = VIP_FILTER: VipFilter, 1;
     Instances = INSTANCES: Instance, limits::MAX_INSTANCES;
     AdvertGuard = ADVERT_GUARD: AdvertGuard, 1;
     AdvertSources = ADVERT_SOURCES: AdvertLine, limits::ADVERT_LINES;

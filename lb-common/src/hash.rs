@@ -16,17 +16,27 @@ pub const fn mix(mut x: u64) -> u64 {
     x ^ (x >> 33)
 }
 
+/// Half of [`mix`]: each bit makes others in the upper half, and those come down.
+#[inline(always)]
+const fn round(mut x: u64) -> u64 {
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    x ^ (x >> 29)
+}
+
 /// An odd constant near 2⁶⁴ divided by the golden ratio: multiplying by it
 /// spreads neighbouring words over the upper bits.
 pub const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The line of an index that a key of the operator's own making lies in; `lines` is a
-/// power of two, at least 2. One multiplication, a third of what [`one`] takes: nobody
-/// else chooses what lies in such an index, so nobody can aim at a line.
+/// power of two, at least 2. Numbers that follow each other lie far apart (Knuth, "The Art
+/// of Computer Programming" 3, §6.4, Fibonacci hashing). One multiplication, a third of
+/// what [`one`] takes: nobody else chooses what lies in such an index, so nobody can aim
+/// at a line.
 #[inline(always)]
 #[must_use]
 pub const fn line(key: u64, lines: u32) -> u32 {
-    ((key ^ key >> 29).wrapping_mul(SPREAD) >> (64 - lines.ilog2())) as u32
+    (key.wrapping_mul(SPREAD) >> (64 - lines.ilog2())) as u32
 }
 
 /// Hash of a one-word key.
@@ -69,8 +79,10 @@ pub const fn scale(hash: u64, n: u32) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn selection(seed: u64, client: [u64; 2], vip: [u64; 2], ports_and_protocol: u64) -> u64 {
+    // One round for each word: the last two make bits of all of them.
     let [first, second] = client;
-    let a = if second == 0 { one(seed, first) } else { two(seed, first, second) };
+    let a = round(seed ^ first);
+    let a = if second == 0 { a } else { round(a ^ second) };
     mix(a.wrapping_add(vip[0]) ^ vip[1].rotate_left(32) ^ ports_and_protocol.rotate_left(13))
 }
 

@@ -19,6 +19,8 @@ pub const CONFIG: &str = "CONFIG";
 pub const VIPS4: &str = "VIPS4";
 /// Array of [`crate::vip::Vip6Line`].
 pub const VIPS6: &str = "VIPS6";
+/// Array of one [`crate::vip::VipFilter`].
+pub const VIP_FILTER: &str = "VIP_FILTER";
 /// Array of [`crate::instance::Instance`] by id.
 pub const INSTANCES: &str = "INSTANCES";
 /// Array of one [`crate::advert::AdvertGuard`].

@@ -3,8 +3,9 @@
 //! Two stories, one end. A packet to a `nat` pool belongs to a flow that is
 //! found in the flow table; a packet to any other pool finds its member by the
 //! pool's table alone. Both are told here as far as they are those of most
-//! packets, and end in [`deliver`]. Everything else is asked of
-//! [`attend`] or [`select::choose`], which are far calls.
+//! packets, and each ends in a part of [`deliver`] of its own, so that nothing is kept
+//! which only the other needs. Everything else is asked of [`attend`] or
+//! [`select::choose`], which are far calls.
 
 use lb_common::atomic::{Ordering::Relaxed, blur};
 
@@ -15,13 +16,12 @@ use lb_common::{
     limits::SLOTS_PER_LINE,
     listener::ListenerEntry,
     member::{Member, MemberState},
-    pool::{Algorithm, ForwardMode, PoolEntry},
+    pool::{ForwardMode, Pool, PoolEntry},
 };
 
 use crate::{
-    admission,
-    deliver::{self, Parcel},
-    family::{Family, ForwardEntry, Network, ReturnEntry, replace},
+    admission, deliver,
+    family::{Family, ForwardEntry, Fragment, Network, ReturnEntry, replace},
     far::{Call, Choice, Facts, of_family},
     flow::{Found, Moment, back_of, find, is_over, locate, note},
     headers::{Ethernet, Tcp, tcp_flags},
@@ -58,45 +58,62 @@ const UNSTEADY: u64 = PoolEntry::CHANGING | PoolEntry::RECORDS | PoolEntry::PERS
 pub(crate) fn forward<F: Family, T: Tables>(
     packet: &mut Packet<'_>,
     tables: &T,
-    moment: &Moment<'_>,
+    seed: u64,
     arrival: &Arrival,
-) -> Verdict {
-    let Some(ends) = Ends::<F>::of(packet, arrival) else { return Verdict::Drop(DropReason::MalformedTransport) };
-    let pool = tables.pool(arrival.listener.pool()).map_or(PoolEntry::default(), |pool| pool.entry());
+) -> Result<Verdict, DropReason> {
+    let ends = Ends::<F>::of(packet, arrival).ok_or(DropReason::MalformedTransport)?;
+    let pool = tables.pool(arrival.listener.pool()).map_or(PoolEntry::default(), Pool::entry);
     // A direct mode is a part of the wire, and counts no hop.
     if !pool.mode().is_direct() && F::hops(packet).is_none_or(|hops| hops <= 1) {
-        return Verdict::Drop(DropReason::TtlExpired);
+        return Err(DropReason::TtlExpired);
     }
-    let (choice, spread) = if matches!(pool.mode(), ForwardMode::Nat) {
-        let known = known::<F, T>(packet, tables, moment, arrival, &ends);
-        // No frame is wrapped, so nothing asks for the spread.
-        (known.unwrap_or_else(|| clamped::<F, T>(packet, tables, arrival, pool)), 0)
+    let choice = if matches!(pool.mode(), ForwardMode::Nat) {
+        let known = known::<F, T>(packet, tables, arrival, &ends);
+        known.unwrap_or_else(|| asked::<F, T>(packet, tables, arrival, pool))
+    } else if is_steady::<F, T>(tables, arrival, pool, &ends) {
+        let hash = ends.chosen_by(seed, pool.algorithm());
+        let choice = Choice::member(slot(tables, pool, hash), 0, pool.mode());
+        if pool.mode().is_direct() && matches!(arrival.network.fragment, Fragment::Whole) {
+            return deliver::directly::<F, T>(packet, tables, arrival, choice, ends.spread(hash));
+        }
+        choice
     } else {
-        let ports = ends.ports();
-        let wide =
-            ends.selection(moment.seed(), if matches!(pool.algorithm(), Algorithm::SourceIp) { 0 } else { ports });
-        let steady = !pool.has(UNSTEADY) && !arrival.listener.has(ListenerEntry::RULES) && pool.length() != 0;
-        let choice = if steady && F::vip(tables, ends.client).is_none() {
-            Choice::member(slot(tables, pool, wide), 0, pool.mode())
-        } else {
-            clamped::<F, T>(packet, tables, arrival, pool)
-        };
-        (choice, (wide ^ ports.wrapping_mul(hash::SPREAD) >> 32) as u32)
+        asked::<F, T>(packet, tables, arrival, pool)
     };
-    // A number, for the compiler makes a ladder of jumps of a reason.
+    let facts = Facts::of(&arrival.network, &arrival.segment).0;
+    // A number, for of a reason the compiler makes a ladder of jumps.
     if choice.reason_number() != 0 {
-        let facts = Facts::of(&arrival.network, &arrival.segment).0;
         let refuse = of_family::<F>(Call::Refuse4, Call::Refuse6);
-        return Verdict::from_word(tables.far(packet, refuse, [facts, choice.reason_number(), 0, 0]));
+        return Ok(Verdict::from_word(tables.far(packet, refuse, [facts, choice.reason_number(), 0, 0])));
     }
-    deliver::to_member::<F, T>(packet, tables, &Parcel { arrival, choice, spread })
+    if choice.mode().is_direct() {
+        let words = [facts, choice.0, arrival.listener.0, arrival.ingress.0];
+        let direct = of_family::<F>(Call::Direct4, Call::Direct6);
+        return Ok(Verdict::from_word(tables.far(packet, direct, words)));
+    }
+    deliver::translated::<F, T>(packet, tables, arrival, choice)
+}
+
+/// Whether the slot of its hash is all that says where a packet to a pool of other
+/// modes than `nat` goes.
+#[inline(always)]
+fn is_steady<F: Family, T: Tables>(tables: &T, arrival: &Arrival, pool: PoolEntry, ends: &Ends<F>) -> bool {
+    let plain = !pool.has(UNSTEADY) && !arrival.listener.has(ListenerEntry::RULES) && pool.length() != 0;
+    plain && !is_vip::<F, T>(tables, ends.client)
+}
+
+/// Whether an address is a VIP, of one that hardly ever is.
+#[inline(always)]
+fn is_vip<F: Family, T: Tables>(tables: &T, address: F::Address) -> bool {
+    let may_be = tables.vip_filter().is_none_or(|filter| filter.may_have(F::filter_bit(address)));
+    may_be && F::vip(tables, address).is_some()
 }
 
 /// The member of a packet that more is to be asked about than a slot or an entry. If it
 /// opens a connection, its pool may have it say shorter segments; also if it is sent
 /// again, for the first may have been lost behind us.
 #[inline(always)]
-fn clamped<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival, pool: PoolEntry) -> Choice {
+fn asked<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival, pool: PoolEntry) -> Choice {
     let choice = if matches!(pool.mode(), ForwardMode::Nat) {
         attention::<F, T>(packet, tables, arrival, pool)
     } else {
@@ -228,13 +245,8 @@ pub(crate) fn slot<T: Tables>(tables: &T, pool: PoolEntry, hash: u64) -> u16 {
 /// came, was used within this tick already, and its member is up: then nothing
 /// is to be written, and nothing else to be asked.
 #[inline(always)]
-fn known<F: Family, T: Tables>(
-    packet: &Packet<'_>,
-    tables: &T,
-    moment: &Moment<'_>,
-    arrival: &Arrival,
-    ends: &Ends<F>,
-) -> Option<Choice> {
+fn known<F: Family, T: Tables>(packet: &Packet<'_>, tables: &T, arrival: &Arrival, ends: &Ends<F>) -> Option<Choice> {
+    let moment = &Moment::read(tables)?;
     let found = locate::<F, T>(tables, moment, ends.key(arrival.listener.id()))?;
     let digest = Path::of(packet)?.digest(arrival.ingress);
     let plain = Ctl::new(Stage::Established, 0, 0, moment.now, digest);

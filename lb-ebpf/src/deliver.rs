@@ -5,7 +5,7 @@ use lb_common::{
     atomic::Ordering::Relaxed,
     drop_reason::DropReason,
     member::{Member, NextHop},
-    pool::ForwardMode,
+    pool::{ForwardMode, Pool, PoolEntry},
     port::Tags,
 };
 
@@ -18,63 +18,95 @@ use crate::{
     ingress::Ingress,
     packet::Packet,
     rewrite::{Translation, translate},
+    select::Ends,
     tables::{Direction, Tables, Verdict},
 };
 
-/// A packet and where it goes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Parcel<'p> {
-    /// The packet.
-    pub(crate) arrival: &'p Arrival,
-    /// The member and how it is reached. No refusal.
-    pub(crate) choice: Choice,
-    /// A hash of the flow, for those who spread encapsulated packets by their
-    /// outer header.
-    pub(crate) spread: u32,
-}
-
-/// Sends a packet to a member.
+/// Sends a packet to a member that is reached directly. `spread` is a hash of the flow,
+/// for those who spread encapsulated packets by their outer header.
 #[inline(always)]
-pub(crate) fn to_member<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, parcel: &Parcel<'_>) -> Verdict {
-    match sent::<F, T>(packet, tables, parcel) {
-        Ok(verdict) => verdict,
-        Err(reason) => Verdict::Drop(reason),
-    }
-}
-
-#[inline(always)]
-fn sent<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, parcel: &Parcel<'_>) -> Result<Verdict, DropReason> {
-    let Parcel { arrival, choice, spread } = parcel;
-    let Arrival { network, segment, listener, ingress, .. } = arrival;
+pub(crate) fn directly<F: Family, T: Tables>(
+    packet: &mut Packet<'_>,
+    tables: &T,
+    arrival: &Arrival,
+    choice: Choice,
+    spread: u32,
+) -> Result<Verdict, DropReason> {
     let member = tables.member(choice.id()).ok_or(DropReason::MemberMissing)?;
     let hop = member.next_hop_words();
-    if !matches!(network.fragment, Fragment::Whole) {
+    let bytes = arrival.network.total();
+    if matches!(choice.mode(), ForwardMode::Dsr) {
+        address(packet, hop);
+    } else {
+        let mtu = usize::from(encap::room(member, choice.mode()));
+        if bytes as usize > mtu {
+            let call = of_family::<F>(Call::TooBig4, Call::TooBig6);
+            let facts = Facts::of(&arrival.network, &arrival.segment).0;
+            return Ok(Verdict::from_word(tables.far(packet, call, [facts, mtu as u64, 0, 0])));
+        }
+        encap::wrap::<F, T>(packet, tables, arrival, member, choice, spread)?;
+    }
+    sent(packet, tables, arrival, choice, member)
+}
+
+/// Sends a packet to a member in a mode that translates.
+#[inline(always)]
+pub(crate) fn translated<F: Family, T: Tables>(
+    packet: &mut Packet<'_>,
+    tables: &T,
+    arrival: &Arrival,
+    choice: Choice,
+) -> Result<Verdict, DropReason> {
+    let Arrival { network, segment, .. } = arrival;
+    let member = tables.member(choice.id()).ok_or(DropReason::MemberMissing)?;
+    let hop = member.next_hop_words();
+    remember::<F, T>(packet, tables, arrival, choice, 0);
+    let kept = if matches!(choice.mode(), ForwardMode::Dnat) { segment.ports(packet) } else { None };
+    let translation = translation::<F>(packet, choice, member, hop, kept).ok_or(DropReason::MalformedTransport)?;
+    translate::<F, T>(packet, tables, network, segment, &translation)?;
+    sent(packet, tables, arrival, choice, member)
+}
+
+/// [`directly`] for packets that are not like most. A far call.
+#[inline(always)]
+pub(crate) fn directly_far<F: Family, T: Tables>(
+    packet: &mut Packet<'_>,
+    tables: &T,
+    arrival: &Arrival,
+    choice: Choice,
+) -> Verdict {
+    let Some(ends) = Ends::<F>::of(packet, arrival) else { return Verdict::Drop(DropReason::MalformedTransport) };
+    let Some(config) = tables.config() else { return Verdict::Drop(DropReason::NotConfigured) };
+    let algorithm = tables.pool(arrival.listener.pool()).map_or(PoolEntry::default(), Pool::entry).algorithm();
+    let spread = ends.spread(ends.chosen_by(config.seed.load(Relaxed), algorithm));
+    remember::<F, T>(packet, tables, arrival, choice, spread);
+    directly::<F, T>(packet, tables, arrival, choice, spread).unwrap_or_else(Verdict::Drop)
+}
+
+/// Remembers where the first fragment of a datagram goes, for the others.
+#[inline(always)]
+fn remember<F: Family, T: Tables>(packet: &mut Packet<'_>, tables: &T, arrival: &Arrival, choice: Choice, spread: u32) {
+    if !matches!(arrival.network.fragment, Fragment::Whole) {
+        let facts = Facts::of(&arrival.network, &arrival.segment).0;
         let call = of_family::<F>(Call::Remember4, Call::Remember6);
-        tables.far(packet, call, [Facts::of(network, segment).0, choice.0, listener.0, u64::from(*spread)]);
+        tables.far(packet, call, [facts, choice.0, arrival.listener.0, u64::from(spread)]);
     }
-    let bytes = network.total();
-    match choice.mode() {
-        ForwardMode::Dsr => address(packet, hop),
-        ForwardMode::Ipip | ForwardMode::Gue => {
-            let mtu = usize::from(encap::room(member, choice.mode()));
-            if bytes as usize > mtu {
-                let call = of_family::<F>(Call::TooBig4, Call::TooBig6);
-                let arguments = [Facts::of(network, segment).0, mtu as u64, 0, 0];
-                return Ok(Verdict::from_word(tables.far(packet, call, arguments)));
-            }
-            encap::wrap::<F, T>(packet, tables, arrival, member, choice, *spread)?;
-        }
-        mode => {
-            let kept = if matches!(mode, ForwardMode::Dnat) { segment.ports(packet) } else { None };
-            let translated = translation::<F>(packet, choice, member, hop, kept);
-            let translated = translated.ok_or(DropReason::MalformedTransport)?;
-            translate::<F, T>(packet, tables, network, segment, &translated)?;
-        }
-    }
-    tables.count_listener(listener.id(), Direction::In, bytes);
+}
+
+/// Counts a packet that has become what its member gets, and sends it out.
+#[inline(always)]
+fn sent<T: Tables>(
+    packet: &mut Packet<'_>,
+    tables: &T,
+    arrival: &Arrival,
+    choice: Choice,
+    member: &Member,
+) -> Result<Verdict, DropReason> {
+    let bytes = arrival.network.total();
+    tables.count_listener(arrival.listener.id(), Direction::In, bytes);
     tables.count_member(choice.id(), Direction::In, bytes);
-    let port = NextHop::port_in(hop).ok_or(DropReason::MemberUnresolved)?;
-    leave(packet, tables, port, *ingress).ok_or(DropReason::MemberUnresolved)
+    let port = NextHop::port_in(member.next_hop_words()).ok_or(DropReason::MemberUnresolved)?;
+    leave(packet, tables, port, arrival.ingress).ok_or(DropReason::MemberUnresolved)
 }
 
 /// Sends a packet to a member that is reached directly (`dsr`, `ipip`, `gue`)
@@ -125,7 +157,7 @@ pub(crate) fn as_it_is<F: Family, T: Tables>(
 #[inline(always)]
 fn translation<F: Family>(
     packet: &Packet<'_>,
-    choice: &Choice,
+    choice: Choice,
     member: &Member,
     hop: [u64; 2],
     kept: Option<(u16, u16)>,

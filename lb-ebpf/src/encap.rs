@@ -55,7 +55,7 @@ pub(crate) fn wrap<F: Family, T: Tables>(
     tables: &T,
     arrival: &Arrival,
     member: &Member,
-    choice: &Choice,
+    choice: Choice,
     spread: u32,
 ) -> Result<(), DropReason> {
     let facts = Facts::of(&arrival.network, &arrival.segment);

@@ -10,7 +10,7 @@ use lb_common::{
     flow::{self, Flow4, Flow4Line, Flow6, Flow6Line, Return4, Return6},
     hash,
     limits::MAX_EXTENSION_HEADERS,
-    vip::VipEntry,
+    vip::{self, VipEntry},
 };
 
 use crate::{
@@ -136,6 +136,8 @@ pub trait Family {
     fn network(address: Self::Address, bits4: u8, bits6: u8) -> Self::Address;
     /// Looks a VIP up.
     fn vip<T: Tables>(tables: &T, address: Self::Address) -> Option<VipEntry>;
+    /// Which bit of the filter of VIPs an address has.
+    fn filter_bit(address: Self::Address) -> u32;
     /// A forward key.
     fn key(address: Self::Address, port: u16, listener: u16) -> Self::Key;
     /// The client's address, port and listener id in a key.
@@ -264,6 +266,11 @@ impl Family for V4 {
     #[inline(always)]
     fn vip<T: Tables>(tables: &T, address: u32) -> Option<VipEntry> {
         lookup::vip4(tables, address)
+    }
+
+    #[inline(always)]
+    fn filter_bit(address: u32) -> u32 {
+        vip::filter_bit4(u64::from(address))
     }
 
     #[inline(always)]
@@ -436,6 +443,11 @@ impl Family for V6 {
     #[inline(always)]
     fn vip<T: Tables>(tables: &T, address: [u64; 2]) -> Option<VipEntry> {
         lookup::vip6(tables, address)
+    }
+
+    #[inline(always)]
+    fn filter_bit(address: [u64; 2]) -> u32 {
+        vip::filter_bit6(address)
     }
 
     #[inline(always)]

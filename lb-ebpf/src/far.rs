@@ -17,7 +17,7 @@ use lb_common::{
 use crate::{
     admission,
     client::{self, Arrival},
-    control, dnat, encap,
+    control, deliver, dnat, encap,
     family::{self, Family, Fragment, Network, V4, V6},
     flow, fragment, guard, icmp,
     ingress::Ingress,
@@ -89,6 +89,11 @@ pub enum Call {
     WriteSession6,
     /// Listener's entry, source's hash → 0 or a reason: may it open a flow?
     Admit,
+    /// Facts, choice, listener's entry, ingress → verdict: sends a packet to a member
+    /// that is reached directly.
+    Direct4,
+    /// The same for IPv6.
+    Direct6,
     /// Facts, reason → verdict.
     Refuse4,
     /// The same for IPv6.
@@ -399,6 +404,12 @@ impl Choice {
     }
 }
 
+/// What is known of a packet when its member is.
+#[inline(always)]
+fn arrived([facts, listener, ingress]: [u64; 3]) -> Arrival {
+    Arrival::from_words([facts, listener, ingress, 0])
+}
+
 /// Carries a call out.
 #[inline(always)]
 pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments: [u64; 4]) -> u64 {
@@ -434,6 +445,8 @@ pub fn run<T: Tables>(call: Call, packet: &mut Packet<'_>, tables: &T, arguments
             select::write_session::<V6, T>(packet, tables, facts, Choice(b), ListenerEntry(c), d != 0)
         }
         Call::Admit => admission::by_numbers(tables, ListenerEntry(a), b),
+        Call::Direct4 => deliver::directly_far::<V4, T>(packet, tables, &arrived([a, c, d]), Choice(b)).to_word(),
+        Call::Direct6 => deliver::directly_far::<V6, T>(packet, tables, &arrived([a, c, d]), Choice(b)).to_word(),
         Call::Refuse4 => refuse::refuse::<V4, T>(packet, tables, facts, DropReason::from_number(b as u8)).to_word(),
         Call::Refuse6 => refuse::refuse::<V6, T>(packet, tables, facts, DropReason::from_number(b as u8)).to_word(),
         Call::Icmp4 => icmp::message::<V4, T>(packet, tables, facts, VipEntry(b), Ingress(c)),

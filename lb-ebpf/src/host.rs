@@ -19,7 +19,7 @@ use lb_common::{
     pool::{Pool, SlotLine},
     port::Port,
     trace::{TraceFilter, TraceRecord},
-    vip::{Vip4Line, Vip6Line},
+    vip::{Vip4Line, Vip6Line, VipFilter},
 };
 
 use crate::tables::Way;
@@ -37,6 +37,8 @@ pub trait Arrays {
     fn vips4(&self) -> &[Vip4Line];
     /// `VIPS6`.
     fn vips6(&self) -> &[Vip6Line];
+    /// `VIP_FILTER`.
+    fn vip_filter(&self) -> &VipFilter;
     /// `INSTANCES`.
     fn instances(&self) -> &[Instance];
     /// `ADVERT_GUARD`.
@@ -108,6 +110,7 @@ pub struct OwnedArrays {
     config: Config,
     vips4: Vec<Vip4Line>,
     vips6: Vec<Vip6Line>,
+    vip_filter: VipFilter,
     instances: Arc<[Instance]>,
     advert_guard: AdvertGuard,
     advert_sources: Vec<AdvertLine>,
@@ -173,6 +176,7 @@ impl OwnedArrays {
             config: Config::default(),
             vips4: zeroed(limits::VIP4_LINES),
             vips6: zeroed(limits::VIP6_LINES),
+            vip_filter: VipFilter::default(),
             instances: zeroed(limits::MAX_INSTANCES).into(),
             advert_guard: AdvertGuard::default(),
             advert_sources: zeroed(limits::ADVERT_LINES),
@@ -226,6 +230,10 @@ impl Arrays for OwnedArrays {
 
     fn instances(&self) -> &[Instance] {
         &self.instances
+    }
+
+    fn vip_filter(&self) -> &VipFilter {
+        &self.vip_filter
     }
 
     fn advert_guard(&self) -> &AdvertGuard {
@@ -371,6 +379,10 @@ impl<P: Deref<Target: Arrays>> Arrays for P {
 
     fn instances(&self) -> &[Instance] {
         (**self).instances()
+    }
+
+    fn vip_filter(&self) -> &VipFilter {
+        (**self).vip_filter()
     }
 
     fn advert_guard(&self) -> &AdvertGuard {

@@ -68,6 +68,8 @@ functions! {
     far_write_session4 = WriteSession4,
     far_write_session6 = WriteSession6,
     far_admit = Admit,
+    far_direct4 = Direct4,
+    far_direct6 = Direct6,
     far_refuse4 = Refuse4,
     far_refuse6 = Refuse6,
     far_icmp4 = Icmp4,

@@ -36,7 +36,7 @@ use lb_common::{
     pool::{Pool, SlotLine},
     port::{Place, Port},
     trace::{self, TraceFilter, TraceRecord},
-    vip::{Vip4Line, Vip6Line},
+    vip::{Vip4Line, Vip6Line, VipFilter},
 };
 use lb_ebpf::{
     far::Call,
@@ -81,9 +81,10 @@ static FLOW_NOTES: RingBuf = RingBuf::pinned(RING_BYTES, 0);
 #[inline(always)]
 fn entry<'t, T, const NUMBER: u32>(index: u32) -> Option<&'t T> {
     const { assert!(size_of::<T>() == FixedArray::ALL[NUMBER as usize].entry_bytes()) };
+    let entries = const { FixedArray::ALL[NUMBER as usize].entries() as u64 };
     // The verifier is to see the very index compared that is used.
-    let index = opaque(u64::from(index));
-    if index >= const { FixedArray::ALL[NUMBER as usize].entries() as u64 } {
+    let index = if entries == 1 { 0 } else { opaque(u64::from(index)) };
+    if index >= entries {
         return None;
     }
     let start: *const T;
@@ -154,6 +155,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn vip6_line(&self, index: u32) -> Option<&Vip6Line> {
         entry::<_, { FixedArray::Vips6 as u32 }>(index)
+    }
+
+    #[inline(always)]
+    fn vip_filter(&self) -> Option<&VipFilter> {
+        entry::<_, { FixedArray::VipFilter as u32 }>(0)
     }
 
     #[inline(always)]

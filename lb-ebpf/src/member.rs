@@ -32,12 +32,12 @@ use crate::{
 pub(crate) fn give_back<F: Family, T: Tables>(
     packet: &mut Packet<'_>,
     tables: &T,
-    moment: &Moment<'_>,
     network: &Network,
     segment: &Segment,
     vip_and_transport: u16,
     ingress: Ingress,
 ) -> Option<Verdict> {
+    let moment = &Moment::read(tables)?;
     let (member_port, snat_port) = segment.ports(packet)?;
     let ports = flow::return_ports(member_port, vip_and_transport, snat_port);
     let member = F::source(packet)?;

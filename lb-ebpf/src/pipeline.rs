@@ -28,7 +28,6 @@ use crate::{
     client::{self, Arrival},
     family::{Family, Fragment, V4, V6},
     far::{Call, Facts, of_family},
-    flow::Moment,
     guard,
     headers::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, protocol},
     icmp,
@@ -178,16 +177,17 @@ fn to_vip<F: Family, T: Tables>(
         _ => return Err(DropReason::UnsupportedProtocol),
     };
     let whole = matches!(network.fragment, Fragment::Whole);
-    let moment = Moment::read(tables).ok_or(DropReason::NotConfigured)?;
+    let config = tables.config().filter(|config| config.is_set()).ok_or(DropReason::NotConfigured)?;
+    let seed = config.seed.load(Relaxed);
     let segment = Segment::parse(packet, transport, network.offset, network.length, whole)?;
-    let segment = segment.blurred(moment.seed());
+    let segment = segment.blurred(seed);
 
     let vip = segment.with_vip(vip.id());
     let (_, port) = segment.ports(packet).ok_or(DropReason::MalformedTransport)?;
     let listener = lookup::listener(tables, listener::key_of(vip, port)).unwrap_or_default();
     let listener = ListenerEntry(opaque(listener.0));
     if listener.may_get_replies()
-        && let Some(verdict) = member::give_back::<F, T>(packet, tables, &moment, &network, &segment, vip, ingress)
+        && let Some(verdict) = member::give_back::<F, T>(packet, tables, &network, &segment, vip, ingress)
     {
         return Ok(verdict);
     }
@@ -195,5 +195,5 @@ fn to_vip<F: Family, T: Tables>(
         return Err(DropReason::NoListener);
     }
     let arrival = Arrival { network, segment, vip, listener, ingress };
-    Ok(client::forward::<F, T>(packet, tables, &moment, &arrival))
+    client::forward::<F, T>(packet, tables, seed, &arrival)
 }

@@ -77,10 +77,22 @@ impl<F: Family> Ends<F> {
         record::flow(self.selection(seed, self.ports()), F::words(self.client), self.ports())
     }
 
+    /// The hash that an algorithm goes by.
+    #[inline(always)]
+    pub(crate) fn chosen_by(&self, seed: u64, algorithm: Algorithm) -> u64 {
+        self.selection(seed, if matches!(algorithm, Algorithm::SourceIp) { 0 } else { self.ports() })
+    }
+
     /// The hash that a pool's algorithm goes by.
     #[inline(always)]
     fn hash(&self, seed: u64, entry: PoolEntry) -> u64 {
-        self.selection(seed, if matches!(entry.algorithm(), Algorithm::SourceIp) { 0 } else { self.ports() })
+        self.chosen_by(seed, entry.algorithm())
+    }
+
+    /// What outer headers vary with, of the hash that an algorithm goes by.
+    #[inline(always)]
+    pub(crate) fn spread(&self, chosen_by: u64) -> u32 {
+        (chosen_by ^ self.ports().wrapping_mul(hash::SPREAD) >> 32) as u32
     }
 
     /// The fingerprint of the client, as finely as its pool tells clients apart.

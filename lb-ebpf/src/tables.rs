@@ -17,7 +17,7 @@ use lb_common::{
     pool::{Pool, SlotLine},
     port::{Place, Port},
     trace::{TraceFilter, TraceRecord},
-    vip::{Vip4Line, Vip6Line},
+    vip::{Vip4Line, Vip6Line, VipFilter},
 };
 
 use crate::{far::Call, ingress::Ingress, packet::Packet};
@@ -113,6 +113,8 @@ pub trait Tables {
     fn vip4_line(&self, index: u32) -> Option<&Vip4Line>;
     /// A line of the IPv6 VIP index.
     fn vip6_line(&self, index: u32) -> Option<&Vip6Line>;
+    /// Which addresses may be VIPs.
+    fn vip_filter(&self) -> Option<&VipFilter>;
     /// A VRRP instance by id.
     fn instance(&self, id: u8) -> Option<&Instance>;
     /// Which virtual routers' adverts are guarded.

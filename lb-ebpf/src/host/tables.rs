@@ -21,7 +21,7 @@ use lb_common::{
     pool::{Pool, SlotLine},
     port::{Place, Port, Tags},
     trace::{TraceFilter, TraceRecord},
-    vip::{Vip4Line, Vip6Line},
+    vip::{Vip4Line, Vip6Line, VipFilter},
 };
 
 use super::{FlowArrays, HostTables};
@@ -59,6 +59,10 @@ impl<A: FlowArrays> Tables for HostTables<A> {
 
     fn vip6_line(&self, index: u32) -> Option<&Vip6Line> {
         self.arrays.vips6().get(index as usize)
+    }
+
+    fn vip_filter(&self) -> Option<&VipFilter> {
+        Some(self.arrays.vip_filter())
     }
 
     fn instance(&self, id: u8) -> Option<&Instance> {

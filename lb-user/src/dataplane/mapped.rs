@@ -32,7 +32,7 @@ use lb_common::{
     pool::{Pool, SlotLine},
     port::Port,
     trace::TraceFilter,
-    vip::{Vip4Line, Vip6Line},
+    vip::{Vip4Line, Vip6Line, VipFilter},
 };
 use lb_ebpf::host::{Arrays, FlowArrays};
 
@@ -50,6 +50,7 @@ pub(super) struct MappedArrays {
     config: Region<Config>,
     vips4: Region<Vip4Line>,
     vips6: Region<Vip6Line>,
+    vip_filter: Region<VipFilter>,
     instances: Arc<Region<Instance>>,
     advert_guard: Region<AdvertGuard>,
     advert_sources: Region<AdvertLine>,
@@ -77,6 +78,7 @@ impl MappedArrays {
             config: open(pin_path, names::CONFIG)?,
             vips4: open(pin_path, names::VIPS4)?,
             vips6: open(pin_path, names::VIPS6)?,
+            vip_filter: open(pin_path, names::VIP_FILTER)?,
             instances: Arc::new(open(pin_path, names::INSTANCES)?),
             advert_guard: open(pin_path, names::ADVERT_GUARD)?,
             advert_sources: open(pin_path, names::ADVERT_SOURCES)?,
@@ -320,6 +322,10 @@ impl Arrays for MappedArrays {
 
     fn instances(&self) -> &[Instance] {
         self.instances.values()
+    }
+
+    fn vip_filter(&self) -> &VipFilter {
+        &self.vip_filter.values()[0]
     }
 
     fn advert_guard(&self) -> &AdvertGuard {

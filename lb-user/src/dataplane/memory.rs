@@ -22,7 +22,7 @@ use super::{
     kernel::KernelOptions,
     rehearsal::{self, Arriving, Rehearse, Rehearsed},
     sweeper::Swept,
-    tables::{TableWriter, changing, live, observe, snat_ports},
+    tables::{TableWriter, changing, filter_vips, live, observe, snat_ports},
 };
 
 /// `CONFIG_HZ` of the imagined kernel.
@@ -50,6 +50,7 @@ pub(super) fn configure(arrays: &impl Arrays, options: &KernelOptions, sizes: Fl
     config.snat_ports.store(u64::from(low) | count << 16, Relaxed);
     config.idle_limits.store(super::kernel::idle_ticks(options.idle_seconds, hz).to_word(), Relaxed);
     config.hz.store(u64::from(hz), Relaxed);
+    filter_vips(arrays);
     let version = two(ABI_VERSION, shift_for_hz(hz));
     config.version.store(version, lb_common::atomic::Ordering::Release);
 }

@@ -19,10 +19,11 @@ use nix::{
 use super::{DataplaneError, kernel::kernel, trace};
 
 /// Every map, so that removing a data path removes nothing else.
-const MAPS: [&str; 33] = [
+const MAPS: [&str; 34] = [
     names::CONFIG,
     names::VIPS4,
     names::VIPS6,
+    names::VIP_FILTER,
     names::INSTANCES,
     names::ADVERT_GUARD,
     names::ADVERT_SOURCES,

@@ -33,6 +33,7 @@ shared!(
     lb_common::config::Config,
     lb_common::vip::Vip4Line,
     lb_common::vip::Vip6Line,
+    lb_common::vip::VipFilter,
     lb_common::instance::Instance,
     lb_common::advert::AdvertGuard,
     lb_common::advert::AdvertLine,

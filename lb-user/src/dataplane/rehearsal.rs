@@ -33,7 +33,7 @@ use lb_common::{
     pool::{Pool, SlotLine},
     port::{Place, Port, Tags},
     trace::{TraceFilter, TraceRecord},
-    vip::{Vip4Line, Vip6Line},
+    vip::{Vip4Line, Vip6Line, VipFilter},
 };
 use lb_ebpf::{
     far::{self, Call},
@@ -275,6 +275,11 @@ impl<A: Arrays> Tables for Rehearsal<'_, A> {
 
     fn vip6_line(&self, index: u32) -> Option<&Vip6Line> {
         self.copies.vips6.of(index, self.arrays.vips6())
+    }
+
+    fn vip_filter(&self) -> Option<&VipFilter> {
+        // The program never writes it.
+        Some(self.arrays.vip_filter())
     }
 
     fn instance(&self, id: u8) -> Option<&Instance> {

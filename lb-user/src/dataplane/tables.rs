@@ -19,7 +19,7 @@ use lb_common::{
     member::{Member, MemberState, NO_MEMBER, Path},
     pool::PoolEntry,
     time::Tick,
-    vip::VipEntry,
+    vip::{self, VipEntry},
 };
 use lb_ebpf::host::Arrays;
 
@@ -317,6 +317,7 @@ fn put_vip(
         return Err(refused("put VIP", format!("instance {} does not exist", instance.0)));
     }
     let entry = VipEntry::new(id.0, active, instance.map_or(NO_INSTANCE, |id| id.0)).0;
+    arrays.vip_filter().add(filter_bit(address));
     match address {
         IpAddr::V4(a) => index::put(arrays.vips4(), u32::from_ne_bytes(a.octets()), entry),
         IpAddr::V6(_) => index::put(arrays.vips6(), address_words(address), entry),
@@ -338,8 +339,19 @@ fn remove_vip(arrays: &impl Arrays, id: VipId, address: IpAddr) -> Result<(), Da
     if !there {
         return Err(refused("remove VIP", format!("{address} is not there")));
     }
+    filter_vips(arrays);
     arrays.labels()[Labelled::Vip(id.0).index() as usize].clear();
     Ok(())
+}
+
+fn filter_bit(address: IpAddr) -> u32 {
+    let [first, second] = address_words(address);
+    if address.is_ipv4() { vip::filter_bit4(first) } else { vip::filter_bit6([first, second]) }
+}
+
+/// Has the filter say which VIPs there are.
+pub(super) fn filter_vips(arrays: &impl Arrays) {
+    arrays.vip_filter().set(vip_entries(arrays).map(|(address, _)| filter_bit(address)));
 }
 
 /// Every VIP with its entry.

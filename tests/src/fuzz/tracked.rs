@@ -22,7 +22,7 @@ use lb_common::{
     pool::{Pool, SlotLine},
     port::{Place, Port},
     trace::{TraceFilter, TraceRecord},
-    vip::{Vip4Line, Vip6Line},
+    vip::{Vip4Line, Vip6Line, VipFilter},
 };
 use lb_ebpf::{
     far::{self, Call},
@@ -119,6 +119,7 @@ impl Tables for Tracked<'_> {
         fn jiffies(&self) -> u64;
         fn vip4_line(&self, index: u32) -> Option<&Vip4Line>;
         fn vip6_line(&self, index: u32) -> Option<&Vip6Line>;
+        fn vip_filter(&self) -> Option<&VipFilter>;
         fn instance(&self, id: u8) -> Option<&Instance>;
         fn advert_guard(&self) -> Option<&AdvertGuard>;
         fn advert_line(&self, index: u32) -> Option<&AdvertLine>;

@@ -42,6 +42,8 @@ pub(super) const fn of_call(call: Call) -> Option<&'static str> {
         | Call::ClaimBack6
         | Call::ClaimForward4
         | Call::ClaimForward6
+        | Call::Direct4
+        | Call::Direct6
         | Call::SctpPorts
         | Call::Extensions
         | Call::Trace
