@@ -27,7 +27,7 @@ macro_rules! functions {
                 // SAFETY: the context is what the kernel called the program
                 // with; the caller does not use its cursor meanwhile.
                 let mut packet = unsafe { Packet::of(context) };
-                far::run(Call::$call, &mut packet, &Maps { context }, arguments)
+                far::run(Call::$call, &mut packet, &Maps { context, is_near: false }, arguments)
             }
         )+
 

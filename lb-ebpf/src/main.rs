@@ -10,6 +10,7 @@ use lb_ebpf::{packet::Packet, pipeline, tables::Verdict};
 #[path = "kernel_far.rs"]
 mod far;
 mod maps;
+mod once;
 mod route;
 
 /// Forwards what is for a VIP and passes everything else.
@@ -18,7 +19,7 @@ mod route;
 fn krater(ctx: XdpContext) -> u32 {
     // SAFETY: the context is the kernel's, and nobody else has the frame.
     let mut packet = unsafe { Packet::of(ctx.ctx) };
-    match pipeline::run(&mut packet, ctx.ingress_ifindex() as u32, &maps::Maps { context: ctx.ctx }) {
+    match pipeline::run(&mut packet, ctx.ingress_ifindex() as u32, &maps::Maps { context: ctx.ctx, is_near: true }) {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop(_) => xdp_action::XDP_DROP,
         Verdict::Transmit | Verdict::Answer => xdp_action::XDP_TX,

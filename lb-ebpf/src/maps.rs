@@ -6,6 +6,7 @@
 //! loader sets them from the configuration.
 #![allow(unsafe_code)]
 
+use crate::once;
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_RB_NO_WAKEUP, xdp_md},
     helpers::generated::bpf_jiffies64,
@@ -109,6 +110,44 @@ fn entry<'t, T, const NUMBER: u32>(index: u32) -> Option<&'t T> {
 pub(crate) struct Maps {
     /// What the program was called with.
     pub(crate) context: *mut xdp_md,
+    /// Whether this is the way of most packets. Elsewhere lookups are calls of functions
+    /// that are there [`once`]: for each lookup the kernel rewrites the program.
+    pub(crate) is_near: bool,
+}
+
+/// Counts an event.
+#[inline(always)]
+pub(crate) fn count_event(index: u32) {
+    if COUNTS && let Some(count) = EVENTS.get_ptr_mut(index) {
+        // SAFETY: as in `with_counters`.
+        unsafe { *count += 1 };
+    }
+}
+
+/// Changes the counters of a listener.
+#[inline(always)]
+pub(crate) fn with_listener(id: u16, change: impl FnOnce(&mut TrafficCounters)) {
+    with_counters(&LISTENER_COUNTS, id, change);
+}
+
+/// Changes the counters of a member.
+#[inline(always)]
+pub(crate) fn with_member(id: u16, change: impl FnOnce(&mut TrafficCounters)) {
+    with_counters(&MEMBER_COUNTS, id, change);
+}
+
+/// The number of no port.
+const NO_PORT: u64 = u64::MAX;
+
+/// The number of the port at a place, or [`NO_PORT`].
+#[inline(always)]
+pub(crate) fn port_at(place: Place) -> u64 {
+    match PORT_OF_INTERFACE.get_ptr(place) {
+        // SAFETY: a value of a preallocated hash map stays readable for the run
+        // of the program; a concurrent removal can at worst make it stale.
+        Some(number) => u64::from(unsafe { *number } as u16),
+        None => NO_PORT,
+    }
 }
 
 /// Sends a frame out by a port; the interface behind the number is the device
@@ -229,10 +268,8 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn port_at(&self, place: Place) -> Option<u16> {
-        let number = PORT_OF_INTERFACE.get_ptr(place)?;
-        // SAFETY: a value of a preallocated hash map stays readable for the run
-        // of the program; a concurrent removal can at worst make it stale.
-        Some(unsafe { *number } as u16)
+        let number = if self.is_near { port_at(place) } else { once::port_at(place) };
+        if number == NO_PORT { None } else { Some(number as u16) }
     }
 
     #[inline(always)]
@@ -321,31 +358,35 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn count_listener(&self, id: u16, direction: Direction, bytes: u64) {
-        with_counters(&LISTENER_COUNTS, id, |c| add(c, direction, bytes));
+        if self.is_near {
+            with_listener(id, |c| add(c, direction, bytes))
+        } else {
+            once::count_listener(id, direction, bytes)
+        }
     }
 
     #[inline(always)]
     fn count_member(&self, id: u16, direction: Direction, bytes: u64) {
-        with_counters(&MEMBER_COUNTS, id, |c| add(c, direction, bytes));
+        if self.is_near {
+            with_member(id, |c| add(c, direction, bytes))
+        } else {
+            once::count_member(id, direction, bytes)
+        }
     }
 
     #[inline(always)]
     fn count_new_flow(&self, listener: u16, member: u16) {
-        with_counters(&LISTENER_COUNTS, listener, |c| c.flows_new += 1);
-        with_counters(&MEMBER_COUNTS, member, |c| c.flows_new += 1);
+        once::count_new_flow(listener, member);
     }
 
     #[inline(always)]
     fn count_refused(&self, listener: u16) {
-        with_counters(&LISTENER_COUNTS, listener, |c| c.flows_refused += 1);
+        once::count_refused(listener);
     }
 
     #[inline(always)]
     fn count(&self, event: Event) {
-        if COUNTS && let Some(count) = EVENTS.get_ptr_mut(event.index()) {
-            // SAFETY: as in `with_counters`.
-            unsafe { *count += 1 };
-        }
+        if self.is_near { count_event(event.index()) } else { once::count(event) }
     }
 
     #[inline(always)]

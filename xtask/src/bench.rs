@@ -20,10 +20,11 @@ const DIRECTORY: &str = "KRATER_BIN_DIR";
 ///
 /// The program is built like any other, not for release: the kernel runs what
 /// is measured, and it takes the time itself. `bench health` measures lbd, and takes
-/// the one that is shipped, unless the environment names another; `bench tables` and
-/// `bench changes` measure functions of ours, and are themselves built for release.
+/// the one that is shipped, unless the environment names another; `bench tables`,
+/// `bench changes` and `bench load` measure functions of ours, and are themselves built for
+/// release.
 pub(crate) fn run(workspace: &Workspace, args: &[OsString]) -> Result<()> {
-    if is_of("tables", args) || is_of("changes", args) {
+    if is_of("tables", args) || is_of("changes", args) || is_of("load", args) {
         build::ebpf(workspace, &toolchain::ensure(workspace)?)?;
         build::for_release(workspace, TESTS)?;
         match Cmd::new(workspace.shipped_programs().join(BENCH)).args(args).exec()? {}

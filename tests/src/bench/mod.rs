@@ -18,6 +18,7 @@ mod floor;
 mod frames;
 mod harness;
 mod health;
+mod load;
 mod machine;
 mod measure;
 mod page;
@@ -75,6 +76,8 @@ enum Other {
     Failover(failover::Arguments),
     /// Measure what health monitors cost, and how soon packets follow their verdicts
     Health(health::Arguments),
+    /// Measure what loading and verifying the data path takes
+    Load(load::Arguments),
     /// Measure what tables of slots move, how even they are, and what they take to make
     Tables(tables::Arguments),
     /// Measure how long a verdict of a health monitor takes to the tables
@@ -98,6 +101,7 @@ fn carry_out(arguments: &Arguments) -> Result<()> {
         Some(Other::Changes(arguments)) => return changes::carry_out(arguments),
         Some(Other::Failover(arguments)) => return failover::carry_out(arguments),
         Some(Other::Health(arguments)) => return health::carry_out(arguments),
+        Some(Other::Load(arguments)) => return load::carry_out(arguments),
         Some(Other::Tables(arguments)) => return tables::carry_out(arguments),
         Some(Other::Verdicts(arguments)) => return verdicts::carry_out(arguments),
         None => {}
