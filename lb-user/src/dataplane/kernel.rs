@@ -174,16 +174,15 @@ impl KernelDataplane {
             .map_max_entries(names::RETURNS6, sizes.returns)
             .load(object.bytes())
             .map_err(kernel(format!("load BPF object with pins at {}", pin_path.display())))?;
-        for name in [names::PROGRAM, names::CLOCK_PROGRAM] {
-            program(&mut ebpf, name)?.load().map_err(kernel(format!("load program {name}")))?;
-        }
-        pin_anew(program(&mut ebpf, names::PROGRAM)?, &pin_path.join(PROGRAM_PIN))?;
         let clock_pin = pin_path.join(names::CLOCK_PROGRAM);
-        pin_anew(program(&mut ebpf, names::CLOCK_PROGRAM)?, &clock_pin)?;
+        load_and_pin(&mut ebpf, names::CLOCK_PROGRAM, &clock_pin)?;
         let clock = Clock::open_pinned(&clock_pin)?;
+        // Jiffies are counted while the verifier is at work.
+        let measured = clock.begin()?;
+        load_and_pin(&mut ebpf, names::PROGRAM, &pin_path.join(PROGRAM_PIN))?;
         let arrays = MappedArrays::open(pin_path)?;
         let known_hz = arrays.config().hz.load(Relaxed) as u32;
-        let hz = if origin == Origin::Adopted && known_hz != 0 { known_hz } else { clock.measure_hz()? };
+        let hz = if origin == Origin::Adopted && known_hz != 0 { known_hz } else { measured.end(&clock)? };
         configure(&arrays, options, sizes, hz);
         let mut dataplane = Self::open(pin_path, arrays, clock)?;
         for ifindex in linked_interfaces(pin_path)? {
@@ -350,8 +349,10 @@ fn program<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp, DataplaneE
     ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
-/// Pins a program in the place of whichever was pinned before.
-fn pin_anew(xdp: &mut Xdp, path: &Path) -> Result<(), DataplaneError> {
+/// Loads a program and pins it in the place of whichever was pinned before.
+fn load_and_pin(ebpf: &mut Ebpf, name: &str, path: &Path) -> Result<(), DataplaneError> {
+    let xdp = program(ebpf, name)?;
+    xdp.load().map_err(kernel(format!("load program {name}")))?;
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             return Err(kernel(format!("remove pin {}", path.display()))(e));
