@@ -141,7 +141,8 @@ Packets come from the balancer's own address towards the member. A packet grows 
 
 `lb_algorithm`, `forward_mode`, weights and members can change at any time. In `nat` each flow is remembered and stays where
 it is. In the other modes a flow goes where the pool's table says, and only flows that a change concerns are remembered, from
-their next packet on: `transition_hold` says how long that packet may take to come. With `ROUND_ROBIN`, `LEAST_CONNECTIONS`,
+their next packet on: `transition_hold` says how long that packet may take to come. A datagram of UDP does not say whether it is
+its flow's first, so for that long new flows of UDP go by the table before as well. With `ROUND_ROBIN`, `LEAST_CONNECTIONS`,
 `session_persistence` or a `connection_limit` every flow is remembered. What is remembered is told to the other balancer of a
 pair (`[sync]`). One that starts after a change knows of the flows that were heard from since, and not by which table the
 others were placed: let `transition_hold` pass before you move VIPs to it.

@@ -198,6 +198,7 @@ fn nginx_configuration(directory: &Path, name: &str) -> String {
          events {{ worker_connections 1024; }}\n\
          http {{\n  access_log off;\n  default_type text/plain;\n  etag off;\n  keepalive_requests 1000000;\n{scratch}  \
          server {{\n{listen}    root {directory}/html;\n    add_header X-Member {name} always;\n    \
+         location = /client {{ return 200 $remote_addr; }}\n    \
          location /upload/ {{ dav_methods PUT; create_full_put_path on; client_max_body_size 64m; }}\n  }}\n}}\n"
     )
 }

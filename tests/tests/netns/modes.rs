@@ -1,10 +1,23 @@
 //! Members that are reached without NAT: they hold the VIP and answer clients by
 //! themselves, or route back through the balancer.
 
-use std::net::SocketAddr;
+use std::{
+    collections::BTreeSet,
+    net::{SocketAddr, UdpSocket},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
-use krater_tests::rig::{Family, addresses::HTTP_PORT, binaries, http, load::Kind, pool_file::PoolFile};
+use krater_tests::rig::{
+    Family,
+    addresses::{CLIENT4, CLIENT6, HTTP_PORT, UDP_PORT},
+    binaries, http,
+    load::Kind,
+    pool_file::PoolFile,
+    udp,
+};
 
 use super::scene::{LONG, Scene, one_armed, play, play_on, weights};
 
@@ -111,7 +124,81 @@ fn dnat_members_answer_through_the_balancer() -> Result<()> {
         |file| by(file, "dnat"),
         |scene| {
             route_back(scene)?;
-            expect_direct(scene)
+            expect_direct(scene)?;
+            for (family, client) in [(Family::V4, CLIENT4), (Family::V6, CLIENT6)] {
+                let seen = scene.at_client(|| Ok(http::get(direct(family), "/client", http::Source::default())?))?;
+                let seen = String::from_utf8_lossy(&seen.body).into_owned();
+                ensure!(seen == client.to_string(), "a member has {seen} for its client");
+            }
+            Ok(())
+        },
+    )
+}
+
+/// Has every member answer datagrams to the VIPs with its name, while something is done.
+fn answering_at_vips<T>(scene: &mut Scene, work: impl FnOnce(&mut Scene) -> Result<T>) -> Result<T> {
+    let mut sockets = Vec::new();
+    for member in scene.rig.members() {
+        for family in Family::BOTH {
+            let bound = member.namespace().enter(|| Ok(UdpSocket::bind((family.vip(), UDP_PORT))?))?;
+            bound.set_read_timeout(Some(Duration::from_millis(50)))?;
+            sockets.push((bound, member.name().to_owned()));
+        }
+    }
+    let is_over = &AtomicBool::new(false);
+    thread::scope(|threads| {
+        for (socket, name) in &sockets {
+            threads.spawn(move || {
+                let mut buffer = [0; 64];
+                while !is_over.load(Relaxed) {
+                    if let Ok((length, client)) = socket.recv_from(&mut buffer) {
+                        let _ = socket.send_to(&[name.as_bytes(), b" ", &buffer[..length]].concat(), client);
+                    }
+                }
+            });
+        }
+        let done = work(scene);
+        is_over.store(true, Relaxed);
+        done
+    })
+}
+
+#[test]
+fn datagrams_go_to_dsr_members_and_weights_count_for_everything() -> Result<()> {
+    play_on(
+        one_armed(),
+        |file| {
+            by(file, "dsr");
+            for balancer in &mut file.loadbalancer {
+                balancer.listener[1].protocol_port = UDP_PORT;
+                balancer.pool[1].forward_mode = Some("dsr".to_owned());
+                // A datagram does not say that it is a flow's first: until this is over
+                // it goes where the table before says.
+                balancer.pool[1].transition_hold = Some(1);
+            }
+        },
+        |scene| {
+            hold_vip(scene)?;
+            answering_at_vips(scene, |scene| {
+                for shares in [[1, 1, 1], [0, 1, 2], [1, 1, 1]] {
+                    for pool in scene.file.loadbalancer.iter_mut().flat_map(|lb| &mut lb.pool[..2]) {
+                        pool.member.iter_mut().zip(shares).for_each(|(member, share)| member.weight = share);
+                    }
+                    scene.reload()?;
+                    for family in Family::BOTH {
+                        scene.expect_spread(Kind::Http, direct(family), 200, &weights(shares.map(u64::from)))?;
+                    }
+                    thread::sleep(Duration::from_secs(3));
+                    for family in Family::BOTH {
+                        let vip = SocketAddr::new(family.vip(), UDP_PORT);
+                        let ask = |_| Ok(udp::ask(vip, udp::fresh_port(), b"who?")?);
+                        let asked: BTreeSet<String> = scene.at_client(|| (0..60).map(ask).collect())?;
+                        let wanted = ["m1", "m2", "m3"].iter().zip(shares).filter(|(_, share)| *share > 0);
+                        ensure!(asked.iter().eq(wanted.map(|(name, _)| *name)), "with {shares:?}: {asked:?}");
+                    }
+                }
+                Ok(())
+            })
         },
     )
 }
@@ -190,6 +277,13 @@ fn turns_are_taken_and_rules_are_kept() -> Result<()> {
             scene.file.loadbalancer[0].listener[0].allowed_cidrs.push("10.77.0.0/24".to_owned());
             scene.reload()?;
             ensure!(scene.get(target(Family::V4)).is_ok(), "who is allowed goes in");
+            // The same over IPv6.
+            scene.file.loadbalancer[1].listener[0].allowed_cidrs = vec!["2001:db8:dead::/48".to_owned()];
+            scene.reload()?;
+            ensure!(scene.get(target(Family::V6)).is_err(), "who is not allowed gets no answer");
+            scene.file.loadbalancer[1].listener[0].allowed_cidrs.push("fd77::/64".to_owned());
+            scene.reload()?;
+            ensure!(scene.get(target(Family::V6)).is_ok(), "who is allowed goes in");
             Ok(())
         },
     )
